@@ -1,0 +1,63 @@
+"""Hand-written Numba kernels for training dense neural networks: the checked, public doors.
+
+``kernels.NAME(...)`` checks its arguments, ``kernels.NAME.bare(...)`` does not, and
+``kernels.reference.NAME(...)`` is the same in plain NumPy.
+"""
+
+from kernels import reference
+from kernels.activations import relu_backward, relu_forward
+from kernels.batches import gather_rows
+from kernels.dense import (
+    column_sum,
+    dense_backward_inputs,
+    dense_backward_weights,
+    dense_forward,
+)
+from kernels.elementary import exp, log
+from kernels.matmul import matmul
+from kernels.metrics import accuracy, argmax_rows, count_correct
+from kernels.optimizers import sgd_update
+from kernels.random import permutation, uniform
+from kernels.softmax import (
+    cross_entropy,
+    cross_entropy_backward,
+    cross_entropy_rows,
+    mean_loss,
+    softmax_backward,
+    softmax_cross_entropy,
+    softmax_forward,
+    softmax_minus_target,
+)
+from kernels.threads import get_num_threads, set_num_threads
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "accuracy",
+    "argmax_rows",
+    "column_sum",
+    "count_correct",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "cross_entropy_rows",
+    "dense_backward_inputs",
+    "dense_backward_weights",
+    "dense_forward",
+    "exp",
+    "gather_rows",
+    "get_num_threads",
+    "log",
+    "matmul",
+    "mean_loss",
+    "permutation",
+    "reference",
+    "relu_backward",
+    "relu_forward",
+    "set_num_threads",
+    "sgd_update",
+    "softmax_backward",
+    "softmax_cross_entropy",
+    "softmax_forward",
+    "softmax_minus_target",
+    "uniform",
+]

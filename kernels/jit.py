@@ -1,0 +1,250 @@
+"""The only place that calls ``numba.njit``: flags, signatures, serial and parallel twins, doors.
+
+- ``@kernel(contract, ...)`` turns one Python function into a `Kernel`. Calling it is the public,
+  checked door (``kernels/checks.py`` reads the contract); ``.bare`` is the same without checks.
+  Behind both lie two compiled twins, ``.serial`` and ``.parallel``, of the same text and so of the
+  same bits; ``kernels/threads.py`` says which one runs.
+- ``@door(contract)`` is a public kernel that only calls others.
+- ``@inner`` compiles a function that only other compiled functions call.
+
+Nothing is compiled at import. A twin is compiled for one dtype when that is first used, from the
+signature that the contract implies, and loaded from the cache (``kernels/cache.py``) afterwards.
+"""
+
+import functools
+import types as python_types
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import numba
+import numpy as np
+from numba import types
+from numba.core.dispatcher import _FunctionCompiler
+from numpy.typing import NDArray
+
+from kernels import cache, checks, threads
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# No fastmath: it would let each CPU fuse and reorder in its own way, and erase NaN and Inf.
+# nogil: other Python threads go on. error_model: 1/0 is Inf, as in NumPy, without a branch.
+_FLAGS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+# Only prange: Numba would otherwise also rewrite array expressions, which costs compile time and
+# takes the order of a sum out of our hands.
+_PARALLEL = {
+    "comprehension": False,
+    "prange": True,
+    "numpy": False,
+    "reduction": False,
+    "setitem": False,
+    "stencil": False,
+    "fusion": False,
+}
+
+Array = NDArray[Any]
+"""An argument of a kernel: its contract says more about it than a type can."""
+
+PUBLIC: dict[str, "Door[Any, Any]"] = {}
+"""Every public kernel by name."""
+
+COMPILED: list["Kernel[Any, Any]"] = []
+"""Every kernel that has something to compile."""
+
+
+def inner(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function for other compiled functions to call; LLVM may inline it."""
+    dispatcher = numba.njit(no_cpython_wrapper=True, **_FLAGS)(function)
+    if not numba.config.DISABLE_JIT:
+        dispatcher._compiler.__class__ = _InnerCompiler
+    return dispatcher  # type: ignore[no-any-return]
+
+
+class _InnerCompiler(_FunctionCompiler):  # type: ignore[misc]
+    """Numba's compiler, stopped before machine code.
+
+    A caller links an inner function's LLVM code and makes machine code of the whole. Numba would
+    also make it for the inner function alone, at each level of a call tree: for the matmul that is
+    half of the compile time, spent on code that nothing can run.
+    """
+
+    def _customize_flags(self, flags: Any) -> Any:
+        flags.no_compile = True
+        return flags
+
+    def _compile_core(self, args: Any, return_type: Any) -> Any:
+        # Nothing calls the entry point, but callers know the inner function by it, so it must be
+        # unique, and Numba wants a built-in function: any method of a fresh object will do.
+        result = super()._compile_core(args, return_type)
+        result = result._replace(entry_point=object().__reduce__)
+        self.targetdescr.target_context.insert_user_function(
+            result.entry_point, result.fndesc, [result.library]
+        )
+        return result
+
+
+def door(contract: str) -> Callable[[Callable[P, R]], "Door[P, R]"]:
+    """Make a public kernel of a function that only calls other kernels; see `Door`."""
+
+    def make(function: Callable[P, R]) -> Door[P, R]:
+        return _registered(Door(function, contract))
+
+    return make
+
+
+def kernel(
+    contract: str, *, nanoseconds: Callable[..., float] | None = None, public: bool = True
+) -> Callable[[Callable[P, R]], "Kernel[P, R]"]:
+    """Make a kernel of a function to compile; see `Kernel`."""
+
+    def make(function: Callable[P, R]) -> Kernel[P, R]:
+        made = Kernel(function, contract, nanoseconds)
+        COMPILED.append(made)
+        return _registered(made) if public else made
+
+    return make
+
+
+def _registered(made: Any) -> Any:
+    PUBLIC[made.__name__] = made
+    return made
+
+
+class Door(Generic[P, R]):
+    """A public kernel: calling it checks the arguments by a contract, then runs ``.bare``.
+
+    Parameters
+    ----------
+    function : callable
+        What runs after the checks.
+    contract : str
+        Names, shapes and kinds of the arguments, as `checks.Contract` reads them.
+
+    Attributes
+    ----------
+    bare : callable
+        The same without any check, for callers that have checked: every argument must be given, in
+        order, as the contract says, the arrays C-contiguous, aligned and native.
+    """
+
+    bare: Callable[..., R]
+
+    def __init__(self, function: Callable[P, R], contract: str) -> None:
+        functools.update_wrapper(self, function)
+        self.contract = checks.Contract(function, contract)
+        self.bare = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Check the arguments, then run."""
+        return self.bare(*self.contract.check(args, kwargs))
+
+    def __reduce__(self) -> str:
+        """Pickle by name, as functions are."""
+        return self.__name__  # type: ignore[attr-defined, no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.__name__}: {self.contract.text}>"  # type: ignore[attr-defined]
+
+
+class Kernel(Door[P, R]):
+    """A compiled kernel: a door with two twins behind it.
+
+    Parameters
+    ----------
+    function : callable
+        The kernel's text; its outer loop is a ``prange`` where it has a parallel twin.
+    contract : str
+        As for `Door`.
+    nanoseconds : callable, optional
+        Of the kernel's arguments: about how long the serial twin takes. A kernel without it has no
+        parallel twin.
+    """
+
+    def __init__(
+        self, function: Callable[P, R], contract: str, nanoseconds: Callable[..., float] | None
+    ) -> None:
+        super().__init__(function, contract)
+        self.nanoseconds = nanoseconds
+        self.serial = _Twin(function, self.contract, parallel=False)
+        self.parallel: _Twin | None = None
+        self.bare = self.serial
+        if nanoseconds is not None:
+            self.parallel = _Twin(function, self.contract, parallel=True)
+            self.bare = self._serial_or_parallel
+
+    def _serial_or_parallel(self, *args: Any) -> R:
+        assert self.parallel is not None and self.nanoseconds is not None
+        if threads.worthwhile(self.nanoseconds(*args)):
+            region = threads.Region()
+            if region.enter():
+                try:
+                    return self.parallel(*args)  # type: ignore[no-any-return]
+                finally:
+                    region.leave()
+        return self.serial(*args)  # type: ignore[no-any-return]
+
+    def compile(self, dtype: Any, *, parallel: bool = True) -> None:
+        """Compile every twin for one dtype, or load it from the cache."""
+        for twin in (self.serial, self.parallel if parallel else None):
+            if twin is not None:
+                for signature in self.contract.signatures(np.dtype(dtype)):
+                    twin.compile(signature)
+
+
+class _Twin:
+    """One compiled form of a kernel, for each of the contract's signatures when it is first used."""
+
+    def __init__(
+        self, function: Callable[..., Any], contract: checks.Contract, parallel: bool
+    ) -> None:
+        self.contract = contract
+        function = _renamed(function, "parallel" if parallel else "serial")
+        self.dispatcher: Any = None
+        self._run: Callable[..., Any] = function
+        if not numba.config.DISABLE_JIT:
+            self.dispatcher = numba.njit(parallel=_PARALLEL if parallel else False, **_FLAGS)(
+                function
+            )
+            self._run = _not_compiled
+
+    def __call__(self, *args: Any) -> Any:
+        try:
+            return self._run(*args)
+        except TypeError:
+            # Numba found no compiled form for these types: perhaps it is not compiled yet.
+            if not self.compile(self.contract.signature_of(args)):
+                raise
+        return self._run(*args)
+
+    def compile(self, signature: tuple[types.Type, ...]) -> bool:
+        """Compile one signature, or load it from the cache; False where that has been done."""
+        dispatcher = self.dispatcher
+        if dispatcher is None or signature in dispatcher.overloads:
+            return False
+        with cache.filling():
+            if not dispatcher.overloads:
+                cache.attach(dispatcher)
+            dispatcher.disable_compile(False)
+            dispatcher.compile(signature)
+            # From here on only listed signatures: a stray layout is an error, not a compilation.
+            dispatcher.disable_compile()
+        self._run = dispatcher
+        return True
+
+
+def _not_compiled(*args: Any) -> Any:
+    raise TypeError("no signature is compiled yet")
+
+
+def _renamed(function: Callable[..., Any], suffix: str) -> Callable[..., Any]:
+    """A copy under a name of its own, since twins of one name would share a cache entry."""
+    twin = python_types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        f"{function.__name__}_{suffix}",
+        function.__defaults__,
+        function.__closure__,
+    )
+    twin.__qualname__ = f"{function.__qualname__}_{suffix}"
+    twin.__module__ = function.__module__
+    return twin

@@ -1,0 +1,64 @@
+"""What a row of scores predicts, and how often that is right."""
+
+from numba import prange
+
+from kernels.jit import Array, door, inner, kernel
+
+
+@kernel(
+    "scores (batch, n_classes) -> out <batch>", nanoseconds=lambda scores, out: 1.0 * scores.size
+)
+def argmax_rows(scores: Array, out: Array) -> None:
+    """Index of the largest score of each row; the first of equals; -1 where the row has a NaN.
+
+    Parameters
+    ----------
+    scores : ndarray, (batch, n_classes)
+        float32 or float64.
+    out : ndarray of int64, (batch,)
+    """
+    for i in prange(scores.shape[0]):
+        out[i] = _argmax(scores, i)
+
+
+@door("scores (batch, n_classes), labels [batch < n_classes]")
+def accuracy(scores: Array, labels: Array) -> float:
+    """Fraction of rows whose largest score is their label's; a row with a NaN counts as wrong.
+
+    Parameters
+    ----------
+    scores : ndarray, (batch, n_classes)
+        Logits or probabilities.
+    labels : ndarray
+        Class indices (batch,), or target rows (batch, n_classes), whose largest is the label.
+    """
+    return count_correct.bare(scores, labels) / scores.shape[0]
+
+
+@kernel("scores (batch, n_classes), labels [batch < n_classes]")
+def count_correct(scores: Array, labels: Array) -> int:
+    """How many rows have their largest score at their label; see `accuracy`.
+
+    Parameters
+    ----------
+    scores : ndarray, (batch, n_classes)
+    labels : ndarray
+        Class indices (batch,), or target rows (batch, n_classes).
+    """
+    correct = 0
+    for i in range(scores.shape[0]):
+        label = labels[i] if labels.ndim == 1 else _argmax(labels, i)
+        if _argmax(scores, i) == label:
+            correct += 1
+    return correct
+
+
+@inner
+def _argmax(scores, i):
+    best = 0
+    for j in range(scores.shape[1]):
+        if scores[i, j] != scores[i, j]:
+            return -1
+        if scores[i, j] > scores[i, best]:
+            best = j
+    return best

@@ -1,0 +1,206 @@
+"""The NumPy twins of the kernels: same names, same signatures. They say what is right.
+
+They share no code with the kernels, check nothing, and are the second backend of ``layers`` and the
+other side of every comparison. NumPy has no fused multiply-add, so a sum of products here is BLAS's,
+rounded in another order; ``tests/test_reference_pairs.py`` states how far apart that may be.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+# --- dense ----------------------------------------------------------------------------------------
+
+
+def matmul(
+    a: Array,
+    b: Array,
+    out: Array,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    accumulate: bool = False,
+) -> None:
+    """out = op(a) . op(b), or out + op(a) . op(b)."""
+    product = (a.T if transpose_a else a) @ (b.T if transpose_b else b)
+    out[...] = out + product if accumulate else product
+
+
+def dense_forward(x: Array, weights: Array, biases: Array, out: Array) -> None:
+    """out = x . weights + biases."""
+    out[...] = x @ weights + biases
+
+
+def dense_backward_weights(x: Array, dz: Array, out: Array) -> None:
+    """out = xT . dz."""
+    out[...] = x.T @ dz
+
+
+def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> None:
+    """out = dz . weightsT."""
+    out[...] = dz @ weights.T
+
+
+def column_sum(dz: Array, out: Array) -> None:
+    """out[0, j] = sum over i of dz[i, j]."""
+    out[...] = dz.sum(axis=0)
+
+
+# --- elementwise ----------------------------------------------------------------------------------
+
+
+def exp(x: Array, out: Array) -> None:
+    """out = e^x."""
+    with np.errstate(all="ignore"):
+        np.exp(x, out=out)
+
+
+def log(x: Array, out: Array) -> None:
+    """out = ln x."""
+    with np.errstate(all="ignore"):
+        np.log(x, out=out)
+
+
+def relu_forward(x: Array, out: Array) -> None:
+    """out = 0 where x <= 0, else x."""
+    out[...] = np.where(x <= 0, 0, x)
+
+
+def relu_backward(x: Array, dy: Array, out: Array) -> None:
+    """out = dy where x > 0, 0 where x <= 0, NaN where x is NaN."""
+    out[...] = np.where(x > 0, dy, np.where(x <= 0, 0, x))
+
+
+def sgd_update(weights: Array, dweights: Array, learning_rate: float) -> None:
+    """Descend: weights <- weights - learning_rate * dweights, in place."""
+    weights -= weights.dtype.type(learning_rate) * dweights
+
+
+# --- softmax and losses ---------------------------------------------------------------------------
+
+
+def _targets(labels: Array, like: Array) -> Array:
+    """Rows of probabilities, whether the labels are such rows or class indices."""
+    if labels.ndim == 2:
+        return labels
+    return (labels[:, None] == np.arange(like.shape[1])).astype(like.dtype)
+
+
+def softmax_forward(z: Array, out: Array) -> None:
+    """exp(z - max z) / sum of exp(z - max z), row by row."""
+    with np.errstate(all="ignore"):
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        out[...] = e / e.sum(axis=1, keepdims=True)
+
+
+def softmax_backward(probabilities: Array, dy: Array, out: Array) -> None:
+    """out_k = p_k (dy_k - sum_j p_j dy_j)."""
+    out[...] = probabilities * (dy - (probabilities * dy).sum(axis=1, keepdims=True))
+
+
+def cross_entropy(probabilities: Array, labels: Array) -> float:
+    """Mean over the batch of - sum_j t_j log p_j."""
+    losses = np.empty((len(probabilities), 1), probabilities.dtype)
+    cross_entropy_rows(probabilities, labels, losses)
+    return mean_loss(losses)
+
+
+def cross_entropy_rows(probabilities: Array, labels: Array, out: Array) -> None:
+    """out_i = - sum_j t_ij log p_ij."""
+    t = _targets(labels, probabilities)
+    log_p = np.log(np.maximum(probabilities, np.finfo(probabilities.dtype).tiny))
+    out[...] = -np.where(t == 0, 0, t * log_p).sum(axis=1, keepdims=True)
+
+
+def cross_entropy_backward(probabilities: Array, labels: Array, out: Array) -> None:
+    """out = - t / p / batch."""
+    t = _targets(labels, probabilities)
+    p = np.maximum(probabilities, np.finfo(probabilities.dtype).tiny)
+    out[...] = np.where(t == 0, 0, -t / p / len(p))
+
+
+def softmax_cross_entropy(z: Array, labels: Array, out: Array, out_losses: Array) -> None:
+    """Probabilities, and each row's loss by log-sum-exp of the logits."""
+    softmax_forward(z, out)
+    t = _targets(labels, z)
+    with np.errstate(all="ignore"):
+        shifted = z - z.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        terms = np.where(t == 0, 0, t * (log_sum - shifted))
+    out_losses[...] = terms.sum(axis=1, keepdims=True)
+
+
+def softmax_minus_target(probabilities: Array, labels: Array, out: Array) -> None:
+    """out = (prediction - target) / batch."""
+    out[...] = (probabilities - _targets(labels, probabilities)) / len(probabilities)
+
+
+def mean_loss(losses: Array) -> float:
+    """Mean, summed in float64."""
+    return float(losses.mean(dtype=np.float64))
+
+
+# --- metrics, batches, random numbers -------------------------------------------------------------
+
+
+def argmax_rows(scores: Array, out: Array) -> None:
+    """Index of each row's largest, the first of equals, -1 for a row with a NaN."""
+    out[...] = np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(axis=1))
+
+
+def accuracy(scores: Array, labels: Array) -> float:
+    """Fraction of rows whose largest score is their label's."""
+    return count_correct(scores, labels) / len(scores)
+
+
+def count_correct(scores: Array, labels: Array) -> int:
+    """How many rows have their largest score at their label."""
+    predicted = np.empty(len(scores), np.int64)
+    argmax_rows(scores, predicted)
+    return int((predicted == (labels.argmax(axis=1) if labels.ndim == 2 else labels)).sum())
+
+
+def gather_rows(x: Array, rows: Array, out: Array) -> None:
+    """out[i] = x[rows[i]]."""
+    out[...] = x[rows]
+
+
+def _philox(key: int, stream: int, elements: Array) -> list[Array]:
+    """Philox4x32-10: four words per element."""
+    mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+    stream, key = int(stream), int(key)
+    c = [elements & mask, elements >> shift]
+    c += [np.full_like(elements, word) for word in (stream & 0xFFFFFFFF, stream >> 32)]
+    k = [key & 0xFFFFFFFF, key >> 32]
+    for _ in range(10):
+        first, second = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
+        c = [
+            (second >> shift) ^ c[1] ^ np.uint64(k[0]),
+            second & mask,
+            (first >> shift) ^ c[3] ^ np.uint64(k[1]),
+            first & mask,
+        ]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def uniform(key: int, stream: int, low: float, high: float, out: Array) -> None:
+    """out_i = low + u_i (high - low), u_i from the first bits of Philox words 0 and 1."""
+    words = _philox(key, stream, np.arange(out.size, dtype=np.uint64))
+    bits = (words[0] << np.uint64(32)) | words[1]
+    digits = 53 if out.dtype == np.float64 else 24
+    u = (bits >> np.uint64(64 - digits)).astype(out.dtype) * out.dtype.type(2.0**-digits)
+    width = out.dtype.type(high - low)
+    out[...] = (u * width + out.dtype.type(low)).reshape(out.shape)
+
+
+def permutation(key: int, stream: int, out: Array) -> None:
+    """Fisher and Yates' shuffle of 0 ... n - 1, from the last place down."""
+    out[...] = np.arange(out.size)
+    words = _philox(key, stream, np.arange(out.size, dtype=np.uint64))
+    for i in range(out.size - 1, 0, -1):
+        j = (((int(words[0][i]) << 32) | int(words[1][i])) * (i + 1)) >> 64
+        out[i], out[j] = out[j], out[i]

@@ -1,0 +1,24 @@
+"""Dense neural networks trained on the CPU by hand-written Numba kernels.
+
+>>> import layers
+>>> model = layers.Sequential(
+...     [layers.Dense(784, 128), layers.ReLU(), layers.Dense(128, 10)],
+...     loss=layers.SoftmaxCrossEntropy(), optimizer=layers.SGD(learning_rate=0.1), seed=0)
+"""
+
+__version__ = "0.1.0"
+
+from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
+from layers.activations import ReLU as ReLU
+from layers.activations import Softmax as Softmax
+from layers.backends import backend as backend
+from layers.backends import warmup as warmup
+from layers.base import Layer as Layer
+from layers.dense import Dense as Dense
+from layers.history import History as History
+from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
+from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from layers.optimizers import SGD as SGD
+from layers.saving import load as load
+from layers.sequential import NonFiniteLoss as NonFiniteLoss
+from layers.sequential import Sequential as Sequential

@@ -1,0 +1,60 @@
+"""Which functions the layers call: the Numba kernels, or their NumPy twins."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any
+
+from kernels import reference
+from kernels.checks import real_dtype
+from kernels.jit import COMPILED, PUBLIC
+
+# The layers have checked their arguments, so they call the kernels behind the doors.
+_BACKENDS: dict[str, Any] = {
+    "numba": SimpleNamespace(**{name: kernel.bare for name, kernel in PUBLIC.items()}),
+    "numpy": reference,
+}
+_active: ContextVar[Any] = ContextVar("layers.backend", default=_BACKENDS["numba"])
+
+
+def active() -> Any:
+    """The functions to call now, by the names of ``kernels``."""
+    return _active.get()
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Run every layer inside the ``with`` on the named backend, in this thread or task.
+
+    Parameters
+    ----------
+    name : {"numba", "numpy"}
+        The kernels, or their NumPy reference.
+
+    Raises
+    ------
+    ValueError
+        Another name.
+    """
+    if name not in _BACKENDS:
+        raise ValueError(f"backend: name is {name!r}, expected one of {sorted(_BACKENDS)}")
+    token = _active.set(_BACKENDS[name])
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+def warmup(dtype: str = "float32", *, parallel: bool = True) -> None:
+    """Compile every kernel for one dtype, or load it from the cache, so that no later call waits.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+    parallel : bool
+        Whether to include the parallel twins, which take about as long again.
+    """
+    checked = real_dtype("warmup", dtype)
+    for kernel in COMPILED:
+        kernel.compile(checked, parallel=parallel)

@@ -1,0 +1,65 @@
+"""A model's flat buffers: all parameters in one array, all gradients in another.
+
+One buffer means one fused update, one hash, one file, one message. Each parameter starts at a
+multiple of 64 bytes from an aligned base, so that vectors lie in whole cache lines; the gap between
+two is zero and stays zero, since its gradient is.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from layers.base import Array
+
+_ALIGNMENT = 64
+
+
+def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
+    """(1, size) zeros that begin at a multiple of 64 bytes."""
+    raw = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size * dtype.itemsize].view(dtype).reshape(1, size)
+
+
+class FlatBuffers:
+    """Parameters and gradients of the given shapes, each set in one buffer.
+
+    Parameters
+    ----------
+    shapes : sequence of dict
+        For each layer its parameters' names and shapes.
+    dtype : numpy.dtype
+
+    Attributes
+    ----------
+    parameters, gradients : ndarray, (1, size)
+    parameter_views, gradient_views : list of dict
+        For each layer its arrays by name, views into the buffers.
+    """
+
+    def __init__(self, shapes: Sequence[dict[str, tuple[int, int]]], dtype: np.dtype[Any]) -> None:
+        step = _ALIGNMENT // dtype.itemsize
+        size = 0
+        places: list[dict[str, tuple[int, tuple[int, int]]]] = []
+        for named in shapes:
+            places.append({})
+            for name, shape in named.items():
+                places[-1][name] = (size, shape)
+                size += -(-shape[0] * shape[1] // step) * step
+        self.parameters = aligned_zeros(size, dtype)
+        self.gradients = aligned_zeros(size, dtype)
+        self.parameter_views = _views(self.parameters, places)
+        self.gradient_views = _views(self.gradients, places)
+
+
+def _views(
+    buffer: Array, places: list[dict[str, tuple[int, tuple[int, int]]]]
+) -> list[dict[str, Array]]:
+    return [
+        {
+            name: buffer[0, start : start + shape[0] * shape[1]].reshape(shape)
+            for name, (start, shape) in named.items()
+        }
+        for named in places
+    ]

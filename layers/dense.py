@@ -1,0 +1,205 @@
+"""The fully connected layer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kernels import checks
+from layers import initializers, seeds
+from layers.backends import active
+from layers.base import Array, Layer
+
+
+class Dense(Layer):
+    """Fully connected layer: y = x . weights + biases.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Width of the input and of the output. A layer's own input is x, (batch, n_in); the lecture
+        that this project follows calls it the input of the next layer.
+    initializer : {"he", "glorot", "zeros"}, optional
+        How the weights start; biases start at 0. By default "he" before a `ReLU`, else "glorot".
+    seed : int, numpy.random.Generator or None
+        Of the first weights, where the layer stands alone; in a model, the model's seed counts.
+    dtype : {"float32", "float64"}
+        Where the layer stands alone; in a model, the model's dtype counts.
+
+    Attributes
+    ----------
+    weights : ndarray, (n_in, n_out)
+        One column per neuron. Assigning copies into the layer's array.
+    biases : ndarray, (1, n_out)
+    dweights, dbiases : ndarray or None
+        Their gradients, overwritten by each `backward`, not accumulated; None before the first.
+    output, dinputs : ndarray or None
+        What the last `forward` and `backward` returned.
+    """
+
+    dtype: np.dtype[Any]
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        initializer: str | None = None,
+        seed: Any = None,
+        dtype: str = "float32",
+    ) -> None:
+        self.n_in = checks.integer("Dense", "n_in", n_in, 1)
+        self.n_out = checks.integer("Dense", "n_out", n_out, 1)
+        self.initializer = (
+            None if initializer is None else initializers.check("Dense", initializer)
+        )
+        self.dtype = checks.real_dtype("Dense", dtype)
+        self._key = seeds.key_of("Dense", seed)
+        self._inputs: Array | None = None
+        self._parameters: Mapping[str, Array] = {}
+        self._gradients: Mapping[str, Array] = {}
+        self._has_gradients = False
+        self._bound = False
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Output x . weights + biases.
+
+        Parameters
+        ----------
+        x : array_like, (batch, n_in)
+            Kept, not copied, for `backward` where it is in the layer's dtype and C order.
+
+        Returns
+        -------
+        ndarray, (batch, n_out)
+        """
+        self._inputs = self._checked_input(x, self.n_in)
+        self.output = np.empty((len(self._inputs), self.n_out), self.dtype)
+        active().dense_forward(self._inputs, self.weights, self.biases, self.output)
+        return self.output
+
+    def backward(self, dy: Array) -> Array:
+        """Gradients by the weights, the biases and the inputs.
+
+        Parameters
+        ----------
+        dy : array_like, (batch, n_out)
+            Gradient of the loss by the output, with the mean over the batch in it.
+
+        Returns
+        -------
+        ndarray, (batch, n_in)
+        """
+        dz = self._checked_gradient(dy)
+        self.backward_parameters(dz)
+        self.dinputs = np.empty((len(dz), self.n_in), self.dtype)
+        active().dense_backward_inputs(dz, self.weights, self.dinputs)
+        return self.dinputs
+
+    def backward_parameters(self, dz: Array) -> None:
+        """Gradients by the weights and biases alone: all that the first layer of a model needs."""
+        dz = self._checked_gradient(dz)
+        self._own_arrays()
+        active().dense_backward_weights(self._inputs, dz, self._gradients["weights"])
+        active().column_sum(dz, self._gradients["biases"])
+        self._has_gradients = True
+
+    # --- parameters ---
+
+    def parameter_shapes(self) -> dict[str, tuple[int, int]]:
+        """Shapes of ``weights`` and ``biases``."""
+        return {"weights": (self.n_in, self.n_out), "biases": (1, self.n_out)}
+
+    def parameters(self) -> dict[str, Array]:
+        """The arrays ``weights`` and ``biases`` by name."""
+        return {"weights": self.weights, "biases": self.biases}
+
+    @property
+    def weights(self) -> Array:
+        """One column per neuron, (n_in, n_out)."""
+        self._own_arrays()
+        return self._parameters["weights"]
+
+    @weights.setter
+    def weights(self, value: Array) -> None:
+        self._assign("weights", value)
+
+    @property
+    def biases(self) -> Array:
+        """One per neuron, (1, n_out)."""
+        self._own_arrays()
+        return self._parameters["biases"]
+
+    @biases.setter
+    def biases(self, value: Array) -> None:
+        self._assign("biases", value)
+
+    @property
+    def dweights(self) -> Array | None:
+        """Gradient of the weights, None before the first backward."""
+        return self._gradients["weights"] if self._has_gradients else None
+
+    @property
+    def dbiases(self) -> Array | None:
+        """Gradient of the biases, None before the first backward."""
+        return self._gradients["biases"] if self._has_gradients else None
+
+    def _assign(self, name: str, value: Any) -> None:
+        place = f"Dense.{name}"
+        checked = checks.real(place, name, value, self.dtype)
+        shape = self.parameter_shapes()[name]
+        if name == "biases" and checked.ndim == 1:
+            checked = checked[None, :]
+        self._own_arrays()
+        self._parameters[name][...] = checks.shape(place, name, checked, shape)
+
+    def _own_arrays(self) -> None:
+        """Arrays of the layer's own, made at the first use of a layer that stands alone."""
+        if not self._parameters:
+            shapes = self.parameter_shapes().items()
+            self._parameters = {name: np.zeros(shape, self.dtype) for name, shape in shapes}
+            self._gradients = {name: np.zeros(shape, self.dtype) for name, shape in shapes}
+            name = self.initializer or "glorot"
+            initializers.initialize(self._parameters["weights"], name, self._key, 0)
+
+    def bind(
+        self,
+        parameters: Mapping[str, Array],
+        gradients: Mapping[str, Array],
+        default: str,
+        key: int,
+        index: int,
+    ) -> None:
+        """Take the given arrays, views into a model's buffers, as parameters from now on.
+
+        Weights that the layer has already (because they were set or used) are kept: they are copied
+        into the new arrays. Otherwise they start from stream ``index`` of ``key``.
+
+        Raises
+        ------
+        ValueError
+            The layer belongs to a model already: two models would train the same weights.
+        """
+        if self._bound:
+            raise ValueError(
+                f"Sequential: layer {index}, {self!r}, belongs to a model already, expected a new one"
+            )
+        if self._parameters:
+            for name, array in self._parameters.items():
+                parameters[name][...] = array
+        else:
+            name = self.initializer or default
+            initializers.initialize(parameters["weights"], name, key, index)
+        self._parameters, self._gradients = parameters, gradients
+        self.dtype = parameters["weights"].dtype
+        self._has_gradients = False
+        self._bound = True
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor, as JSON can hold them."""
+        given = {"n_in": self.n_in, "n_out": self.n_out}
+        return given if self.initializer is None else {**given, "initializer": self.initializer}
+
+    def __repr__(self) -> str:
+        extra = f", initializer={self.initializer!r}" if self.initializer else ""
+        return f"Dense({self.n_in}, {self.n_out}{extra})"

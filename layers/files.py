@@ -1,0 +1,328 @@
+"""Named arrays and an architecture in one .npz file, written so that no crash can spoil it.
+
+The file is a plain zip archive: ``NAME.npy`` for each array, as ``numpy.load`` reads them, and
+``architecture.json``, which also lists the arrays. Nothing in it is pickled, so reading a
+stranger's file runs no code.
+"""
+
+import errno
+import json
+import lzma
+import math
+import os
+import secrets
+import stat
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["load_arrays", "save_arrays"]
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+_ARCHITECTURE = "architecture.json"
+_FORMAT = 1  # of architecture.json; a reader refuses what it does not know
+_SUFFIX = ".npy"
+_NUMBERS = "biufc"  # kinds of dtype that are numbers: no objects, text, dates or records
+_PIECE = 1 << 20
+
+# What zipfile and its decompressors raise over a damaged archive. OSError is not among them: a disk
+# that fails or a file that may not be read is not a wrong file.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    struct.error,
+    UnicodeDecodeError,
+    OverflowError,
+    RuntimeError,  # an encrypted member; NotImplementedError, a method that zipfile lacks
+)
+
+
+def save_arrays(
+    path: StrPath, arrays: Mapping[str, NDArray[Any]], architecture: dict[str, object]
+) -> None:
+    """Write named arrays and an architecture into one file, whole or not at all.
+
+    Whatever stops the save (an exception, ``kill -9``, a power cut), the file called `path` is
+    the old one or the new one. Equal contents give equal bytes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, under exactly this name: no ``.npz`` is added. A symbolic link is followed. A
+        new file gets the permissions that the umask leaves; an existing one keeps its own.
+    arrays : mapping of str to ndarray
+        Arrays of numbers, stored in C order. Names are printable and not empty.
+    architecture : dict
+        What JSON can hold; it comes back as JSON has it (a tuple as a list).
+    """
+    place = f"save_arrays: {os.fsdecode(path)}"
+    checked = {_checked_name(name, place): _numbers(name, arrays[name], place) for name in arrays}
+    text = _to_json(architecture, list(checked), place)
+
+    def write(file: IO[bytes]) -> None:
+        # A ZipInfo of our own carries the year 1980 instead of the clock.
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(zipfile.ZipInfo(_ARCHITECTURE), text)
+            for name, array in checked.items():
+                member = zipfile.ZipInfo(name + _SUFFIX)
+                with archive.open(member, "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, array, allow_pickle=False)
+
+    _replace_file(os.path.realpath(os.fsdecode(path)), write, place)
+
+
+def load_arrays(path: StrPath) -> tuple[dict[str, NDArray[Any]], dict[str, object]]:
+    """Read what `save_arrays` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+        In the order they were saved; C-contiguous, writable, native byte order.
+    architecture : dict
+        The architecture, as JSON has it.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or was not written by `save_arrays`.
+    """
+    place = f"load_arrays: {os.fsdecode(path)}"
+    with open_archive(path, place) as archive:
+        names = archive.namelist()
+        if _ARCHITECTURE not in names:
+            raise ValueError(
+                f"{place}: no {_ARCHITECTURE} inside, expected a file written by save_arrays"
+            )
+        array_list, architecture = _from_json(archive.read(_ARCHITECTURE), place)
+        # A wrong length in the archive's directory hides members from zipfile without an error.
+        if sorted(names) != sorted([_ARCHITECTURE, *(name + _SUFFIX for name in array_list)]):
+            raise ValueError(
+                f"{place} holds {', '.join(names)[:200]}, expected {_ARCHITECTURE} and the arrays"
+                f" that it lists: {', '.join(array_list)[:200] or 'none'}"
+            )
+        arrays = {name: read_array(archive, name, place) for name in array_list}
+    return arrays, architecture
+
+
+# Reading an archive; shared with layers.data.
+
+
+@contextmanager
+def open_archive(path: StrPath, place: str) -> Iterator[zipfile.ZipFile]:
+    """Open a .npz file; damage that shows while it is read becomes a ValueError at `place`."""
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+        except _DAMAGED as error:
+            raise _not_whole(error, place) from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # A damaged directory sent zipfile to a place before the start of the file.
+            raise _not_whole(error, place) from error
+
+
+def _not_whole(error: Exception, place: str) -> ValueError:
+    reason = f"{error}" or type(error).__name__
+    return ValueError(
+        f"{place}: not a whole .npz file ({reason}), expected a zip archive of arrays"
+    )
+
+
+def array_names(archive: zipfile.ZipFile) -> list[str]:
+    """Names of the arrays in a .npz file, in file order."""
+    members = archive.namelist()
+    return [member.removesuffix(_SUFFIX) for member in members if member.endswith(_SUFFIX)]
+
+
+def read_array(archive: zipfile.ZipFile, name: str, place: str) -> NDArray[Any]:
+    """Read one array of a .npz file: C-contiguous, writable, native byte order.
+
+    Not ``numpy.load``, which allocates what the array's header claims before it has seen whether
+    the bytes are there.
+    """
+    place = f"{place}, array {name!r}"
+    with archive.open(name + _SUFFIX) as member:
+        shape, fortran_order, dtype = _read_header(member, place)
+        if dtype.hasobject:
+            raise ValueError(f"{place} holds pickled Python objects, expected numbers")
+        if dtype.kind not in _NUMBERS:
+            raise ValueError(f"{place} has dtype {dtype}, expected numbers")
+        body = read_promised(member, dtype.itemsize * math.prod(shape), place)
+    array = as_array(body, dtype, shape if not fortran_order else shape[::-1], place)
+    return np.asarray(array.T if fortran_order else array, order="C")
+
+
+class _Readable(Protocol):
+    """What can be read piece by piece: a file, a gzip stream, a member of an archive."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def read_promised(stream: _Readable, promised: int, place: str) -> bytearray:
+    """Read the rest of `stream`, which must be as many bytes as a header promised.
+
+    In pieces: one read of the promised size would allocate it first, whatever the header claims.
+    """
+    body = bytearray()
+    while len(body) < promised:
+        piece = stream.read(min(promised - len(body), _PIECE))
+        if not piece:
+            raise ValueError(
+                f"{place}: truncated, {len(body)} bytes of data, expected {promised} by its header"
+            )
+        body += piece
+    # This read also brings a gzip stream or a zip member to its end, where checksums are compared.
+    if stream.read(1):
+        raise ValueError(f"{place}: more data than the {promised} bytes promised by its header")
+    return body
+
+
+def as_array(
+    body: bytearray, dtype: np.dtype[Any], shape: tuple[int, ...], place: str
+) -> NDArray[Any]:
+    """Give `body` a dtype, a shape and the native byte order."""
+    try:
+        array = np.frombuffer(body, dtype).reshape(shape)
+    except ValueError as error:  # more dimensions than NumPy has, or no element in a huge shape
+        raise ValueError(f"{place} has shape {shape} by its header: {error}") from error
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_header(member: IO[bytes], place: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of a .npy file: shape, Fortran order, dtype."""
+    try:
+        version = np.lib.format.read_magic(member)
+        if version == (1, 0):
+            header = np.lib.format.read_array_header_1_0(member)
+        elif version == (2, 0):
+            header = np.lib.format.read_array_header_2_0(member)
+        else:  # 3.0 exists for the names in record dtypes only
+            raise ValueError(f"format version {version}, expected (1, 0) or (2, 0)")
+        if min(header[0], default=0) < 0:
+            raise ValueError(f"shape {header[0]} has a negative size")
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError) as error:
+        raise ValueError(f"{place}: its header is not that of a .npy file ({error})") from error
+    return header
+
+
+# Checks before a save, and the architecture.
+
+
+def _checked_name(name: object, place: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"{place}: array name {name!r} is a {type(name).__name__}, expected a str")
+    # zipfile cuts a name at a NUL, and some systems turn a backslash into a slash.
+    if not name or not name.isprintable() or "\\" in name:
+        raise ValueError(
+            f"{place}: array name {name!r}, expected printable characters without a backslash"
+        )
+    return name
+
+
+def _numbers(name: str, value: object, place: str) -> NDArray[Any]:
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{place}: array {name!r} is a {type(value).__name__}, expected a plain NumPy array"
+        )
+    if value.dtype.kind not in _NUMBERS:
+        raise TypeError(f"{place}: array {name!r} has dtype {value.dtype}, expected numbers")
+    # Not ascontiguousarray, which gives an array without dimensions one.
+    return np.asarray(value, order="C")
+
+
+def _to_json(architecture: object, names: list[str], place: str) -> str:
+    if not isinstance(architecture, dict):
+        raise TypeError(
+            f"{place}: architecture is a {type(architecture).__name__}, expected a dict"
+        )
+    document = {"format": _FORMAT, "arrays": names, "architecture": architecture}
+    try:
+        return json.dumps(document, allow_nan=False, indent=1)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise type(error)(f"{place}: architecture cannot be written as JSON: {error}") from error
+
+
+def _from_json(text: bytes, place: str) -> tuple[list[str], dict[str, object]]:
+    """Names of the arrays, and the architecture."""
+    place = f"{place}, {_ARCHITECTURE}"
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place} is not JSON ({error})") from error
+    match document:
+        case {"format": int(version)} if version != _FORMAT:
+            raise ValueError(f"{place} has format {version}, expected {_FORMAT}")
+        case {"format": int(), "arrays": [*names], "architecture": dict(architecture)} if all(
+            isinstance(name, str) for name in names
+        ):
+            return names, architecture
+    raise ValueError(
+        f"{place} holds something else than save_arrays writes, expected"
+        f' {{"format": {_FORMAT}, "arrays": [names], "architecture": {{...}}}}'
+    )
+
+
+# Replacing a file.
+
+
+def _replace_file(target: str, write: Callable[[IO[bytes]], None], place: str) -> None:
+    """Write aside, in the same folder and so on the same disk, then take the target's name."""
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{place}: there is no folder {folder}")
+    mode = _mode_to_keep(target, place)
+    aside = os.path.join(folder, f".numba-layers-{secrets.token_hex(8)}.tmp")
+    try:
+        # Not tempfile, whose files are 0600 whatever the umask.
+        with open(aside, "xb") as file:
+            if mode is not None:
+                os.chmod(aside, mode)
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(aside)
+        raise
+    _sync_folder(folder)
+
+
+def _mode_to_keep(target: str, place: str) -> int | None:
+    """Permissions of the file to replace; None where there is none yet."""
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return None
+    # os.replace would put a file in the place of /dev/null, for one who may.
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{place}: exists and is not a regular file, expected a file to replace")
+    return mode & 0o777
+
+
+def _sync_folder(folder: str) -> None:
+    """Bring the new name to the disk; the file itself is there already."""
+    if os.name != "posix":
+        return  # a folder cannot be opened on Windows
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

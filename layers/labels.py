@@ -1,0 +1,35 @@
+"""Labels at the edge of the layers: class indices, or rows of target probabilities."""
+
+from typing import Any
+
+import numpy as np
+
+from kernels import checks
+from layers.base import Array
+
+
+def as_labels(
+    place: str, name: str, labels: Any, batch: int, n_classes: int, dtype: np.dtype[Any]
+) -> Array:
+    """Checked labels in the form that the kernels take.
+
+    Parameters
+    ----------
+    place, name : str
+        Who asks, and what the argument is called, for the error.
+    labels : array_like
+        Integers (batch,), each in [0, n_classes), or real target rows (batch, n_classes), none
+        negative, each summing to 1 (one-hot rows of integers or booleans too).
+    batch, n_classes : int
+    dtype : numpy.dtype
+        Target rows are converted to it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It names the first label at fault.
+    """
+    checked = checks.array(place, name, labels if isinstance(labels, np.ndarray) else np.asarray(labels))
+    if checked.ndim == 2:
+        checked = checks.real(place, name, checked, dtype)
+    return checks.labels(place, name, checked, batch, n_classes, dtype)

@@ -1,0 +1,104 @@
+"""Losses: a number to make smaller, and its gradient. Each is the mean over the batch.
+
+The mean is taken once, in the loss's gradient: no layer divides by the batch again.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from kernels import checks
+from layers.backends import active
+from layers.base import Array
+from layers.labels import as_labels
+
+
+class Loss:
+    """A mean over rows: `forward` gives it, `backward` its gradient by the scores."""
+
+    takes = "scores"
+
+    def __init__(self) -> None:
+        self.output: float | None = None
+        self.dinputs: Array | None = None
+        self._probabilities: Array | None = None
+        self._labels: Array | None = None
+
+    def forward(self, scores: Array, labels: Any) -> float:
+        """Mean loss over the batch, kept for `backward`.
+
+        Parameters
+        ----------
+        scores : array_like, (batch, n_classes)
+            What the model gives: logits or probabilities, as the class says.
+        labels : array_like
+            Class indices (batch,), or target rows (batch, n_classes) that sum to 1.
+        """
+        place = f"{type(self).__name__}.forward"
+        checked = checks.real(place, self.takes, scores, None)
+        checks.shape(place, self.takes, checked, ("batch", "n_classes"))
+        self._labels = as_labels(place, "labels", labels, *checked.shape, checked.dtype)
+        losses = np.empty((len(checked), 1), checked.dtype)
+        self._probabilities = self.rows(checked, self._labels, losses)
+        self.output = float(active().mean_loss(losses))
+        return self.output
+
+    def backward(self) -> Array:
+        """Gradient of the mean loss by the scores, (batch, n_classes)."""
+        if self._probabilities is None:
+            raise ValueError(
+                f"{type(self).__name__}.backward: called before forward, expected a forward pass first"
+            )
+        self.dinputs = np.empty_like(self._probabilities)
+        self._gradient(self._probabilities, self._labels, self.dinputs)
+        return self.dinputs
+
+    def rows(self, scores: Array, labels: Array, out_losses: Array) -> Array:
+        """Each row's loss into ``out_losses`` (batch, 1); the probabilities. No checks."""
+        raise NotImplementedError
+
+    def _gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor, as JSON can hold them."""
+        return {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class SoftmaxCrossEntropy(Loss):
+    """Softmax and cross-entropy in one, from logits: finite for finite logits.
+
+    The gradient is (prediction - target) / batch. The lecture that this project follows writes
+    Actual - Prediction on its slide, which is the direction of descent, its negative.
+    """
+
+    takes = "logits"
+
+    def rows(self, scores: Array, labels: Array, out_losses: Array) -> Array:
+        """Each row's loss by log-sum-exp; the probabilities."""
+        probabilities = np.empty_like(scores)
+        active().softmax_cross_entropy(scores, labels, probabilities, out_losses)
+        return probabilities
+
+    def _gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
+        active().softmax_minus_target(probabilities, labels, out)
+
+
+class CategoricalCrossEntropy(Loss):
+    """Cross-entropy of probabilities, as a `Softmax` layer gives them: - sum_j t_j log p_j.
+
+    A probability below the dtype's smallest normal number counts as that number.
+    """
+
+    takes = "probabilities"
+
+    def rows(self, scores: Array, labels: Array, out_losses: Array) -> Array:
+        """Each row's loss; the probabilities, which are the scores themselves."""
+        active().cross_entropy_rows(scores, labels, out_losses)
+        return scores
+
+    def _gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
+        active().cross_entropy_backward(probabilities, labels, out)

@@ -1,0 +1,430 @@
+"""A stack of layers with a loss and an optimizer: the model that users train."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from kernels import checks
+from layers import seeds
+from layers.activations import ReLU, Softmax
+from layers.backends import active
+from layers.base import Array, Layer
+from layers.buffers import FlatBuffers
+from layers.dense import Dense
+from layers.history import History
+from layers.labels import as_labels
+from layers.losses import CategoricalCrossEntropy, Loss, SoftmaxCrossEntropy
+from layers.optimizers import SGD
+from layers.summary import summary
+
+_PREDICT_ROWS = 1024
+"""Rows of one pass of predict and evaluate; the results do not depend on it."""
+
+
+class NonFiniteLoss(FloatingPointError):
+    """`Sequential.fit` met a loss that is NaN or Inf, and stopped before using it."""
+
+
+class Sequential:
+    """Layers one after another, trained on a loss.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Widths must fit. They belong to this model from now on; weights that were set stay.
+    loss : Loss, optional
+        `SoftmaxCrossEntropy` takes the logits of the last layer; a `Softmax` before it is refused.
+    optimizer : SGD, optional
+        By default ``SGD()``.
+    seed : int, numpy.random.Generator or None
+        Of first weights and shuffles. The same seed gives the same bits, on any number of threads
+        and any CPU with fused multiply-add; None takes bits from the operating system.
+    dtype : {"float32", "float64"}
+        Of all parameters and all arithmetic. Data in another real dtype is converted once.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    history : History
+        Of all epochs so far.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        loss: Loss | None = None,
+        optimizer: SGD | None = None,
+        seed: Any = None,
+        dtype: str = "float32",
+    ) -> None:
+        self.dtype = checks.real_dtype("Sequential", dtype)
+        self.layers = list(layers)
+        self.loss = SoftmaxCrossEntropy() if loss is None else loss
+        self.optimizer = SGD() if optimizer is None else optimizer
+        self.history = History()
+        self.n_in, self.n_out = _checked_widths(self.layers)
+        _check_loss(self.layers, self.loss)
+        self._key = seeds.key_of("Sequential", seed)
+        self._bind()
+
+    def _bind(self) -> None:
+        """Lay all parameters out in one buffer, gradients in another."""
+        self._buffers = FlatBuffers([layer.parameter_shapes() for layer in self.layers], self.dtype)
+        for index, layer in enumerate(self.layers):
+            follower = self.layers[index + 1] if index + 1 < len(self.layers) else None
+            default = "he" if isinstance(follower, ReLU) else "glorot"
+            layer.bind(
+                self._buffers.parameter_views[index],
+                self._buffers.gradient_views[index],
+                default,
+                self._key,
+                index,
+            )
+            layer.dtype = self.dtype
+
+    # --- one pass ---
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Scores of the last layer for a batch: logits, or probabilities after a `Softmax`.
+
+        Parameters
+        ----------
+        x : array_like, (batch, n_in)
+        training : bool
+            Passed on to the layers.
+
+        Returns
+        -------
+        ndarray, (batch, n_out)
+        """
+        return self._forward(self._checked_data("forward", "x", x), training)
+
+    def _forward(self, x: Array, training: bool) -> Array:
+        for layer in self.layers:
+            x = layer.forward(x, training=training)
+        return x
+
+    def backward(self, dy: Array) -> None:
+        """Fill every layer's gradients from the gradient by the scores, last layer first."""
+        for index in reversed(range(len(self.layers))):
+            layer = self.layers[index]
+            if index == 0 and isinstance(layer, Dense):
+                # Nothing needs the gradient by the data, and it is a whole product.
+                layer.backward_parameters(dy)
+            else:
+                dy = layer.backward(dy)
+
+    def train_step(self, x: Array, y: Any) -> float:
+        """One forward, loss, backward and update on one batch.
+
+        Parameters
+        ----------
+        x : array_like, (batch, n_in)
+        y : array_like
+            Class indices (batch,), or target rows (batch, n_classes).
+
+        Returns
+        -------
+        float
+            The loss before the update. Where it is not finite, nothing is updated.
+        """
+        checked = self._checked_data("train_step", "x", x)
+        labels = as_labels(
+            "Sequential.train_step", "y", y, len(checked), self.n_out, self.dtype
+        )
+        loss, _ = self._train_step(checked, labels)
+        return loss
+
+    def _train_step(self, x: Array, labels: Array) -> tuple[float, int]:
+        """The loss before the update and the number of right predictions."""
+        scores = self._forward(x, training=True)
+        loss = self.loss.forward(scores, labels)
+        correct = active().count_correct(scores, labels)
+        if math.isfinite(loss):
+            self.backward(self.loss.backward())
+            self.optimizer.update(self._buffers.parameters, self._buffers.gradients)
+        return loss, correct
+
+    # --- training ---
+
+    def fit(
+        self,
+        x: Array,
+        y: Any,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: tuple[Array, Any] | None = None,
+        shuffle: bool = True,
+        progress: bool = False,
+    ) -> History:
+        """Train on shuffled mini-batches.
+
+        Parameters
+        ----------
+        x : array_like, (n, n_in)
+        y : array_like
+            Class indices (n,), or target rows (n, n_classes).
+        epochs, batch_size : int
+            At least 1. The last batch of an epoch may be smaller.
+        validation_data : (x, y), optional
+            Evaluated after each epoch.
+        shuffle : bool
+            Whether each epoch has an order of its own, from the model's seed.
+        progress : bool
+            Whether to show a bar with loss and accuracy.
+
+        Returns
+        -------
+        History
+            Of these epochs; ``model.history`` has those of all calls.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is not as described; no parameter has changed.
+        NonFiniteLoss
+            A batch's loss is NaN or Inf. The parameters are those before that batch.
+        """
+        place = "Sequential.fit"
+        checked = self._checked_data("fit", "x", x)
+        labels = as_labels(place, "y", y, len(checked), self.n_out, self.dtype)
+        epochs = checks.integer(place, "epochs", epochs, 1)
+        batch_size = checks.integer(place, "batch_size", batch_size, 1)
+        validation = self._checked_validation(validation_data)
+        history = History()
+        for epoch in range(epochs):
+            bar = tqdm(
+                total=len(checked),
+                desc=f"epoch {epoch + 1}/{epochs}",
+                unit="row",
+                disable=not progress,
+                leave=epoch == epochs - 1,
+            )
+            with bar:
+                numbers = self._epoch(checked, labels, epoch, batch_size, shuffle, bar)
+                if validation is not None:
+                    scored = self._evaluate(*validation)
+                    numbers |= {f"val_{name}": value for name, value in scored.items()}
+                history.add(**numbers)
+                self.history.add(**numbers)
+                bar.set_postfix({name: f"{value:.4f}" for name, value in numbers.items()})
+        return history
+
+    def _epoch(
+        self, x: Array, labels: Array, epoch: int, batch_size: int, shuffle: bool, bar: Any
+    ) -> dict[str, float]:
+        """One pass over the data; its mean loss and accuracy."""
+        losses, correct = 0.0, 0
+        for number, (rows, batch, targets) in enumerate(
+            self._batches(x, labels, batch_size, shuffle)
+        ):
+            loss, right = self._train_step(batch, targets)
+            if not math.isfinite(loss):
+                raise NonFiniteLoss(self._not_finite(loss, epoch, number, batch))
+            losses, correct = losses + loss * rows, correct + right
+            bar.update(rows)
+        return {"loss": losses / len(x), "accuracy": correct / len(x)}
+
+    def _batches(
+        self, x: Array, labels: Array, batch_size: int, shuffle: bool
+    ) -> Iterator[tuple[int, Array, Array]]:
+        """Mini-batches (rows, x, labels), shuffled by the seed and the number of the epoch."""
+        order = np.arange(len(x))
+        if shuffle:
+            active().permutation(self._key, seeds.SHUFFLE + self.history.epochs, order)
+        for start in range(0, len(x), batch_size):
+            rows = order[start : start + batch_size]
+            batch = np.empty((len(rows), x.shape[1]), self.dtype)
+            active().gather_rows(x, rows, batch)
+            yield len(rows), batch, labels[rows]
+
+    def _not_finite(self, loss: float, epoch: int, batch: int, x: Array) -> str:
+        """What to say of a loss that is NaN or Inf, and where it may come from."""
+        text = (
+            f"Sequential.fit: the loss is {loss} at epoch {epoch + 1}, batch {batch + 1}; "
+            "the parameters are those before that batch"
+        )
+        for name, array in self.parameters().items():
+            if not np.isfinite(array).all():
+                return f"{text}, and {name} is not finite itself"
+        if not np.isfinite(x).all():
+            return f"{text}. The batch's x holds NaN or Inf"
+        return f"{text}. Scores have overflowed: try a smaller learning rate"
+
+    # --- use ---
+
+    def evaluate(self, x: Array, y: Any) -> dict[str, float]:
+        """Mean loss and accuracy over all rows.
+
+        Parameters
+        ----------
+        x : array_like, (n, n_in)
+        y : array_like
+            Class indices (n,), or target rows (n, n_classes).
+
+        Returns
+        -------
+        dict
+            ``{"loss": ..., "accuracy": ...}``
+        """
+        checked = self._checked_data("evaluate", "x", x)
+        labels = as_labels("Sequential.evaluate", "y", y, len(checked), self.n_out, self.dtype)
+        return self._evaluate(checked, labels)
+
+    def _evaluate(self, x: Array, labels: Array) -> dict[str, float]:
+        losses = np.empty((len(x), 1), self.dtype)
+        correct = 0
+        for start in range(0, len(x), _PREDICT_ROWS):
+            part = slice(start, start + _PREDICT_ROWS)
+            scores = self._forward(x[part], training=False)
+            self.loss.rows(scores, labels[part], losses[part])
+            correct += active().count_correct(scores, labels[part])
+        return {"loss": float(active().mean_loss(losses)), "accuracy": correct / len(x)}
+
+    def predict(self, x: Array) -> Array:
+        """Class index of each row.
+
+        Parameters
+        ----------
+        x : array_like, (n, n_in)
+
+        Returns
+        -------
+        ndarray of int64, (n,)
+            The same for a row alone as in any batch.
+
+        Raises
+        ------
+        ValueError
+            The scores of a row hold NaN: it names the first such row.
+        """
+        scores = self._scores(self._checked_data("predict", "x", x))
+        classes = np.empty(len(scores), np.int64)
+        active().argmax_rows(scores, classes)
+        if classes.min() < 0:
+            row = int(np.flatnonzero(classes < 0)[0])
+            raise ValueError(
+                f"Sequential.predict: the scores of row {row} of x hold NaN, expected numbers "
+                "(predict_proba gives NaN for such a row)"
+            )
+        return classes
+
+    def predict_proba(self, x: Array) -> Array:
+        """Probabilities of each row's classes; NaN stays in its row.
+
+        Parameters
+        ----------
+        x : array_like, (n, n_in)
+
+        Returns
+        -------
+        ndarray, (n, n_classes)
+            The same bits for a row alone as in any batch.
+        """
+        scores = self._scores(self._checked_data("predict_proba", "x", x))
+        if isinstance(self.layers[-1], Softmax) or self.loss.takes == "probabilities":
+            return scores
+        probabilities = np.empty_like(scores)
+        active().softmax_forward(scores, probabilities)
+        return probabilities
+
+    def _scores(self, x: Array) -> Array:
+        scores = np.empty((len(x), self.n_out), self.dtype)
+        for start in range(0, len(x), _PREDICT_ROWS):
+            part = slice(start, start + _PREDICT_ROWS)
+            scores[part] = self._forward(x[part], training=False)
+        return scores
+
+    # --- what is inside ---
+
+    def parameters(self) -> dict[str, Array]:
+        """All parameters by name, ``{"0.weights": array, ...}``: the arrays themselves."""
+        return {
+            f"{index}.{name}": array
+            for index, views in enumerate(self._buffers.parameter_views)
+            for name, array in views.items()
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the parameters: names, shapes, dtype and little-endian bytes."""
+        digest = hashlib.sha256()
+        for name, array in self.parameters().items():
+            digest.update(f"{name} {array.shape} {array.dtype.name}\n".encode())
+            digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()
+
+    def summary(self) -> str:
+        """A table of the layers, their output shapes and parameters."""
+        return summary(self)
+
+    def save(self, path: Any) -> None:
+        """Write the model to one file; `layers.load` reads it."""
+        from layers import saving
+
+        saving.save(self, path)
+
+    def _checked_data(self, method: str, name: str, x: Any) -> Array:
+        place = f"Sequential.{method}"
+        checked = checks.real(place, name, x, self.dtype)
+        return checks.shape(place, name, checked, ("batch", self.n_in))
+
+    def _checked_validation(self, pair: Any) -> tuple[Array, Array] | None:
+        if pair is None:
+            return None
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(
+                f"Sequential.fit: validation_data is {type(pair).__name__}, expected a pair (x, y)"
+            )
+        x = self._checked_data("fit", "validation_data[0]", pair[0])
+        y = as_labels(
+            "Sequential.fit", "validation_data[1]", pair[1], len(x), self.n_out, self.dtype
+        )
+        return x, y
+
+    def __repr__(self) -> str:
+        lines = "".join(f"    {layer!r},\n" for layer in self.layers)
+        return (
+            f"Sequential([\n{lines}], loss={self.loss!r}, optimizer={self.optimizer!r}, "
+            f"dtype={self.dtype.name!r})"
+        )
+
+
+def _checked_widths(layers: Sequence[Layer]) -> tuple[int, int]:
+    """Input and output width of the stack, where each layer's fits the one before."""
+    first: int | None = None
+    width: int | None = None
+    for index, layer in enumerate(layers):
+        if not (hasattr(layer, "forward") and hasattr(layer, "backward")):
+            raise TypeError(
+                f"Sequential: layer {index} is {layer!r}, expected an object with forward and backward"
+            )
+        n_in = getattr(layer, "n_in", None)
+        if n_in is None:
+            continue
+        if width is not None and n_in != width:
+            raise ValueError(
+                f"Sequential: layer {index}, {layer!r}, takes {n_in} inputs, expected {width}, "
+                "the width of the layer before it"
+            )
+        first = n_in if first is None else first
+        width = getattr(layer, "n_out", n_in)
+    if first is None or width is None:
+        raise ValueError("Sequential: no layer says its width, expected at least one Dense")
+    return first, width
+
+
+def _check_loss(layers: Sequence[Layer], loss: Loss) -> None:
+    if isinstance(loss, SoftmaxCrossEntropy) and isinstance(layers[-1], Softmax):
+        raise ValueError(
+            "Sequential: SoftmaxCrossEntropy takes logits, but the last layer is Softmax(): leave "
+            "that layer out, or use CategoricalCrossEntropy"
+        )
+    if isinstance(loss, CategoricalCrossEntropy) and isinstance(layers[-1], (Dense, ReLU)):
+        raise ValueError(
+            f"Sequential: CategoricalCrossEntropy takes probabilities, but the last layer is "
+            f"{layers[-1]!r}: end with Softmax(), or use SoftmaxCrossEntropy"
+        )

@@ -1,0 +1,43 @@
+"""The table that `Sequential.summary` returns."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from layers.sequential import Sequential
+
+
+def summary(model: "Sequential") -> str:
+    """One line per layer: its output shape and its number of parameters.
+
+    Parameters
+    ----------
+    model : Sequential
+
+    Returns
+    -------
+    str
+    """
+    rows = [("", "layer", "output", "parameters")]
+    width, total = model.n_in, 0
+    for index, layer in enumerate(model.layers):
+        width = getattr(layer, "n_out", width)
+        count = sum(rows * columns for rows, columns in layer.parameter_shapes().values())
+        total += count
+        rows.append((str(index), repr(layer), f"(batch, {width})", f"{count:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        f"{number:>{widths[0]}}  {name:<{widths[1]}}  {shape:<{widths[2]}}  {count:>{widths[3]}}"
+        for number, name, shape, count in rows
+    ]
+    rule = "-" * len(lines[0])
+    megabytes = total * model.dtype.itemsize / 1e6
+    return "\n".join(
+        [
+            lines[0],
+            rule,
+            *lines[1:],
+            rule,
+            f"{total:,} parameters, {model.dtype.name}, {megabytes:.2f} MB",
+            f"loss {model.loss!r}, optimizer {model.optimizer!r}",
+        ]
+    )

@@ -1,0 +1,410 @@
+import errno
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from layers import files
+
+ROOT = Path(__file__).parents[2]
+ARCHITECTURE = {"dtype": "float32", "layers": [{"kind": "Dense", "shape": [3, 2]}], "rate": 0.1}
+
+
+def small_arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "0.weights": rng.normal(size=(3, 2)).astype(np.float32),
+        "0.biases": np.array([[1.5, np.nan]]),
+        "steps": np.array(12345, np.int64),
+    }
+
+
+def assert_same_arrays(loaded: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert list(loaded) == list(expected)
+    for name, array in expected.items():
+        assert loaded[name].shape == array.shape
+        assert loaded[name].dtype == array.dtype.newbyteorder("=")
+        assert loaded[name].dtype.isnative
+        assert loaded[name].flags.c_contiguous
+        assert loaded[name].flags.writeable
+        assert loaded[name].flags.aligned
+        assert loaded[name].tobytes() == array.astype(array.dtype.newbyteorder("=")).tobytes()
+
+
+def write_zip(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def document(*names: object) -> bytes:
+    return json.dumps({"format": 1, "arrays": names, "architecture": {}}).encode()
+
+
+def npy(descr: str, shape: object, body: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
+    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode() + b"\n"
+    return b"\x93NUMPY" + version + len(header).to_bytes(2, "little") + header + body
+
+
+# Round trips.
+
+
+def test_round_trip_under_exactly_the_given_name(tmp_path):
+    path = tmp_path / "a model"
+    files.save_arrays(path, small_arrays(), ARCHITECTURE)
+    assert os.listdir(tmp_path) == ["a model"]
+    arrays, architecture = files.load_arrays(str(path))
+    assert_same_arrays(arrays, small_arrays())
+    assert architecture == ARCHITECTURE
+
+
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(
+    lambda name: name.isprintable() and "\\" not in name
+)
+numbers = st.one_of(
+    hnp.boolean_dtypes(),
+    hnp.integer_dtypes(endianness="?"),
+    hnp.unsigned_integer_dtypes(endianness="?"),
+    hnp.floating_dtypes(endianness="?"),
+    hnp.complex_number_dtypes(endianness="?"),
+)
+shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(names, hnp.arrays(numbers, shapes), max_size=3),
+    st.dictionaries(st.text(max_size=5), json_values, max_size=3),
+)
+def test_round_trip_of_any_arrays(tmp_path_factory, arrays, architecture):
+    path = tmp_path_factory.getbasetemp() / "any.npz"
+    files.save_arrays(path, arrays, architecture)
+    loaded, loaded_architecture = files.load_arrays(path)
+    assert_same_arrays(loaded, arrays)
+    assert loaded_architecture == architecture
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a.T,
+        lambda a: a[::2, 1:],
+        lambda a: a[::-1],
+        np.asfortranarray,
+        lambda a: np.broadcast_to(a[0], a.shape),
+    ],
+    ids=["transposed", "strided", "reversed", "fortran", "broadcast"],
+)
+def test_any_layout_is_stored_in_c_order(tmp_path, view):
+    array = view(np.arange(20.0).reshape(4, 5))
+    path = tmp_path / "layout.npz"
+    files.save_arrays(path, {"a": array}, {})
+    assert_same_arrays(files.load_arrays(path)[0], {"a": array})
+    with zipfile.ZipFile(path) as archive:
+        assert b"'fortran_order': False" in archive.read("a.npy")
+
+
+def test_numpy_reads_the_file(tmp_path):
+    path = tmp_path / "model.npz"
+    files.save_arrays(path, small_arrays(), ARCHITECTURE)
+    with np.load(path, allow_pickle=False) as archive:
+        np.testing.assert_array_equal(archive["0.biases"], small_arrays()["0.biases"])
+        assert json.loads(archive["architecture.json"])["architecture"] == ARCHITECTURE
+
+
+def test_arrays_written_by_numpy_in_fortran_order_or_compressed(tmp_path):
+    path = tmp_path / "model.npz"
+    array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    np.savez_compressed(path, a=array)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("architecture.json", document("a"))
+    arrays, _ = files.load_arrays(path)
+    assert_same_arrays(arrays, {"a": array})
+
+
+def test_equal_contents_give_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        files.save_arrays(tmp_path / name, small_arrays(), ARCHITECTURE)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a") as archive:
+        assert {member.date_time[0] for member in archive.infolist()} == {1980}
+
+
+# What a save refuses: nothing is written then.
+
+
+class NotJson:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("arrays", "architecture", "error", "message"),
+    [
+        ({"a": np.array([None])}, {}, TypeError, "'a' has dtype object, expected numbers"),
+        ({"a": np.array(["x"])}, {}, TypeError, "'a' has dtype <U1, expected numbers"),
+        ({"a": np.zeros(2, "f4,i4")}, {}, TypeError, "'a' has dtype .*, expected numbers"),
+        ({"a": [1.0, 2.0]}, {}, TypeError, "'a' is a list, expected a plain NumPy array"),
+        ({"a": np.ma.zeros(2)}, {}, TypeError, "'a' is a MaskedArray, expected a plain"),
+        ({"": np.zeros(2)}, {}, ValueError, "array name '', expected printable"),
+        ({"a\0b": np.zeros(2)}, {}, ValueError, r"array name 'a\\x00b', expected printable"),
+        ({"a\\b": np.zeros(2)}, {}, ValueError, "without a backslash"),
+        ({0: np.zeros(2)}, {}, TypeError, "array name 0 is a int, expected a str"),
+        ({}, [1], TypeError, "architecture is a list, expected a dict"),
+        ({}, {"a": NotJson()}, TypeError, "as JSON: Object of type NotJson"),
+        ({}, {"a": float("nan")}, ValueError, "cannot be written as JSON"),
+    ],
+)
+def test_refused_contents(tmp_path, arrays, architecture, error, message):
+    with pytest.raises(error, match=message) as caught:
+        files.save_arrays(tmp_path / "model.npz", arrays, architecture)
+    assert "save_arrays: " in str(caught.value)
+    assert "model.npz" in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
+        files.save_arrays(tmp_path / "nowhere" / "model.npz", {}, {})
+
+
+def test_only_a_regular_file_is_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "."):
+        with pytest.raises(ValueError, match="not a regular file"):
+            files.save_arrays(tmp_path / name, {}, {})
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+# Replacing: order, failures, permissions.
+
+
+def test_file_is_synced_before_the_rename_and_the_folder_after(tmp_path, monkeypatch):
+    calls = []
+
+    def fsync(descriptor: int) -> None:
+        mode = os.fstat(descriptor).st_mode
+        size = os.fstat(descriptor).st_size
+        calls.append("folder" if stat.S_ISDIR(mode) else f"file of {size}")
+
+    def replace(source: str, target: str) -> None:
+        calls.append("replace")
+        assert os.path.dirname(source) == os.path.dirname(target) == str(tmp_path)
+        os.rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    path = tmp_path / "model.npz"
+    files.save_arrays(path, small_arrays(), ARCHITECTURE)
+    assert calls == [f"file of {path.stat().st_size}", "replace", "folder"]
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
+def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, function, error):
+    path = tmp_path / "model.npz"
+    files.save_arrays(path, small_arrays(), ARCHITECTURE)
+    before = path.read_bytes()
+
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(type(error)):
+        files.save_arrays(path, {}, {})
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model.npz"]
+
+
+def test_new_file_has_the_permissions_of_the_umask(tmp_path):
+    path = tmp_path / "model.npz"
+    old = os.umask(0o027)
+    try:
+        files.save_arrays(path, {}, {})
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_existing_file_keeps_its_permissions(tmp_path):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"secret")
+    path.chmod(0o600)
+    files.save_arrays(path, {}, {})
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_symbolic_link_is_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "latest").symlink_to(tmp_path / "elsewhere" / "model.npz")
+    files.save_arrays(tmp_path / "latest", small_arrays(), {})
+    assert (tmp_path / "latest").is_symlink()
+    assert os.listdir(tmp_path / "elsewhere") == ["model.npz"]
+    assert_same_arrays(files.load_arrays(tmp_path / "latest")[0], small_arrays())
+
+
+CHILD = """
+import os, signal, sys
+import numpy as np
+from layers import files
+path, where = sys.argv[1:]
+
+def die(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if where == "inside the write":
+    np.lib.format.write_array = lambda stream, *rest, **more: (stream.write(b"half"), die())
+elif where != "any time":
+    setattr(os, where, die)
+turn = 0
+while True:
+    turn += 1
+    files.save_arrays(path, {"a": np.full(300_000, turn)}, {"turn": turn})
+    print(turn, flush=True)
+"""
+
+
+@pytest.mark.parametrize("where", ["inside the write", "fsync", "replace", "any time"])
+def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path, where):
+    path = tmp_path / "model.npz"
+    files.save_arrays(path, {"a": np.zeros(3)}, {"turn": 0})
+    command = [sys.executable, "-c", CHILD, str(path), where]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        if where == "any time":
+            child.stdout.readline()
+            time.sleep(0.1)
+            child.kill()
+        assert child.wait(timeout=60) == -signal.SIGKILL
+    arrays, architecture = files.load_arrays(path)
+    turn = architecture["turn"]
+    assert (turn == 0) == (where != "any time")
+    np.testing.assert_array_equal(arrays["a"], np.full(300_000 if turn else 3, turn))
+
+
+# Damaged files.
+
+
+def test_truncation_at_every_offset(tmp_path):
+    path = tmp_path / "model.npz"
+    files.save_arrays(path, {"a": np.arange(40.0)}, ARCHITECTURE)
+    whole = path.read_bytes()
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        with pytest.raises(ValueError, match=r"model\.npz: not a whole \.npz file"):
+            files.load_arrays(path)
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
+def test_a_changed_byte_is_an_error_or_changes_nothing(tmp_path, flip):
+    path = tmp_path / "model.npz"
+    expected = {"a": np.arange(5.0), "b": np.ones(3)}
+    files.save_arrays(path, expected, ARCHITECTURE)
+    whole = path.read_bytes()
+    named = 0
+    for offset in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[offset] ^= flip
+        path.write_bytes(damaged)
+        try:
+            arrays, architecture = files.load_arrays(path)
+        except ValueError as error:
+            named += str(path) in str(error)
+        else:
+            # The byte was one that nobody needs, such as a date.
+            assert architecture == ARCHITECTURE
+            assert_same_arrays(arrays, expected)
+            named += 1
+    assert named == len(whole)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"not a zip file at all", b"\x93NUMPY\x01\x00"])
+def test_not_a_zip_file(tmp_path, content):
+    path = tmp_path / "model.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.npz: not a whole \.npz file .*, expected a zip"):
+        files.load_arrays(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.npz"):
+        files.load_arrays(tmp_path / "absent.npz")
+    with pytest.raises(IsADirectoryError):
+        files.load_arrays(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r": no architecture\.json inside, expected a file written by save_arrays"),
+        (b"{", r", architecture\.json is not JSON"),
+        (b"\xff", r", architecture\.json is not JSON"),
+        (b"[" * 100_000, r", architecture\.json is not JSON"),
+        (b"[1]", r", architecture\.json holds something else"),
+        (b"{}", r", architecture\.json holds something else"),
+        (document("a", 1), r", architecture\.json holds something else"),
+        (document("a").replace(b"{}", b"[]"), r", architecture\.json holds something else"),
+        (document("a").replace(b"1", b"2"), r", architecture\.json has format 2, expected 1"),
+    ],
+    ids=["missing", "broken", "not text", "deep", "list", "empty", "names", "no dict", "future"],
+)
+def test_wrong_architecture(tmp_path, text, message):
+    path = tmp_path / "model.npz"
+    members = {"a.npy": npy("<f8", (1,), b"12345678")}
+    write_zip(path, members if text is None else {"architecture.json": text} | members)
+    with pytest.raises(ValueError, match=message) as caught:
+        files.load_arrays(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [(), ("b",), ("a", "b"), ("a", "a")])
+def test_arrays_are_those_of_the_list(tmp_path, names):
+    path = tmp_path / "model.npz"
+    write_zip(path, {"architecture.json": document(*names), "a.npy": npy("<f8", (1,), b"12345678")})
+    listed = ", ".join(names) or "none"
+    message = rf"holds architecture\.json, a\.npy, expected .* that it lists: {listed}$"
+    with pytest.raises(ValueError, match=message):
+        files.load_arrays(path)
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (b"", "its header is not that of a .npy file"),
+        (b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4',", "its header is not that of a .npy file"),
+        (b"\x93NUMPY\x01\x00\x04\x00((((", "its header is not that of a .npy file"),
+        (npy("<f8", (1,), b"12345678", b"\x07\x00"), "header is not that of a .npy"),
+        (npy("<f8", (1,), b"12345678", b"\x03\x00"), r"format version \(3, 0\), expected"),
+        (npy("<f8", (-1,), b"12345678"), "negative size"),
+        (npy("<f8", 1, b"12345678"), "its header is not that of a .npy file"),
+        (npy("<f8", (2,), b"12345678"), "truncated, 8 bytes of data, expected 16 by its header"),
+        (npy("<f8", (1,), b"123456789"), "more data than the 8 bytes promised"),
+        (npy("<f8", (2**40, 2**40)), "truncated, 0 bytes of data"),
+        (npy("<f8", (0, 2**40, 2**40)), "by its header"),
+        (npy("|O", (1,), b"\x80\x04N."), "holds pickled Python objects, expected numbers"),
+        (npy("<U2", (1,), b"12345678"), "has dtype <U2, expected numbers"),
+    ],
+)
+def test_wrong_member(tmp_path, member, message):
+    path = tmp_path / "model.npz"
+    write_zip(path, {"architecture.json": document("a"), "a.npy": member})
+    with pytest.raises(ValueError, match=message) as caught:
+        files.load_arrays(path)
+    assert f"load_arrays: {path}, array 'a'" in str(caught.value)
