@@ -23,6 +23,7 @@ from numba import types
 # number. A product over an empty inner dimension is zero, and welcome.
 _NEVER_EMPTY = {"batch", "n_in", "n_out", "n_classes"}
 _FLOATS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
+_LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in _FLOATS}
 # Rows of targets are probabilities: their sum may be off by as much as float16 storage makes it.
 _TARGET_SUM_TOLERANCE = 1e-3
 
@@ -37,9 +38,10 @@ def array(place: str, name: str, value: Any) -> np.ndarray:
             f"{place}: {name} is a masked array, whose mask would be ignored; "
             f"expected a plain numpy array (fill it first, with {name}.filled(...))"
         )
-    if not isinstance(value, np.ndarray):
+    if not issubclass(type(value), np.ndarray):
         raise TypeError(f"{place}: {name} is {_article(value)}, expected a numpy array")
-    return value.view(np.ndarray) if type(value) is not np.ndarray else value
+    # The view of a subclass by NumPy's own method: what compiled code will see of it.
+    return value if type(value) is np.ndarray else np.ndarray.view(value, np.ndarray)
 
 
 def floating(
@@ -47,7 +49,7 @@ def floating(
 ) -> np.ndarray:
     """A float32 or float64 array, of the given dtype where one is given."""
     value = array(place, name, value)
-    native = value.dtype.newbyteorder("=")
+    native = _native(value.dtype)
     if native not in _FLOATS:
         raise TypeError(f"{place}: {name} has dtype {value.dtype}, expected float32 or float64")
     if dtype is not None and native != dtype:
@@ -67,7 +69,7 @@ def real(place: str, name: str, value: Any, dtype: np.dtype | None) -> np.ndarra
     if value.dtype.kind not in "biuf":
         raise TypeError(f"{place}: {name} has dtype {value.dtype}, expected real numbers")
     if dtype is None:
-        native = value.dtype.newbyteorder("=")
+        native = _native(value.dtype)
         dtype = native if native in _FLOATS else np.dtype(np.float32)
     return contiguous(value, dtype)
 
@@ -112,9 +114,8 @@ def shape(place: str, name: str, value: np.ndarray, expected: tuple[int | str, .
 
 def contiguous(value: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
     """The array itself where it is C-contiguous, aligned and native, else one copy that is."""
-    dtype = value.dtype.newbyteorder("=") if dtype is None else dtype
-    flags = value.flags
-    if value.dtype == dtype and value.dtype.isnative and flags.c_contiguous and flags.aligned:
+    dtype = _native(value.dtype) if dtype is None else dtype
+    if value.dtype == dtype and value.flags.c_contiguous and value.flags.aligned:
         return value
     return np.array(value, dtype=dtype, order="C", copy=True)
 
@@ -142,7 +143,8 @@ def apart(place: str, arrays: Mapping[str, np.ndarray], outputs: Mapping[str, np
         for name, other in arrays.items():
             if name != out_name and np.may_share_memory(out, other):
                 raise ValueError(
-                    f"{place}: {out_name} shares memory with {name}, expected an array apart from it"
+                    f"{place}: {out_name} shares memory with {name}, "
+                    "expected an array apart from it"
                 )
 
 
@@ -175,7 +177,7 @@ def labels(
             f"{place}: {name} has shape {value.shape}, expected class indices "
             f"{shape_text((batch,))} or target rows {shape_text((batch, n_classes))}"
         )
-    if value.dtype.newbyteorder("=") != dtype:
+    if _native(value.dtype) != dtype:
         raise TypeError(
             f"{place}: {name} has dtype {value.dtype}, expected target rows of {dtype} "
             "(or class indices: integers of one dimension)"
@@ -189,24 +191,37 @@ def targets(
     """Rows of probabilities: none negative or NaN, each row summing to 1."""
     shape(place, name, value, (batch, n_classes))
     value = contiguous(value)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         bad = ~(value >= 0).all(axis=1) | ~(abs(value.sum(axis=1) - 1) <= _TARGET_SUM_TOLERANCE)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
+        came = np.array2string(value[row], threshold=10, separator=", ")
         raise ValueError(
-            f"{place}: row {row} of {name} is {value[row]}, expected probabilities that sum to 1"
+            f"{place}: row {row} of {name} is {came}, expected probabilities that sum to 1"
         )
     return value
 
 
-def number(place: str, name: str, value: Any, minimum: float | None = None) -> float:
-    """A finite real number, not below ``minimum``."""
+def number(
+    place: str,
+    name: str,
+    value: Any,
+    minimum: float | None = None,
+    dtype: np.dtype | None = None,
+) -> float:
+    """A finite real number, not below ``minimum``, that is finite in ``dtype`` too."""
     expected = "a finite number" + (f" of at least {minimum:g}" if minimum is not None else "")
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{place}: {name} is {value!r}, expected {expected}")
-    if not math.isfinite(value) or (minimum is not None and value < minimum):
-        raise ValueError(f"{place}: {name} is {value!r}, expected {expected}")
-    return float(value)
+        raise TypeError(f"{place}: {name} is {_shown(value)}, expected {expected}")
+    try:
+        taken = float(value)
+    except OverflowError:
+        taken = math.inf
+    if not math.isfinite(taken) or (minimum is not None and taken < minimum):
+        raise ValueError(f"{place}: {name} is {_shown(value)}, expected {expected}")
+    if dtype is not None and abs(taken) > _LARGEST[dtype]:
+        raise ValueError(f"{place}: {name} is {_shown(value)}, expected {expected} in {dtype}")
+    return taken
 
 
 def integer(place: str, name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
@@ -215,9 +230,9 @@ def integer(place: str, name: str, value: Any, minimum: int, maximum: int | None
     if maximum is not None:
         expected = f"an integer from {minimum} to {maximum}"
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{place}: {name} is {value!r}, expected {expected}")
+        raise TypeError(f"{place}: {name} is {_shown(value)}, expected {expected}")
     if value < minimum or (maximum is not None and value > maximum):
-        raise ValueError(f"{place}: {name} is {value!r}, expected {expected}")
+        raise ValueError(f"{place}: {name} is {_shown(value)}, expected {expected}")
     return int(value)
 
 
@@ -227,11 +242,28 @@ def shape_text(expected: tuple[int | str, ...]) -> str:
     return f"({inside},)" if len(expected) == 1 else f"({inside})"
 
 
+def _native(dtype: np.dtype) -> np.dtype:
+    """The dtype in the machine's byte order; itself where that means nothing."""
+    try:
+        return dtype.newbyteorder("=")
+    except TypeError:  # NumPy's variable-length strings
+        return dtype
+
+
 def _article(value: Any) -> str:
     name = type(value).__name__
     if value is None:
         return name
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _shown(value: Any) -> str:
+    """The value as Python writes it, where that is short; else its type."""
+    try:
+        text = repr(value)
+    except Exception:  # such as an integer of more digits than Python prints
+        text = ""
+    return text if 0 < len(text) <= 100 else _article(value)
 
 
 # --- a kernel's contract --------------------------------------------------------------------------
@@ -261,6 +293,9 @@ _PATTERNS = (
     ("number", r"number"),
 )
 
+# Flags decide how a matrix is read, and arrays in which dtype a number must be finite.
+_TURN = {"flag": 0, "number": 2}
+
 
 class Contract:
     """What a kernel takes, in one line, and the checks and signatures that follow from it.
@@ -289,11 +324,26 @@ class Contract:
         parsed = [_parse(part, False) for part in _split(inputs)]
         parsed += [_parse(part, True) for part in _split(outputs)]
         by_name = {argument.name: argument for argument in parsed}
-        if set(by_name) != set(self.python.parameters):
+        if sorted(argument.name for argument in parsed) != sorted(self.python.parameters):
             raise ValueError(f"{self.place}: contract and parameters differ: {text}")
         self.arguments = [by_name[name] for name in self.python.parameters]
-        # Flags decide how a matrix is read, so they are looked at first.
-        self._flags_first = sorted(self.arguments, key=lambda argument: argument.kind != "flag")
+        self._in_order = sorted(self.arguments, key=lambda argument: _TURN.get(argument.kind, 1))
+        self._refuse_nonsense()
+
+    def _refuse_nonsense(self) -> None:
+        """What an argument is measured against must be known when its turn comes."""
+        flags = {argument.name for argument in self.arguments if argument.kind == "flag"}
+        known: set[int | str] = set()
+        for argument in self._in_order:
+            needed = {argument.below} - {""}
+            if argument.kind == "labels":
+                needed |= set(argument.sizes)
+            if not needed <= known or argument.swap not in flags | {""}:
+                raise ValueError(f"{self.place}: nothing to check {argument.name} by: {self.text}")
+            if argument.is_output and argument.kind not in ("matrix", "any_shape", "indices"):
+                raise ValueError(f"{self.place}: {argument.name} cannot be written to: {self.text}")
+            if argument.kind == "matrix":
+                known |= set(argument.sizes)
 
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Every argument checked, in the form that the compiled function takes."""
@@ -303,7 +353,7 @@ class Contract:
             raise TypeError(f"{self.place}: {error}") from None
         bound.apply_defaults()
         state = _Call(self.place)
-        for argument in self._flags_first:
+        for argument in self._in_order:
             state.take(argument, bound.arguments[argument.name])
         apart(self.place, state.arrays, state.outputs)
         return tuple(state.taken[argument.name] for argument in self.arguments)
@@ -315,13 +365,21 @@ class Contract:
 
     def signature_of(self, args: tuple[Any, ...]) -> tuple[types.Type, ...]:
         """The signature that these arguments, already checked, belong to."""
-        dtype, labels_ndim = np.dtype(np.float32), 1
-        for argument, value in zip(self.arguments, args, strict=True):
-            if argument.kind in ("matrix", "any_shape"):
-                dtype = value.dtype
-            elif argument.kind == "labels":
-                labels_ndim = value.ndim
-        return self._signature(dtype, labels_ndim)
+        dtypes, labels_ndim = set(), 1
+        try:
+            for argument, value in zip(self.arguments, args, strict=True):
+                if argument.kind in ("matrix", "any_shape"):
+                    dtypes.add(value.dtype)
+                elif argument.kind == "labels":
+                    labels_ndim = value.ndim
+            (dtype,) = dtypes or {np.dtype(np.float32)}
+            return self._signature(dtype, labels_ndim)
+        except (AttributeError, KeyError, ValueError):
+            came = ", ".join(str(getattr(value, "dtype", _article(value))) for value in args)
+            raise TypeError(
+                f"{self.place}.bare: no compiled form takes ({came}); it checks nothing, and "
+                f"expects what {self.place} passes on: {self.text}"
+            ) from None
 
     def _signature(self, dtype: np.dtype, labels_ndim: int) -> tuple[types.Type, ...]:
         real = _FLOATS[dtype]
@@ -369,7 +427,7 @@ class _Call:
     def _floating(self, argument: _Argument, value: Any) -> np.ndarray:
         value = floating(self.place, argument.name, value, self.dtype, self.dtype_from)
         if self.dtype is None:
-            self.dtype, self.dtype_from = value.dtype.newbyteorder("="), argument.name
+            self.dtype, self.dtype_from = _native(value.dtype), argument.name
         return value
 
     def _laid_out(self, argument: _Argument, value: np.ndarray) -> np.ndarray:
@@ -378,7 +436,9 @@ class _Call:
         return contiguous(value)
 
     def _known(self, sizes: tuple[int | str, ...]) -> tuple[int | str, ...]:
-        return tuple(size if isinstance(size, int) else self.sizes.get(size, size) for size in sizes)
+        return tuple(
+            size if isinstance(size, int) else self.sizes.get(size, size) for size in sizes
+        )
 
     def _matrix(self, argument: _Argument, value: Any) -> np.ndarray:
         value = self._floating(argument, value)
@@ -390,10 +450,9 @@ class _Call:
             value = value[None, :]
         shape(self.place, argument.name, value, self._known(sizes))
         for size, name in zip(value.shape, sizes, strict=True):
-            if isinstance(name, str):
-                if size == 0 and name in _NEVER_EMPTY:
-                    shape(self.place, argument.name, value, sizes)
-                self.sizes[name] = size
+            # One size twice in one argument is a size that was not known a line above.
+            if isinstance(name, str) and self.sizes.setdefault(name, size) != size:
+                shape(self.place, argument.name, value, self._known(sizes))
         return self._laid_out(argument, value)
 
     def _any_shape(self, argument: _Argument, value: Any) -> np.ndarray:
@@ -412,23 +471,22 @@ class _Call:
 
     def _indices(self, argument: _Argument, value: Any) -> np.ndarray:
         (size,) = self._known(argument.sizes)
-        below = self.sizes[argument.below] if argument.below else None
-        checked = indices(
-            self.place, argument.name, value, size, None if argument.is_output else below,
-            argument.below,
-        )
         if argument.is_output:
             value = array(self.place, argument.name, value)
             if value.dtype != np.int64:
                 raise TypeError(
                     f"{self.place}: {argument.name} has dtype {value.dtype}, expected int64"
                 )
+            shape(self.place, argument.name, value, (size,))
             checked = output(self.place, argument.name, value)
+        else:
+            below = self.sizes[argument.below] if argument.below else None
+            checked = indices(self.place, argument.name, value, size, below, argument.below)
         self.sizes.setdefault(str(argument.sizes[0]), checked.shape[0])
         return checked
 
     def _number(self, argument: _Argument, value: Any) -> float:
-        return number(self.place, argument.name, value, argument.minimum)
+        return number(self.place, argument.name, value, argument.minimum, self.dtype)
 
     def _uint64(self, argument: _Argument, value: Any) -> np.uint64:
         return np.uint64(integer(self.place, argument.name, value, 0, 2**64 - 1))
@@ -436,7 +494,7 @@ class _Call:
     def _flag(self, argument: _Argument, value: Any) -> bool:
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(
-                f"{self.place}: {argument.name} is {value!r}, expected True or False"
+                f"{self.place}: {argument.name} is {_shown(value)}, expected True or False"
             )
         return bool(value)
 

@@ -12,10 +12,23 @@ each parallelises over another pair of axes: (n_in, n_out), (n_out), (batch, n_i
 
 from numba import prange
 
-from kernels.elementary import LANES
 from kernels.jit import Array, door, inner, kernel
 from kernels.matmul import CUT, no_biases, product
-from kernels.simd import ahead, load, pointer, splat, store
+from kernels.simd import (
+    TileShape,
+    ahead,
+    lanes_of,
+    pointer,
+    store_tile,
+    tile_of_zeros,
+    tile_plus_stored,
+)
+from kernels.tiles import TILE
+
+# Four vectors of columns at a time: enough sums in flight to hide an addition's latency, and
+# enough of each row that memory is read in more than single cache lines.
+_VECTORS, _BYTES = 4, TILE.vector_bytes
+_STRIP = TileShape(1, _VECTORS)
 
 
 @door("x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)")
@@ -70,9 +83,7 @@ def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> None:
     product.bare(dz, weights, no_biases(out), out, False, True, False, False)
 
 
-@kernel(
-    "dz (batch, n_out) -> out (1, n_out)", nanoseconds=lambda dz, out: 0.05 * dz.size
-)
+@kernel("dz (batch, n_out) -> out (1, n_out)", nanoseconds=lambda dz, out: 0.05 * dz.size)
 def column_sum(dz: Array, out: Array) -> None:
     """Gradient of the biases: out[0, j] = sum over i of dz[i, j].
 
@@ -85,20 +96,24 @@ def column_sum(dz: Array, out: Array) -> None:
         (n_out,) is accepted.
     """
     batch, n_out = dz.shape
-    for strip in prange((n_out + LANES - 1) // LANES):
-        column = strip * LANES
-        source = ahead(pointer(dz), column)
-        total = _sum_of_rows(source, min(CUT, batch), n_out, n_out - column)
+    width = _VECTORS * lanes_of(pointer(dz), _BYTES)
+    for strip in prange((n_out + width - 1) // width):
+        column = strip * width
+        columns = n_out - column
+        source, target = ahead(pointer(dz), column), ahead(pointer(out), column)
+        total = _sum_of_rows(source, min(CUT, batch), n_out, columns)
         for row in range(CUT, batch, CUT):
+            store_tile(total, target, 0, columns)
             rows = min(CUT, batch - row)
-            total = total + _sum_of_rows(ahead(source, row * n_out), rows, n_out, n_out - column)
-        store(total, ahead(pointer(out), column), n_out - column)
+            total = _sum_of_rows(ahead(source, row * n_out), rows, n_out, columns)
+            total = tile_plus_stored(total, target, 0, columns)
+        store_tile(total, target, 0, columns)
 
 
 @inner
-def _sum_of_rows(source, rows, stride, count):
-    """The sum of one vector of columns over ``rows`` rows."""
-    total = splat(source, LANES, 0.0)
+def _sum_of_rows(source, rows, stride, columns):
+    """The sum of a strip of columns over ``rows`` rows."""
+    total = tile_of_zeros(_STRIP, source, _BYTES)
     for i in range(rows):
-        total = total + load(ahead(source, i * stride), LANES, count, 0.0)
+        total = tile_plus_stored(total, ahead(source, i * stride), 0, columns)
     return total

@@ -1,8 +1,8 @@
 """Exponential and logarithm of our own: the same bits on every CPU, for whole vectors.
 
 The C library's and NumPy's differ from machine to machine in the last bit. These use nothing but
-fused multiply-adds, integer operations on the exponent and one division, so they cannot. Their error
-is measured by ``tests/kernels/test_elementary.py`` against correctly rounded values.
+fused multiply-adds, integer operations on the exponent and one division, so they cannot.
+``tests/kernels/test_elementary.py`` measures their error against correctly rounded values.
 
 Each constant is a pair: for float32 lanes and for float64 lanes.
 """
@@ -45,9 +45,7 @@ _LN2_LOW = (-2.12194440054690582e-4, 1.90821492927058770002e-10)
 # nearest whole number.
 _ROUNDER = (1.5 * 2**23, 1.5 * 2**52)
 # exp(r) = sum of r^k / k!; for |r| <= ln(2)/2 the first term left out is below 0.05 ulp.
-_EXP_TERMS = tuple(
-    tuple(1 / math.factorial(k) for k in range(degree + 1)) for degree in (7, 13)
-)
+_EXP_TERMS = tuple(tuple(1 / math.factorial(k) for k in range(degree + 1)) for degree in (7, 13))
 
 _SMALLEST_NORMAL = (2.0**-126, 2.0**-1022)
 # A denormal has no exponent of its own: scale it into the normal numbers first.

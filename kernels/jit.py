@@ -19,6 +19,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numba
 import numpy as np
 from numba import types
+from numba.core.codegen import JITCodeLibrary
 from numba.core.dispatcher import _FunctionCompiler
 from numpy.typing import NDArray
 
@@ -30,6 +31,7 @@ R = TypeVar("R")
 # No fastmath: it would let each CPU fuse and reorder in its own way, and erase NaN and Inf.
 # nogil: other Python threads go on. error_model: 1/0 is Inf, as in NumPy, without a branch.
 _FLAGS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+# Copied for each dispatcher: Numba writes into it, and the cache's key has it.
 # Only prange: Numba would otherwise also rewrite array expressions, which costs compile time and
 # takes the order of a sum out of our hands.
 _PARALLEL = {
@@ -65,7 +67,7 @@ class _InnerCompiler(_FunctionCompiler):  # type: ignore[misc]
 
     A caller links an inner function's LLVM code and makes machine code of the whole. Numba would
     also make it for the inner function alone, at each level of a call tree: for the matmul that is
-    half of the compile time, spent on code that nothing can run.
+    a quarter of the compile time, spent on code that nothing can run.
     """
 
     def _customize_flags(self, flags: Any) -> Any:
@@ -77,10 +79,20 @@ class _InnerCompiler(_FunctionCompiler):  # type: ignore[misc]
         # unique, and Numba wants a built-in function: any method of a fresh object will do.
         result = super()._compile_core(args, return_type)
         result = result._replace(entry_point=object().__reduce__)
+        result.library.__class__ = _InnerLibrary
         self.targetdescr.target_context.insert_user_function(
             result.entry_point, result.fndesc, [result.library]
         )
         return result
+
+
+class _InnerLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """LLVM code to link into a caller, kept from the engine that would make machine code of it."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._verify_declare_only_symbols()
+        self._finalized = True
 
 
 def door(contract: str) -> Callable[[Callable[P, R]], "Door[P, R]"]:
@@ -165,16 +177,24 @@ class Kernel(Door[P, R]):
     ) -> None:
         super().__init__(function, contract)
         self.nanoseconds = nanoseconds
-        self.serial = _Twin(function, self.contract, parallel=False)
+        self.serial: _Twin | _Interpreted
         self.parallel: _Twin | None = None
-        self.bare = self.serial
+        if numba.config.DISABLE_JIT:
+            self.bare = self.serial = _Interpreted(function, self.contract)
+            return
+        self.bare = self.serial = _Twin(function, self.contract, parallel=False)
         if nanoseconds is not None:
             self.parallel = _Twin(function, self.contract, parallel=True)
             self.bare = self._serial_or_parallel
 
     def _serial_or_parallel(self, *args: Any) -> R:
-        assert self.parallel is not None and self.nanoseconds is not None
-        if threads.worthwhile(self.nanoseconds(*args)):
+        assert self.parallel is not None
+        assert self.nanoseconds is not None
+        try:
+            nanoseconds = self.nanoseconds(*args)
+        except AttributeError:
+            nanoseconds = 0.0  # not the right arguments: the serial twin says so
+        if threads.worthwhile(nanoseconds):
             region = threads.Region()
             if region.enter():
                 try:
@@ -192,44 +212,69 @@ class Kernel(Door[P, R]):
 
 
 class _Twin:
-    """One compiled form of a kernel, for each of the contract's signatures when it is first used."""
+    """One compiled form of a kernel: each signature of the contract when it is first used."""
 
     def __init__(
         self, function: Callable[..., Any], contract: checks.Contract, parallel: bool
     ) -> None:
         self.contract = contract
-        function = _renamed(function, "parallel" if parallel else "serial")
-        self.dispatcher: Any = None
-        self._run: Callable[..., Any] = function
-        if not numba.config.DISABLE_JIT:
-            self.dispatcher = numba.njit(parallel=_PARALLEL if parallel else False, **_FLAGS)(
-                function
-            )
-            self._run = _not_compiled
+        self.dispatcher = numba.njit(parallel=dict(_PARALLEL) if parallel else False, **_FLAGS)(
+            _renamed(function, "parallel" if parallel else "serial")
+        )
+        # A dispatcher compiles on its own for a call that comes while `compile` has it open.
+        self.dispatcher._compile_for_args = self._when_compiled
+        self._run: Callable[..., Any] = _not_compiled
 
     def __call__(self, *args: Any) -> Any:
         try:
             return self._run(*args)
         except TypeError:
             # Numba found no compiled form for these types: perhaps it is not compiled yet.
-            if not self.compile(self.contract.signature_of(args)):
-                raise
+            self.compile(self.contract.signature_of(args))
         return self._run(*args)
 
-    def compile(self, signature: tuple[types.Type, ...]) -> bool:
-        """Compile one signature, or load it from the cache; False where that has been done."""
+    def compile(self, signature: tuple[types.Type, ...]) -> None:
+        """Compile one signature, or load it from the cache, unless that has been done."""
         dispatcher = self.dispatcher
-        if dispatcher is None or signature in dispatcher.overloads:
-            return False
         with cache.filling():
+            if signature in dispatcher.overloads:
+                return
             if not dispatcher.overloads:
                 cache.attach(dispatcher)
-            dispatcher.disable_compile(False)
-            dispatcher.compile(signature)
-            # From here on only listed signatures: a stray layout is an error, not a compilation.
-            dispatcher.disable_compile()
-        self._run = dispatcher
-        return True
+            try:
+                dispatcher.disable_compile(False)
+                dispatcher.compile(signature)
+                self._run = dispatcher
+            finally:
+                # Only listed signatures: a stray layout is an error, not a compilation.
+                dispatcher.disable_compile(bool(dispatcher.overloads))
+
+    def _when_compiled(self, *args: Any) -> "_Twin":
+        """What to call with these arguments, once another thread's compilation is over."""
+        with cache.filling():
+            return self
+
+
+class _Interpreted:
+    """A kernel's text as plain Python, where Numba is told not to compile (NUMBA_DISABLE_JIT=1)."""
+
+    dispatcher = None
+
+    def __init__(self, function: Callable[..., Any], contract: checks.Contract) -> None:
+        self.function = function
+        self.place = contract.place
+
+    def __call__(self, *args: Any) -> Any:
+        try:
+            return self.function(*args)
+        except NotImplementedError as error:
+            raise NotImplementedError(
+                f"{self.place} is built on vector instructions, which Python cannot run: "
+                "unset NUMBA_DISABLE_JIT, or take the NumPy twins in kernels.reference"
+            ) from error
+
+    def compile(self, signature: tuple[types.Type, ...]) -> None:
+        """Nothing to do."""
 
 
 def _not_compiled(*args: Any) -> Any:

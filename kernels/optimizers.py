@@ -2,8 +2,9 @@
 
 from numba import prange
 
+from kernels.elementary import LANES
 from kernels.jit import Array, kernel
-from kernels.simd import fma
+from kernels.simd import ahead, fma, load, pointer, store
 
 _BLOCK = 16_384
 
@@ -23,9 +24,12 @@ def sgd_update(weights: Array, dweights: Array, learning_rate: float) -> None:
     learning_rate : float
         Finite, not negative; rounded to the dtype of the weights.
     """
-    weights = weights.reshape(weights.size)
-    dweights = dweights.reshape(dweights.size)
     step = weights.dtype.type(-learning_rate)
     for block in prange((weights.size + _BLOCK - 1) // _BLOCK):
-        for i in range(block * _BLOCK, min(weights.size, (block + 1) * _BLOCK)):
-            weights[i] = fma(step, dweights[i], weights[i])
+        start = block * _BLOCK
+        count = min(_BLOCK, weights.size - start)
+        w_block, dw_block = ahead(pointer(weights), start), ahead(pointer(dweights), start)
+        for i in range(0, count, LANES):
+            w = load(ahead(w_block, i), LANES, count - i, 0.0)
+            dw = load(ahead(dw_block, i), LANES, count - i, 0.0)
+            store(fma(step, dw, w), ahead(w_block, i), count - i)

@@ -44,7 +44,7 @@ def philox(key, stream, element):
     nanoseconds=lambda key, stream, low, high, out: 10.0 * out.size,
 )
 def uniform(key: int, stream: int, low: float, high: float, out: Array) -> None:
-    """Uniform numbers: out_i = fma(u_i, high - low, low), u_i a multiple of 2^-24 or 2^-53 in [0, 1).
+    """Uniform numbers: out_i = fma(u_i, high - low, low), u_i in [0, 1) of 24 or 53 bits.
 
     u_i is the first 24 bits of Philox word 0 in float32, the first 53 bits of words 0 and 1 in
     float64, so that both dtypes draw the same number to float32's precision.

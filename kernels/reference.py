@@ -1,8 +1,8 @@
 """The NumPy twins of the kernels: same names, same signatures. They say what is right.
 
 They share no code with the kernels, check nothing, and are the second backend of ``layers`` and the
-other side of every comparison. NumPy has no fused multiply-add, so a sum of products here is BLAS's,
-rounded in another order; ``tests/test_reference_pairs.py`` states how far apart that may be.
+other side of every comparison. NumPy has no fused multiply-add, so a sum of products here is that
+of BLAS, rounded in another order; ``layers/comparison.py`` states how far apart that may be.
 """
 
 from typing import Any

@@ -75,7 +75,7 @@ class Tile(types.Type):
 
 
 class TileShape:
-    """How many rows and vectors a tile has; a constant that a kernel passes on to be specialised."""
+    """How many rows and vectors a tile has: a constant to specialise a function by."""
 
     def __init__(self, rows, vectors):
         self.rows = rows
@@ -172,7 +172,7 @@ def _align(vector):
 
 
 def _load(builder, vector, pointer, offset=0, count=None, fill=None):
-    """Load a vector; with ``count``, only the lanes below it are touched, the others are ``fill``."""
+    """Load a vector; with ``count``, only lanes below it are touched, the others are ``fill``."""
     source = _vector_pointer(builder, pointer, offset, vector)
     if count is None:
         loaded = builder.load(source)

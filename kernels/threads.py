@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numba
 
+from kernels import checks
+
 # What a parallel region costs, in nanoseconds, called back to back on two quiet cores: 1.3 to 3 us
 # under omp with spinning threads, 55 to 100 us elsewhere. Ten times that, shared by two threads,
 # loses at most a tenth. A layer that is not known yet counts as the common one, omp.
@@ -43,6 +45,11 @@ def _cgroup_cpus() -> int | None:
 _quota = _cgroup_cpus()
 
 
+def quota() -> int | None:
+    """CPUs that the container's quota allows; None without a quota."""
+    return _quota
+
+
 def set_num_threads(n: int | None) -> None:
     """Limit the threads that a kernel may use, in this process.
 
@@ -60,13 +67,7 @@ def set_num_threads(n: int | None) -> None:
         ``n`` is not an integer, or below 1.
     """
     global _limit, _limit_set_in_child
-    if n is not None:
-        if isinstance(n, bool) or not hasattr(n, "__index__"):
-            raise TypeError(f"set_num_threads: n is {n!r}, expected an integer of at least 1")
-        if n < 1:
-            raise ValueError(f"set_num_threads: n is {n}, expected an integer of at least 1")
-        n = n.__index__()
-    _limit = n
+    _limit = None if n is None else checks.integer("kernels.set_num_threads", "n", n, 1)
     _limit_set_in_child = _child_of_fork
 
 
@@ -74,13 +75,15 @@ def get_num_threads() -> int:
     """How many threads a kernel may use now: 1 means that every call is serial."""
     if _must_be_serial():
         return 1
-    counts = [numba.get_num_threads()]
+    # Asking Numba would start its threads; until they are, its number is the one it starts with.
+    started = layer() is not None
+    counts = [numba.get_num_threads() if started else numba.config.NUMBA_NUM_THREADS]
     counts += [count for count in (_limit, _quota) if count is not None]
     return min(counts)
 
 
 def layer() -> str | None:
-    """Numba's threading layer ("omp", "tbb", "workqueue"), None before the first parallel region."""
+    """Numba's threading layer ("omp", "tbb" or "workqueue"); None until it has been started."""
     try:
         return numba.threading_layer()
     except ValueError:
@@ -96,8 +99,7 @@ def _must_be_serial() -> bool:
     """
     if not _child_of_fork:
         return False
-    started = layer()
-    if started is None:
+    if _parent_layer is None:
         return not _limit_set_in_child
     return _parent_layer == "omp"
 

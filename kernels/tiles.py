@@ -1,8 +1,8 @@
 """How large a matmul tile is on this CPU: one small table, chosen by the vector registers it has.
 
-A tile's accumulators stay in registers while k runs. Each needs one register per vector, and one
-more per vector of B and for the element of A: rows x vectors + vectors + 1 must fit. The shape never
-shows in the bits of a result, only in its speed.
+A tile's accumulators stay in registers while k runs, one register per vector, beside one per vector
+of B and one for the element of A: rows x vectors + vectors + 1 must fit. The shape never shows in
+the bits of a result, only in its speed.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,10 @@
 >>> import layers
 >>> model = layers.Sequential(
 ...     [layers.Dense(784, 128), layers.ReLU(), layers.Dense(128, 10)],
-...     loss=layers.SoftmaxCrossEntropy(), optimizer=layers.SGD(learning_rate=0.1), seed=0)
+...     loss=layers.SoftmaxCrossEntropy(),
+...     optimizer=layers.SGD(learning_rate=0.1),
+...     seed=0,
+... )
 """
 
 __version__ = "0.1.0"
@@ -14,6 +17,7 @@ from layers.activations import Softmax as Softmax
 from layers.backends import backend as backend
 from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
+from layers.comparison import compare as compare
 from layers.dense import Dense as Dense
 from layers.history import History as History
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy

@@ -44,10 +44,10 @@ def require() -> None:
     else:
         problem = f"it is {found or 'missing or a namespace package'}"
     raise ImportError(
-        f"layers {layers.__version__} needs its own package 'kernels' at {expected}, but {problem}. "
-        "Another distribution (often one named 'kernels') has put its files there. The way out: "
-        "'pip uninstall kernels', then 'pip install --force-reinstall --no-deps numba-layers', or a "
-        "virtual environment without the other one.",
+        f"layers {layers.__version__} needs its own package 'kernels' at {expected}, "
+        f"but {problem}. Another distribution (often one named 'kernels') has put its files there. "
+        "The way out: 'pip uninstall kernels', then 'pip install --force-reinstall --no-deps "
+        "numba-layers', or a virtual environment without the other one.",
         name="kernels",
         path=str(found),
     )

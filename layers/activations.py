@@ -21,9 +21,10 @@ class ReLU(Layer):
         ndarray, (batch, n)
         """
         checked = self._checked_input(x, "n")
-        self.output = np.empty_like(checked)
-        active().relu_forward(checked, self.output)
-        return self.output
+        output = np.empty_like(checked)
+        active().relu_forward(checked, output)
+        self.output = output
+        return output
 
     def backward(self, dy: Array) -> Array:
         """Gradient by the inputs: dy where the output is positive, else 0.
@@ -36,11 +37,13 @@ class ReLU(Layer):
         -------
         ndarray, (batch, n)
         """
-        checked = self._checked_gradient(dy)
-        self.dinputs = np.empty_like(checked)
         # The output has the sign of the input, so it serves as the mask and x need not be kept.
-        active().relu_backward(self.output, checked, self.dinputs)
-        return self.dinputs
+        output = self.output
+        checked = self._checked_gradient(dy, output)
+        dinputs = np.empty_like(checked)
+        active().relu_backward(output, checked, dinputs)
+        self.dinputs = dinputs
+        return dinputs
 
 
 class Softmax(Layer):
@@ -61,9 +64,10 @@ class Softmax(Layer):
         ndarray, (batch, n_classes)
         """
         checked = self._checked_input(x, "n_classes")
-        self.output = np.empty_like(checked)
-        active().softmax_forward(checked, self.output)
-        return self.output
+        output = np.empty_like(checked)
+        active().softmax_forward(checked, output)
+        self.output = output
+        return output
 
     def backward(self, dy: Array) -> Array:
         """Gradient by the inputs: p_k (dy_k - sum_j p_j dy_j).
@@ -76,9 +80,9 @@ class Softmax(Layer):
         -------
         ndarray, (batch, n_classes)
         """
-        checked = self._checked_gradient(dy)
-        self.dinputs = np.empty_like(checked)
-        active().softmax_backward(self.output, checked, self.dinputs)
-        return self.dinputs
-
-
+        output = self.output
+        checked = self._checked_gradient(dy, output)
+        dinputs = np.empty_like(checked)
+        active().softmax_backward(output, checked, dinputs)
+        self.dinputs = dinputs
+        return dinputs

@@ -15,18 +15,25 @@ class Layer:
     """One step of a network: ``y = layer.forward(x)``, then ``dx = layer.backward(dy)``.
 
     A subclass implements `forward` and `backward`. One with parameters also names them in
-    `parameter_shapes` and reads them from `parameter`; it holds no arrays of its own, so that a
-    model can lay all parameters out in one buffer.
+    `parameter_shapes` and takes its arrays in `bind`, so that a model can lay all parameters out in
+    one buffer.
+
+    `forward` and `backward` compute in local variables and keep them at the end, so that one thread
+    never reads what another has just put there: several may predict with one model at once.
 
     Attributes
     ----------
     output, dinputs : ndarray or None
         What the last `forward` and the last `backward` returned.
+    in_model : bool
+        Whether a model has this layer. It takes no other: they would train the same weights, or
+        overwrite what `backward` needs.
     """
 
     output: Array | None = None
     dinputs: Array | None = None
     dtype: np.dtype[Any] | None = None
+    in_model = False
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Output of the layer for a batch of inputs, kept for `backward`."""
@@ -66,13 +73,21 @@ class Layer:
         checked = checks.real(place, "x", x, self.dtype)
         return checks.shape(place, "x", checked, ("batch", n_in))
 
-    def _checked_gradient(self, dy: Any) -> Array:
-        """The gradient by the output: of its shape, in its dtype and C order."""
+    def _checked_gradient(self, dy: Any, kept: Array | None, width: int | None = None) -> Array:
+        """The gradient by the output, in C order: as many rows as what `forward` kept, its dtype.
+
+        It has the width of that too, where no other is given. The caller reads what is kept once.
+        """
         place = f"{type(self).__name__}.backward"
-        if self.output is None:
+        if kept is None:
             raise ValueError(f"{place}: called before forward, expected a forward pass first")
-        checked = checks.real(place, "dy", dy, self.output.dtype)
-        return checks.shape(place, "dy", checked, self.output.shape)
+        checked = checks.real(place, "dy", dy, kept.dtype)
+        return checks.shape(place, "dy", checked, (len(kept), width or kept.shape[1]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: free of its model, without what the last pass left behind."""
+        left_out = ("output", "dinputs", "in_model")
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -50,16 +50,13 @@ class Dense(Layer):
     ) -> None:
         self.n_in = checks.integer("Dense", "n_in", n_in, 1)
         self.n_out = checks.integer("Dense", "n_out", n_out, 1)
-        self.initializer = (
-            None if initializer is None else initializers.check("Dense", initializer)
-        )
+        self.initializer = None if initializer is None else initializers.check("Dense", initializer)
         self.dtype = checks.real_dtype("Dense", dtype)
         self._key = seeds.key_of("Dense", seed)
         self._inputs: Array | None = None
         self._parameters: Mapping[str, Array] = {}
         self._gradients: Mapping[str, Array] = {}
         self._has_gradients = False
-        self._bound = False
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Output x . weights + biases.
@@ -73,10 +70,11 @@ class Dense(Layer):
         -------
         ndarray, (batch, n_out)
         """
-        self._inputs = self._checked_input(x, self.n_in)
-        self.output = np.empty((len(self._inputs), self.n_out), self.dtype)
-        active().dense_forward(self._inputs, self.weights, self.biases, self.output)
-        return self.output
+        inputs = self._checked_input(x, self.n_in)
+        output = np.empty((len(inputs), self.n_out), self.dtype)
+        active().dense_forward(inputs, self.weights, self.biases, output)
+        self._inputs, self.output = inputs, output
+        return output
 
     def backward(self, dy: Array) -> Array:
         """Gradients by the weights, the biases and the inputs.
@@ -90,19 +88,27 @@ class Dense(Layer):
         -------
         ndarray, (batch, n_in)
         """
-        dz = self._checked_gradient(dy)
-        self.backward_parameters(dz)
-        self.dinputs = np.empty((len(dz), self.n_in), self.dtype)
-        active().dense_backward_inputs(dz, self.weights, self.dinputs)
-        return self.dinputs
+        dz = self.backward_parameters(dy)
+        dinputs = np.empty((len(dz), self.n_in), self.dtype)
+        active().dense_backward_inputs(dz, self.weights, dinputs)
+        self.dinputs = dinputs
+        return dinputs
 
-    def backward_parameters(self, dz: Array) -> None:
-        """Gradients by the weights and biases alone: all that the first layer of a model needs."""
-        dz = self._checked_gradient(dz)
+    def backward_parameters(self, dy: Array) -> Array:
+        """Gradients by the weights and biases alone: all that the first layer of a model needs.
+
+        Returns
+        -------
+        ndarray, (batch, n_out)
+            ``dy``, checked.
+        """
+        inputs = self._inputs
+        dz = self._checked_gradient(dy, inputs, self.n_out)
         self._own_arrays()
-        active().dense_backward_weights(self._inputs, dz, self._gradients["weights"])
+        active().dense_backward_weights(inputs, dz, self._gradients["weights"])
         active().column_sum(dz, self._gradients["biases"])
         self._has_gradients = True
+        return dz
 
     # --- parameters ---
 
@@ -156,11 +162,16 @@ class Dense(Layer):
     def _own_arrays(self) -> None:
         """Arrays of the layer's own, made at the first use of a layer that stands alone."""
         if not self._parameters:
-            shapes = self.parameter_shapes().items()
-            self._parameters = {name: np.zeros(shape, self.dtype) for name, shape in shapes}
-            self._gradients = {name: np.zeros(shape, self.dtype) for name, shape in shapes}
+            self._parameters = self._zeros()
             name = self.initializer or "glorot"
             initializers.initialize(self._parameters["weights"], name, self._key, 0)
+        if not self._gradients:
+            self._gradients = self._zeros()
+
+    def _zeros(self) -> dict[str, Array]:
+        return {
+            name: np.zeros(shape, self.dtype) for name, shape in self.parameter_shapes().items()
+        }
 
     def bind(
         self,
@@ -174,16 +185,7 @@ class Dense(Layer):
 
         Weights that the layer has already (because they were set or used) are kept: they are copied
         into the new arrays. Otherwise they start from stream ``index`` of ``key``.
-
-        Raises
-        ------
-        ValueError
-            The layer belongs to a model already: two models would train the same weights.
         """
-        if self._bound:
-            raise ValueError(
-                f"Sequential: layer {index}, {self!r}, belongs to a model already, expected a new one"
-            )
         if self._parameters:
             for name, array in self._parameters.items():
                 parameters[name][...] = array
@@ -193,7 +195,10 @@ class Dense(Layer):
         self._parameters, self._gradients = parameters, gradients
         self.dtype = parameters["weights"].dtype
         self._has_gradients = False
-        self._bound = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: the parameters, without gradients; see `Layer.__getstate__`."""
+        return super().__getstate__() | {"_inputs": None, "_gradients": {}, "_has_gradients": False}
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, as JSON can hold them."""

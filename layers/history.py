@@ -1,10 +1,13 @@
 """What `Sequential.fit` has seen, epoch by epoch."""
 
+import math
+
 
 class History(dict[str, list[float]]):
     """Lists by name, one number per epoch: loss, accuracy and, with validation data, val_loss, ...
 
     ``loss`` and ``accuracy`` are means over the epoch's rows, each taken before its batch's update.
+    All lists are equally long: an epoch without validation data has NaN there.
     """
 
     @property
@@ -14,8 +17,10 @@ class History(dict[str, list[float]]):
 
     def add(self, **numbers: float) -> None:
         """Append one epoch."""
-        for name, value in numbers.items():
-            self.setdefault(name, []).append(value)
+        before = self.epochs
+        for name in {**self, **numbers}:
+            values = self.setdefault(name, [math.nan] * before)
+            values.append(numbers.get(name, math.nan))
 
     def last(self) -> dict[str, float]:
         """The numbers of the latest epoch."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from layers.backends import active
 from layers.base import Array
@@ -16,7 +17,7 @@ LIMITS: dict[str, Callable[[int, int], float]] = {
 }
 
 
-def check(place: str, name: str) -> str:
+def check(place: str, name: Any) -> str:
     """A known initializer's name.
 
     Raises
@@ -24,7 +25,7 @@ def check(place: str, name: str) -> str:
     ValueError
         It lists the names.
     """
-    if name not in LIMITS:
+    if not isinstance(name, str) or name not in LIMITS:
         raise ValueError(f"{place}: initializer is {name!r}, expected one of {sorted(LIMITS)}")
     return name
 

@@ -29,7 +29,15 @@ def as_labels(
     TypeError, ValueError
         It names the first label at fault.
     """
-    checked = checks.array(place, name, labels if isinstance(labels, np.ndarray) else np.asarray(labels))
+    if not isinstance(labels, np.ndarray):
+        try:
+            labels = np.asarray(labels)
+        except (ValueError, TypeError) as error:  # rows of several lengths
+            raise ValueError(
+                f"{place}: {name} cannot be an array ({error}), expected class indices ({batch},) "
+                f"or target rows ({batch}, {n_classes})"
+            ) from error
+    checked = checks.array(place, name, labels)
     if checked.ndim == 2:
         checked = checks.real(place, name, checked, dtype)
     return checks.labels(place, name, checked, batch, n_classes, dtype)

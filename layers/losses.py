@@ -17,12 +17,10 @@ class Loss:
     """A mean over rows: `forward` gives it, `backward` its gradient by the scores."""
 
     takes = "scores"
-
-    def __init__(self) -> None:
-        self.output: float | None = None
-        self.dinputs: Array | None = None
-        self._probabilities: Array | None = None
-        self._labels: Array | None = None
+    output: float | None = None
+    dinputs: Array | None = None
+    _probabilities: Array | None = None
+    _labels: Array | None = None
 
     def forward(self, scores: Array, labels: Any) -> float:
         """Mean loss over the batch, kept for `backward`.
@@ -37,7 +35,8 @@ class Loss:
         place = f"{type(self).__name__}.forward"
         checked = checks.real(place, self.takes, scores, None)
         checks.shape(place, self.takes, checked, ("batch", "n_classes"))
-        self._labels = as_labels(place, "labels", labels, *checked.shape, checked.dtype)
+        batch, n_classes = checked.shape
+        self._labels = as_labels(place, "labels", labels, batch, n_classes, checked.dtype)
         losses = np.empty((len(checked), 1), checked.dtype)
         self._probabilities = self.rows(checked, self._labels, losses)
         self.output = float(active().mean_loss(losses))
@@ -46,19 +45,27 @@ class Loss:
     def backward(self) -> Array:
         """Gradient of the mean loss by the scores, (batch, n_classes)."""
         if self._probabilities is None:
-            raise ValueError(
-                f"{type(self).__name__}.backward: called before forward, expected a forward pass first"
-            )
-        self.dinputs = np.empty_like(self._probabilities)
-        self._gradient(self._probabilities, self._labels, self.dinputs)
-        return self.dinputs
+            place = f"{type(self).__name__}.backward"
+            raise ValueError(f"{place}: called before forward, expected a forward pass first")
+        dinputs = np.empty_like(self._probabilities)
+        self.gradient(self._probabilities, self._labels, dinputs)
+        self.dinputs = dinputs
+        return dinputs
+
+    # What a model calls: without checks, and without a memory, since models may share a loss.
 
     def rows(self, scores: Array, labels: Array, out_losses: Array) -> Array:
         """Each row's loss into ``out_losses`` (batch, 1); the probabilities. No checks."""
         raise NotImplementedError
 
-    def _gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
+    def gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
+        """Gradient of the mean loss by the scores, from what `rows` returned. No checks."""
         raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: without what the last pass left behind."""
+        left_out = ("output", "dinputs", "_probabilities", "_labels")
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, as JSON can hold them."""
@@ -83,7 +90,8 @@ class SoftmaxCrossEntropy(Loss):
         active().softmax_cross_entropy(scores, labels, probabilities, out_losses)
         return probabilities
 
-    def _gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
+    def gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
+        """(prediction - target) / batch."""
         active().softmax_minus_target(probabilities, labels, out)
 
 
@@ -100,5 +108,6 @@ class CategoricalCrossEntropy(Loss):
         active().cross_entropy_rows(scores, labels, out_losses)
         return scores
 
-    def _gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
+    def gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
+        """- target / prediction / batch."""
         active().cross_entropy_backward(probabilities, labels, out)

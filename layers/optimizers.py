@@ -29,7 +29,7 @@ class SGD:
         self._learning_rate = checks.number("SGD", "learning_rate", value, 0)
 
     def update(self, parameters: Array, gradients: Array) -> None:
-        """Move parameters in place; both are C-contiguous, of two dimensions, one shape and dtype."""
+        """Move parameters in place; both are C-contiguous, 2-D, of one shape and dtype."""
         active().sgd_update(parameters, gradients, self._learning_rate)
 
     def config(self) -> dict[str, Any]:

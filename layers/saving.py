@@ -1,5 +1,7 @@
 """A model in one file: named arrays and the architecture as JSON, no pickle."""
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kernels import checks
@@ -42,7 +44,10 @@ def save(model: Sequential, path: StrPath) -> None:
         "loss": _described(model.loss, _LOSSES),
         "optimizer": _described(model.optimizer, _OPTIMIZERS),
         "seed_key": model._key,
-        "history": dict(model.history),
+        "history": {
+            name: [_as_json(number) for number in numbers]
+            for name, numbers in model.history.items()
+        },
     }
     save_arrays(path, model.parameters(), architecture)
 
@@ -71,8 +76,10 @@ def load(path: StrPath) -> Sequential:
                 f"layers.load: {path} has format {architecture['format']!r}, expected {_FORMAT}"
             )
         made: dict[str, Any] = dict(architecture)
+        layers = [_made(described, _LAYERS) for described in made["layers"]]
+        _check_shapes(layers, arrays, path)
         model = Sequential(
-            [_made(described, _LAYERS) for described in made["layers"]],
+            layers,
             loss=_made(made["loss"], _LOSSES),
             optimizer=_made(made["optimizer"], _OPTIMIZERS),
             seed=0,
@@ -81,23 +88,33 @@ def load(path: StrPath) -> Sequential:
         model._key = checks.integer("layers.load", "seed_key", made["seed_key"], 0, 2**64 - 1)
         for name, numbers in made["history"].items():
             model.history[name] = [float(number) for number in numbers]
-    except (KeyError, TypeError, AttributeError) as error:
+        for name, array in model.parameters().items():
+            array[...] = checks.floating("layers.load", name, arrays[name], model.dtype)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"layers.load: {path} does not describe a model ({type(error).__name__}: {error})"
         ) from error
-    _fill(model, arrays, path)
     return model
 
 
-def _fill(model: Sequential, arrays: dict[str, Any], path: StrPath) -> None:
-    parameters = model.parameters()
-    if set(parameters) != set(arrays):
+def _check_shapes(layers: Sequence[Layer], arrays: Mapping[str, Any], path: StrPath) -> None:
+    """The arrays are those of the layers; before a model allocates what the architecture claims."""
+    shapes = {
+        f"{index}.{name}": shape
+        for index, layer in enumerate(layers)
+        for name, shape in layer.parameter_shapes().items()
+    }
+    if set(shapes) != set(arrays):
         raise ValueError(
-            f"layers.load: {path} holds the arrays {sorted(arrays)}, expected {sorted(parameters)}"
+            f"layers.load: {path} holds the arrays {sorted(arrays)}, expected {sorted(shapes)}"
         )
-    for name, array in parameters.items():
-        stored = checks.floating("layers.load", name, arrays[name], array.dtype)
-        array[...] = checks.shape("layers.load", name, stored, array.shape)
+    for name, shape in shapes.items():
+        checks.shape("layers.load", name, arrays[name], shape)
+
+
+def _as_json(number: float) -> float | str:
+    """JSON has no NaN and no infinity; `load` takes "nan" and "inf" for numbers too."""
+    return number if math.isfinite(number) else str(number)
 
 
 def _described(part: Any, known: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -23,6 +23,8 @@ from layers.summary import summary
 
 _PREDICT_ROWS = 1024
 """Rows of one pass of predict and evaluate; the results do not depend on it."""
+
+_Part = TypeVar("_Part")
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -62,9 +64,9 @@ class Sequential:
         dtype: str = "float32",
     ) -> None:
         self.dtype = checks.real_dtype("Sequential", dtype)
-        self.layers = list(layers)
-        self.loss = SoftmaxCrossEntropy() if loss is None else loss
-        self.optimizer = SGD() if optimizer is None else optimizer
+        self.layers = _checked_layers(layers)
+        self.loss = SoftmaxCrossEntropy() if loss is None else _checked_part("loss", loss, Loss)
+        self.optimizer = SGD() if optimizer is None else _checked_part("optimizer", optimizer, SGD)
         self.history = History()
         self.n_in, self.n_out = _checked_widths(self.layers)
         _check_loss(self.layers, self.loss)
@@ -73,6 +75,7 @@ class Sequential:
 
     def _bind(self) -> None:
         """Lay all parameters out in one buffer, gradients in another."""
+        _check_free(self.layers)
         self._buffers = FlatBuffers([layer.parameter_shapes() for layer in self.layers], self.dtype)
         for index, layer in enumerate(self.layers):
             follower = self.layers[index + 1] if index + 1 < len(self.layers) else None
@@ -85,6 +88,7 @@ class Sequential:
                 index,
             )
             layer.dtype = self.dtype
+            layer.in_model = True
 
     # --- one pass ---
 
@@ -104,9 +108,12 @@ class Sequential:
         return self._forward(self._checked_data("forward", "x", x), training)
 
     def _forward(self, x: Array, training: bool) -> Array:
+        scores = x
         for layer in self.layers:
-            x = layer.forward(x, training=training)
-        return x
+            scores = layer.forward(scores, training=training)
+        # A layer of the user's own may return anything, and kernels index it by the labels.
+        checked = checks.real("Sequential.forward", "output", scores, self.dtype)
+        return checks.shape("Sequential.forward", "output", checked, (len(x), self.n_out))
 
     def backward(self, dy: Array) -> None:
         """Fill every layer's gradients from the gradient by the scores, last layer first."""
@@ -133,19 +140,21 @@ class Sequential:
             The loss before the update. Where it is not finite, nothing is updated.
         """
         checked = self._checked_data("train_step", "x", x)
-        labels = as_labels(
-            "Sequential.train_step", "y", y, len(checked), self.n_out, self.dtype
-        )
+        labels = as_labels("Sequential.train_step", "y", y, len(checked), self.n_out, self.dtype)
         loss, _ = self._train_step(checked, labels)
         return loss
 
     def _train_step(self, x: Array, labels: Array) -> tuple[float, int]:
         """The loss before the update and the number of right predictions."""
         scores = self._forward(x, training=True)
-        loss = self.loss.forward(scores, labels)
+        losses = np.empty((len(x), 1), self.dtype)
+        probabilities = self.loss.rows(scores, labels, losses)
+        loss = float(active().mean_loss(losses))
         correct = active().count_correct(scores, labels)
         if math.isfinite(loss):
-            self.backward(self.loss.backward())
+            dscores = np.empty_like(scores)
+            self.loss.gradient(probabilities, labels, dscores)
+            self.backward(dscores)
             self.optimizer.update(self._buffers.parameters, self._buffers.gradients)
         return loss, correct
 
@@ -196,22 +205,19 @@ class Sequential:
         batch_size = checks.integer(place, "batch_size", batch_size, 1)
         validation = self._checked_validation(validation_data)
         history = History()
-        for epoch in range(epochs):
-            bar = tqdm(
-                total=len(checked),
-                desc=f"epoch {epoch + 1}/{epochs}",
-                unit="row",
-                disable=not progress,
-                leave=epoch == epochs - 1,
-            )
-            with bar:
+        with tqdm(
+            total=epochs * len(checked), unit=" rows", unit_scale=True, disable=not progress
+        ) as bar:
+            for epoch in range(epochs):
+                bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
                 numbers = self._epoch(checked, labels, epoch, batch_size, shuffle, bar)
                 if validation is not None:
                     scored = self._evaluate(*validation)
                     numbers |= {f"val_{name}": value for name, value in scored.items()}
                 history.add(**numbers)
                 self.history.add(**numbers)
-                bar.set_postfix({name: f"{value:.4f}" for name, value in numbers.items()})
+                shown = {name: f"{value:.4f}" for name, value in numbers.items()}
+                bar.set_postfix(shown, refresh=epoch == epochs - 1)
         return history
 
     def _epoch(
@@ -367,6 +373,14 @@ class Sequential:
 
         saving.save(self, path)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: the layers bring the parameters, the buffers are made anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "_buffers"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._bind()
+
     def _checked_data(self, method: str, name: str, x: Any) -> Array:
         place = f"Sequential.{method}"
         checked = checks.real(place, name, x, self.dtype)
@@ -393,15 +407,43 @@ class Sequential:
         )
 
 
+def _checked_layers(layers: Any) -> list[Layer]:
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"Sequential: layers is {layers!r}, expected a list of layers")
+    checked = list(layers)
+    for index, layer in enumerate(checked):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Sequential: layer {index} is {layer!r}, expected a Layer")
+    return checked
+
+
+def _checked_part(name: str, part: Any, kind: type[_Part]) -> _Part:
+    if not isinstance(part, kind):
+        raise TypeError(
+            f"Sequential: {name} is {part!r}, expected an object of class {kind.__name__}"
+        )
+    return part
+
+
+def _check_free(layers: Sequence[Layer]) -> None:
+    """Every layer stands once in this model and in no other; looked at before any is bound."""
+    for index, layer in enumerate(layers):
+        if layer.in_model:
+            raise ValueError(
+                f"Sequential: layer {index}, {layer!r}, belongs to a model already, expected a new "
+                "one (copy.deepcopy gives one with the same weights)"
+            )
+        if any(layer is other for other in layers[:index]):
+            raise ValueError(
+                f"Sequential: layer {index}, {layer!r}, is in the list twice, expected a new one"
+            )
+
+
 def _checked_widths(layers: Sequence[Layer]) -> tuple[int, int]:
     """Input and output width of the stack, where each layer's fits the one before."""
     first: int | None = None
     width: int | None = None
     for index, layer in enumerate(layers):
-        if not (hasattr(layer, "forward") and hasattr(layer, "backward")):
-            raise TypeError(
-                f"Sequential: layer {index} is {layer!r}, expected an object with forward and backward"
-            )
         n_in = getattr(layer, "n_in", None)
         if n_in is None:
             continue

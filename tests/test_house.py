@@ -53,7 +53,11 @@ NUMPY_PRODUCTS = {
 }
 
 # Names in kernels.__all__ that are no kernels: each with what it is instead.
-NOT_KERNELS = {"reference": "the module of the twins"}
+NOT_KERNELS = {
+    "reference": "the module of the twins",
+    "get_num_threads": "a setting",
+    "set_num_threads": "a setting",
+}
 
 
 class Mention(NamedTuple):

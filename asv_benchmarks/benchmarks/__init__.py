@@ -1,0 +1,1 @@
+"""The asv benchmarks: a file per subject, in it a class per kernel or layer."""

@@ -1,0 +1,67 @@
+"""The matrix product, square: out = op(a) . op(b)."""
+
+from functools import partial
+
+import kernels
+
+from .common import BesideNumPy, Data, Timed
+
+SIZES = [8, 16, 32, 64, 128, 256, 512, 1024]
+TRANSPOSES = {
+    "aT . b": (True, False),
+    "a . bT": (False, True),
+    "aT . bT": (True, True),
+}
+
+
+class Square(Timed):
+    params = [SIZES]
+    param_names = ["n"]
+
+    def setup(self, n):
+        data = Data()
+        a, b, out = data.numbers(n, n), data.numbers(n, n), data.output(n, n)
+        self.prepare(kernels.matmul.bare, a, b, out, False, False, False)
+
+
+class SquareFloat64(Timed):
+    params = [[8, 64, 512]]
+    param_names = ["n"]
+
+    def setup(self, n):
+        data = Data("float64")
+        a, b, out = data.numbers(n, n), data.numbers(n, n), data.output(n, n)
+        self.prepare(kernels.matmul.bare, a, b, out, False, False, False)
+
+
+class Transposed(Timed):
+    params = [[64, 512], list(TRANSPOSES)]
+    param_names = ["n", "product"]
+
+    def setup(self, n, product):
+        data = Data()
+        a, b, out = data.numbers(n, n), data.numbers(n, n), data.output(n, n)
+        self.prepare(kernels.matmul.bare, a, b, out, *TRANSPOSES[product], False)
+
+
+class Accumulated(Timed):
+    params = [[64, 512]]
+    param_names = ["n"]
+
+    def setup(self, n):
+        data = Data()
+        a, b, out = data.numbers(n, n), data.numbers(n, n), data.output(n, n)
+        self.prepare(kernels.matmul.bare, a, b, out, False, False, True)
+
+
+class SquareBesideNumPy(BesideNumPy):
+    params = [SIZES]
+    param_names = ["n"]
+
+    def setup(self, n):
+        data = Data()
+        a, b, out = data.numbers(n, n), data.numbers(n, n), data.output(n, n)
+        self.prepare(
+            partial(kernels.matmul.bare, a, b, out, False, False, False),
+            partial(kernels.reference.matmul, a, b, out),
+        )

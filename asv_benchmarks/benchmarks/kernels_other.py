@@ -1,0 +1,71 @@
+"""Optimizers, metrics, mini-batches and random numbers."""
+
+import numpy as np
+
+import kernels
+
+from .common import CASES, NETWORKS, Data, Timed
+
+KEY, STREAM = np.uint64(1), np.uint64(2)
+EXAMPLES = 4096
+"""Rows that a mini-batch is taken from."""
+
+
+class _TwoForms(Timed):
+    params = [list(CASES)]
+    param_names = ["network"]
+
+
+class _SerialOnly(Timed):
+    params = [list(NETWORKS)]
+    param_names = ["network"]
+
+
+class SGDUpdate(_TwoForms):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        weights, dweights = (data.numbers(case.n_in, case.n_out) for _ in range(2))
+        # A step so short that the weights stay of one size, however often it is taken.
+        self.prepare(kernels.sgd_update.bare, weights, dweights, 1e-6, threads=case.threads)
+
+
+class Uniform(_TwoForms):
+    def setup(self, network):
+        case = CASES[network]
+        args = KEY, STREAM, -1.0, 1.0, Data().output(case.n_in, case.n_out)
+        self.prepare(kernels.uniform.bare, *args, threads=case.threads)
+
+
+class GatherRows(_TwoForms):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        x, out = data.numbers(EXAMPLES, case.n_in), data.output(case.batch, case.n_in)
+        rows = data.random.integers(0, EXAMPLES, case.batch)
+        self.prepare(kernels.gather_rows.bare, x, rows, out, threads=case.threads)
+
+
+class ArgmaxRows(_TwoForms):
+    def setup(self, network):
+        case = CASES[network]
+        scores, out = Data().numbers(*case.scores), np.full(case.batch, -1)
+        self.prepare(kernels.argmax_rows.bare, scores, out, threads=case.threads)
+
+
+class CountCorrect(_SerialOnly):
+    def setup(self, network):
+        data, shape = Data(), NETWORKS[network].scores
+        self.prepare(kernels.count_correct.bare, data.numbers(*shape), data.labels(*shape))
+
+
+class Accuracy(_SerialOnly):
+    def setup(self, network):
+        data, shape = Data(), NETWORKS[network].scores
+        self.prepare(kernels.accuracy.bare, data.numbers(*shape), data.labels(*shape))
+
+
+class Permutation(Timed):
+    params = [[1_797, 60_000]]
+    param_names = ["rows"]
+
+    def setup(self, rows):
+        self.prepare(kernels.permutation.bare, KEY, STREAM, np.arange(rows))

@@ -1,0 +1,90 @@
+"""Softmax, cross-entropy and their gradients, at the shape of a network's scores."""
+
+from functools import partial
+
+import kernels
+
+from .common import CASES, NETWORKS, BesideNumPy, Data, Timed
+
+
+class _ByRows(Timed):
+    params = [list(CASES)]
+    param_names = ["network"]
+
+
+class SoftmaxForward(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        z, out = data.numbers(*case.scores), data.output(*case.scores)
+        self.prepare(kernels.softmax_forward.bare, z, out, threads=case.threads)
+
+
+class SoftmaxBackward(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        p, dy = data.probabilities(*case.scores), data.numbers(*case.scores)
+        out = data.output(*case.scores)
+        self.prepare(kernels.softmax_backward.bare, p, dy, out, threads=case.threads)
+
+
+class SoftmaxCrossEntropy(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        z, labels = data.numbers(*case.scores), data.labels(*case.scores)
+        outputs = data.output(*case.scores), data.output(case.batch, 1)
+        self.prepare(kernels.softmax_cross_entropy.bare, z, labels, *outputs, threads=case.threads)
+
+
+class SoftmaxMinusTarget(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        p, labels = data.probabilities(*case.scores), data.labels(*case.scores)
+        out = data.output(*case.scores)
+        self.prepare(kernels.softmax_minus_target.bare, p, labels, out, threads=case.threads)
+
+
+class CrossEntropy(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        p, labels = data.probabilities(*case.scores), data.labels(*case.scores)
+        self.prepare(kernels.cross_entropy.bare, p, labels, threads=case.threads)
+
+
+class CrossEntropyRows(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        p, labels = data.probabilities(*case.scores), data.labels(*case.scores)
+        out = data.output(case.batch, 1)
+        self.prepare(kernels.cross_entropy_rows.bare, p, labels, out, threads=case.threads)
+
+
+class CrossEntropyBackward(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        p, labels = data.probabilities(*case.scores), data.labels(*case.scores)
+        out = data.output(*case.scores)
+        self.prepare(kernels.cross_entropy_backward.bare, p, labels, out, threads=case.threads)
+
+
+class MeanLoss(Timed):
+    params = [list(NETWORKS)]
+    param_names = ["network"]
+
+    def setup(self, network):
+        self.prepare(kernels.mean_loss.bare, Data().numbers(NETWORKS[network].batch, 1))
+
+
+class SoftmaxBesideNumPy(BesideNumPy):
+    params = [["softmax_forward", "softmax_cross_entropy"], list(NETWORKS)]
+    param_names = ["kernel", "network"]
+
+    def setup(self, kernel, network):
+        case, data = NETWORKS[network], Data()
+        args = data.numbers(*case.scores), data.output(*case.scores)
+        if kernel == "softmax_cross_entropy":
+            z, out = args
+            args = z, data.labels(*case.scores), out, data.output(case.batch, 1)
+        self.prepare(
+            partial(getattr(kernels, kernel).bare, *args),
+            partial(getattr(kernels.reference, kernel), *args),
+        )

@@ -1,0 +1,80 @@
+"""Whole models: a training step, an epoch, predictions."""
+
+import functools
+import itertools
+
+import layers
+from layers.datasets import load_digits
+
+from .common import CASES, NETWORKS, BesideNumPy, Data, Timed
+
+LEARNING_RATE = 1e-3
+"""Short: the model that is timed last must still be much like the first."""
+
+
+class TrainStep(Timed):
+    params = [list(CASES)]
+    param_names = ["network"]
+
+    def setup(self, network):
+        case = CASES[network]
+        self.prepare(model_of(case.widths).train_step, *batch_of(case), threads=case.threads)
+
+
+class TrainStepBesideNumPy(BesideNumPy):
+    """The same layers on both sides, over the kernels and over their NumPy twins."""
+
+    params = [list(NETWORKS)]
+    param_names = ["network"]
+
+    def setup(self, network):
+        case = NETWORKS[network]
+        x, y = batch_of(case)
+        ours, theirs = model_of(case.widths), model_of(case.widths)
+
+        def numpy():
+            with layers.backend("numpy"):
+                theirs.train_step(x, y)
+
+        self.prepare(functools.partial(ours.train_step, x, y), numpy)
+
+
+class FitDigits(Timed):
+    """One epoch of the 1,797 digits on 64-32-10, shuffled."""
+
+    params = [[32, 256]]
+    param_names = ["batch size"]
+
+    def setup(self, batch_size):
+        x, y = digits()
+        self.prepare(model_of((64, 32, 10)).fit, x, y, 1, batch_size)
+
+
+class UseDigits(Timed):
+    """What a 64-32-10 is asked for once it is trained: one digit, or all of them."""
+
+    params = [["predict", "predict_proba", "evaluate"], [1, 1_797]]
+    param_names = ["method", "rows"]
+
+    def setup(self, method, rows):
+        x, y = (array[:rows] for array in digits())
+        model = model_of((64, 32, 10))
+        args = (x, y) if method == "evaluate" else (x,)
+        self.prepare(getattr(model, method), *args)
+
+
+def model_of(widths):
+    """Dense layers of these widths, a ReLU between two."""
+    stack = []
+    for n_in, n_out in itertools.pairwise(widths):
+        stack += [layers.Dense(n_in, n_out), layers.ReLU()]
+    return layers.Sequential(stack[:-1], optimizer=layers.SGD(LEARNING_RATE), seed=0)
+
+
+def batch_of(network):
+    """Inputs and class indices of one batch."""
+    data = Data()
+    return data.numbers(network.batch, network.n_in), data.labels(*network.scores)
+
+
+digits = functools.cache(load_digits)

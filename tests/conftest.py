@@ -1,0 +1,63 @@
+"""What all tests share: processes of their own, and what is left out where nothing is compiled."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS = 60  # for one process; the slowest takes about five, if it finds its kernels compiled
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "compiled: looks at compiled code, so it is left out under NUMBA_DISABLE_JIT=1"
+    )
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("compiled") and os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        pytest.skip("looks at compiled code, and NUMBA_DISABLE_JIT is set")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    # A kernel that is built on intrinsics says so when it is called as plain Python.
+    try:
+        return (yield)
+    except NotImplementedError as error:
+        if "unset NUMBA_DISABLE_JIT" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.fixture
+def python() -> Callable[..., str]:
+    """Run a script in a process of its own, without our NUMBA_ variables; what it printed."""
+
+    def run(script: str, **variables: str) -> str:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "OMP_"))}
+        kept = {k: v for k, v in os.environ.items() if k.startswith("NUMBA_LAYERS_")}
+        with subprocess.Popen(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env=clean | kept | {"PYTHONPATH": str(ROOT)} | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # so that its forked children can be stopped with it
+        ) as process:
+            try:
+                printed, errors = process.communicate(timeout=SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                printed, errors = process.communicate()
+                pytest.fail(f"still running after {SECONDS} s\n{printed}\n{errors}")
+        assert process.returncode == 0, f"exit status {process.returncode}\n{printed}\n{errors}"
+        return printed
+
+    return run

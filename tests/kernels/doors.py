@@ -1,0 +1,118 @@
+"""Every public kernel with arguments that it takes, and the same arrays in odd layouts."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kernels import jit
+
+SIZES = {"batch": 6, "n_in": 5, "n_out": 4, "n_classes": 3, "m": 6, "k": 5, "n": 4}
+FLOATING = ("matrix", "any_shape")
+ARRAYS = (*FLOATING, "labels", "indices")
+
+each_door = pytest.mark.parametrize("door", jit.PUBLIC.values(), ids=lambda door: door.__name__)
+each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def good(door: jit.Door, dtype: Any = np.float32) -> dict[str, Any]:
+    """Arguments that a door takes, by name."""
+    rng = np.random.default_rng(0)
+    made: dict[str, Any] = {}
+    for position, argument in enumerate(door.contract.arguments):
+        sizes = tuple(SIZES.get(size, size) for size in argument.sizes)
+        if argument.kind in FLOATING:
+            value = rng.random(sizes or (6, 5)).astype(dtype)
+        elif argument.kind in ("labels", "indices"):
+            value = np.arange(sizes[0]) % SIZES.get(argument.below, 1)
+        else:
+            value = {"number": 0.25 + position, "uint64": 11, "flag": False}[argument.kind]
+        made[argument.name] = value
+    return made
+
+
+def target_rows(dtype: Any = np.float32) -> np.ndarray:
+    return np.full((SIZES["batch"], SIZES["n_classes"]), 1 / 3, dtype)
+
+
+def described(door: jit.Door, name: str):
+    """What the door's contract says about one argument."""
+    return next(argument for argument in door.contract.arguments if argument.name == name)
+
+
+def arguments(*kinds: str, output: bool | None = None, only=lambda door, argument: True):
+    """Parametrize by (door, name): every argument of every door that is of these kinds."""
+    found = [
+        (door, argument.name)
+        for door in jit.PUBLIC.values()
+        for argument in door.contract.arguments
+        if argument.kind in kinds and output in (None, argument.is_output) and only(door, argument)
+    ]
+    ids = [f"{door.__name__}.{name}" for door, name in found]
+    return pytest.mark.parametrize(("door", "name"), found, ids=ids)
+
+
+# Layouts
+
+
+def strided(array: np.ndarray) -> np.ndarray:
+    wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+    wide[..., ::2] = array
+    return wide[..., ::2]
+
+
+def backwards(array: np.ndarray) -> np.ndarray:
+    return array[..., ::-1].copy()[..., ::-1]
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def unaligned(array: np.ndarray) -> np.ndarray:
+    moved = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    moved[...] = array
+    assert not moved.flags.aligned
+    return moved
+
+
+def byte_swapped(array: np.ndarray) -> np.ndarray:
+    return array.astype(array.dtype.newbyteorder())
+
+
+def lying(array: np.ndarray) -> np.ndarray:
+    return array.view(_Lying)
+
+
+class _Lying(np.ndarray):
+    """Says other things about itself than it holds, where Python code asks it."""
+
+    @property
+    def shape(self):
+        return (1000, 1000)
+
+    @property
+    def dtype(self):
+        return np.dtype(np.float64)
+
+    def view(self, *args):
+        return self
+
+
+def matrix_class(array: np.ndarray) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # NumPy's, of its own class
+        return array.view(np.matrix) if array.ndim == 2 else array
+
+
+def with_metadata(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.dtype(array.dtype, metadata={"unit": "m"}))
+
+
+def on_disk(array: np.ndarray, path) -> np.ndarray:
+    array.tofile(path / "array")
+    mode = "r+" if array.flags.writeable else "r"
+    return np.memmap(path / "array", array.dtype, mode, shape=array.shape)

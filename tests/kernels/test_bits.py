@@ -1,0 +1,281 @@
+"""The same bits on any number of threads, on either path, on AVX2 and on AVX-512.
+
+Each configuration is a process of its own, which is this file run as a script. It calls every
+kernel on fixed inputs, made of whole numbers alone, and prints a hash of each kernel's results.
+The inputs are made from the kernels' contracts: a new kernel needs nothing here but its line in
+FINGERPRINTS.
+"""
+
+import concurrent.futures
+import functools
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import llvmlite.binding
+import numba
+import numpy as np
+import pytest
+
+from kernels import cache, jit, tiles
+
+pytestmark = pytest.mark.compiled
+
+ROOT = Path(__file__).parents[2]
+DTYPES = (np.float32, np.float64)
+SECONDS = 600
+
+# What each kernel returns in float32 and in float64, everywhere and always. CONTRIBUTING.md says
+# when a line may change; `PYTHONPATH=. python tests/kernels/test_bits.py bare` prints them.
+FINGERPRINTS = {
+    "accuracy": "05afd8fa86c4 05afd8fa86c4",
+    "argmax_rows": "342cdb0a4790 342cdb0a4790",
+    "column_sum": "b25c5f64d90c f4b6af51300c",
+    "count_correct": "860df9627ab7 860df9627ab7",
+    "cross_entropy": "b4c87809ecfc 5c813dbef052",
+    "cross_entropy_backward": "11441f7ee075 78d70f1a069f",
+    "cross_entropy_rows": "370c7ccecda1 88491145bb12",
+    "dense_backward_inputs": "0ec9169af490 584b58cf302f",
+    "dense_backward_weights": "17f1ec9c1e11 9004050b635c",
+    "dense_forward": "b87873494346 828216145903",
+    "exp": "e4d2a6ee095b ef5bd786d6a3",
+    "gather_rows": "36f1e53e9c70 f309d4fe6cf9",
+    "log": "7c4fa4bf3303 c6fee7b4c6d1",
+    "matmul": "95d82b9ec22d a216723b1370",
+    "mean_loss": "feed8d236d0c 790ef3f702bc",
+    "permutation": "8f3f95f71e9c 8f3f95f71e9c",
+    "product": "923514b97397 502e94e83523",
+    "relu_backward": "440599a169c3 7e7508753055",
+    "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
+    "sgd_update": "c06986d44c86 48ec875244f3",
+    "softmax_backward": "7ff2d6988002 ee091c2215f7",
+    "softmax_cross_entropy": "3bffa534c5af 94932531fed0",
+    "softmax_forward": "675efee12706 2184a5e01ae7",
+    "softmax_minus_target": "834f5fd111e3 519850f4b7ce",
+    "uniform": "8d8875c5a84a a4f0ba05aea4",
+}
+
+# Odd sizes, so that tiles and vectors have edges; more than one chain of 4,096 terms, more than one
+# block of elements; enough work for two threads.
+SIZES = {"m": 70, "n": 101, "k": 4999, "batch": 4999, "n_in": 37, "n_out": 53, "n_classes": 37}
+OTHER_SIZES = {"gather_rows": {"k": 61}}  # its out is (batch, k)
+ELEMENTS = 50_021  # where any shape will do
+NUMBERS = {"low": -0.3, "high": 0.7, "learning_rate": 0.1}
+
+
+# The part that runs in a process of its own
+
+
+@functools.cache
+def words(seed, count):
+    """Numbers of 64 bits: SplitMix64, in whole numbers."""
+    x = np.uint64(0x9E3779B97F4A7C15) * (np.arange(1, count + 1, dtype=np.uint64) + (seed << 32))
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def numbers(seed, shape, dtype):
+    """Numbers in [0, 1), as fine as the dtype has them."""
+    digits = np.finfo(dtype).nmant + 1
+    u = words(seed, int(np.prod(shape))) >> np.uint64(64 - digits)
+    return (u.astype(dtype) * dtype(2.0**-digits)).reshape(shape)
+
+
+def anything(seed, shape, dtype):
+    """Numbers of any magnitude, infinite and denormal ones and NaN; half of them in [-16, 16)."""
+    count = int(np.prod(shape))
+    bits = words(seed, count)
+    wild = bits.view(np.float64) if dtype is np.float64 else bits.astype(np.uint32).view(np.float32)
+    tame = numbers(seed + 1, count, dtype) * dtype(32) - dtype(16)
+    wild = np.where(np.arange(count) % 2, wild, tame)
+    wild[:6] = [0.0, -0.0, np.inf, -np.inf, np.nan, np.finfo(dtype).smallest_subnormal]
+    return wild.reshape(shape)
+
+
+def made(seed, argument, size_of, dtype, setting):
+    """What a kernel takes for one argument of its contract."""
+    sizes = [size_of.get(size, size) for size in argument.sizes]
+    if argument.swap and setting[argument.swap]:
+        sizes.reverse()
+    match argument.kind:
+        case "matrix" if argument.name == "probabilities":
+            value = numbers(seed, sizes, dtype) + np.finfo(dtype).tiny
+        case "matrix":
+            value = numbers(seed, sizes, dtype) * dtype(16) - dtype(8)
+        case "any_shape":
+            value = anything(seed, (1, ELEMENTS), dtype)
+        case "labels" if setting["targets"]:
+            classes = size_of[argument.below]
+            value = np.floor(numbers(seed, (*sizes, classes), dtype) * 4) / dtype(classes)
+        case "labels" | "indices":
+            below = np.uint64(size_of.get(argument.below, 1))
+            value = (words(seed, sizes[0]) % below).astype(np.int64)
+        case "uint64":
+            value = words(seed, 1)[0]
+        case "number":
+            value = NUMBERS[argument.name]
+        case "flag":
+            value = setting[argument.name]
+    return value
+
+
+def settings(arguments):
+    """Every choice of the flags, and both forms of labels."""
+    flags = [argument.name for argument in arguments if argument.kind == "flag"]
+    flags += ["targets" for argument in arguments if argument.kind == "labels"]
+    for choice in itertools.product((False, True), repeat=len(flags)):
+        yield dict(zip(flags, choice, strict=True))
+
+
+def hashed(function, kernel, dtype):
+    """SHA-256 of all that a kernel writes and returns; NaN without its sign and payload."""
+    digest = hashlib.sha256()
+    arguments = kernel.contract.arguments
+    size_of = SIZES | OTHER_SIZES.get(kernel.__name__, {})
+    for setting in settings(arguments):
+        values = [made(seed, a, size_of, dtype, setting) for seed, a in enumerate(arguments)]
+        returned = function(*values)
+        results = [value for a, value in zip(arguments, values, strict=True) if a.is_output]
+        results += [] if returned is None else [np.float64(returned)]
+        for result in results:
+            if result.dtype.kind == "f":
+                result = np.where(np.isnan(result), dtype(np.nan), result)
+            digest.update(result.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def report(*paths):
+    """Hashes of all kernels by path, and what the process ran on."""
+    hashes = {}
+    every = {*jit.PUBLIC.values(), *jit.COMPILED}
+    for kernel in sorted(every, key=lambda kernel: kernel.__name__):
+        for path in paths:
+            function = getattr(kernel, path, None)  # not every kernel has a parallel twin
+            if function is not None:
+                both = [hashed(function, kernel, dtype) for dtype in DTYPES]
+                hashes.setdefault(kernel.__name__, {})[path] = " ".join(both)
+    return {
+        "hashes": hashes,
+        "threads": numba.config.NUMBA_NUM_THREADS,
+        "instruction set": tiles.instruction_set(),
+        "registers": registers_by_kernel() if cache.counts().loaded == 0 else None,
+    }
+
+
+def registers_by_kernel():
+    """The kinds of vector registers in each serial twin, which only fresh compilation shows."""
+    found = {}
+    for kernel in jit.COMPILED:
+        assembly = "".join(kernel.serial.dispatcher.inspect_asm().values())
+        found[kernel.__name__] = [kind for kind in ("xmm", "ymm", "zmm") if f"%{kind}" in assembly]
+    return found
+
+
+# The tests
+
+HOST = llvmlite.binding.get_host_cpu_features()
+HAS_AVX2 = all(HOST.get(feature) for feature in ("avx2", "fma"))
+HAS_AVX512 = all(HOST.get(f"avx512{kind}") for kind in ("f", "bw", "cd", "dq", "vl"))
+
+ALL = ("bare", "serial", "parallel")
+
+
+class Configuration(NamedTuple):
+    paths: tuple[str, ...]
+    variables: dict[str, str]
+    unable: bool = False
+
+
+# The empty list of features matters: the name alone keeps all that the host has. One of them is
+# without a cache: what is loaded from there shows no assembly.
+HASWELL = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
+SKYLAKE = {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""}
+CONFIGURATIONS = {
+    "AVX2": Configuration(("serial",), {**HASWELL, "NUMBA_LAYERS_CACHE_DIR": ""}, not HAS_AVX2),
+    "AVX2, parallel": Configuration(("parallel",), HASWELL, not HAS_AVX2),
+    "AVX-512": Configuration(("serial",), SKYLAKE, not HAS_AVX512),
+    "one thread": Configuration(ALL, {"NUMBA_NUM_THREADS": "1"}),
+    "two threads": Configuration(ALL, {"NUMBA_NUM_THREADS": "2"}),
+    "four threads": Configuration(ALL, {"NUMBA_NUM_THREADS": "4"}),
+}
+
+
+def where_able(name):
+    unable = CONFIGURATIONS[name].unable
+    return pytest.param(name, marks=pytest.mark.skipif(unable, reason=f"the CPU has no {name}"))
+
+
+def run(configuration):
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("NUMBA_LAYERS_") or not name.startswith(("NUMBA_", "OMP_"))
+    }
+    finished = subprocess.run(
+        [sys.executable, __file__, *configuration.paths],
+        env=kept | {"PYTHONPATH": str(ROOT)} | configuration.variables,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    return json.loads(finished.stdout)
+
+
+@pytest.fixture(scope="session")
+def reports():
+    """A future of each configuration's report; two processes at a time, the slowest first."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        yield {
+            name: pool.submit(run, configuration)
+            for name, configuration in CONFIGURATIONS.items()
+            if not configuration.unable
+        }
+
+
+@pytest.mark.parametrize("name", [*map(where_able, CONFIGURATIONS)])
+def test_the_bits_are_the_same_everywhere(reports, name):
+    expected = reports["one thread"].result()["hashes"]
+    for kernel, by_path in reports[name].result()["hashes"].items():
+        assert set(by_path.values()) == {expected[kernel]["bare"]}, kernel
+
+
+def test_the_bits_are_the_same_as_ever(reports):
+    hashes = reports["one thread"].result()["hashes"]
+    bits = {kernel: by_path["bare"] for kernel, by_path in hashes.items()}
+    assert {kernel: now for kernel, now in bits.items() if now != FINGERPRINTS.get(kernel)} == {}
+    assert set(bits) == set(FINGERPRINTS)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_so_many_threads_were_there(reports, threads):
+    name = {1: "one thread", 2: "two threads", 4: "four threads"}[threads]
+    assert reports[name].result()["threads"] == threads
+
+
+@pytest.mark.parametrize("name", [where_able("AVX2")])
+def test_what_is_compiled_for_avx2_has_no_wider_registers(reports, name):
+    found = reports[name].result()
+    assert found["instruction set"] == "avx2"
+    having = {
+        kind: {kernel for kernel, kinds in found["registers"].items() if kind in kinds}
+        for kind in ("ymm", "zmm")
+    }
+    assert having["zmm"] == set()
+    assert {"product", "exp", "softmax_forward"} <= having["ymm"]
+
+
+@pytest.mark.parametrize("name", [where_able("AVX-512")])
+def test_what_is_compiled_for_avx512_has_its_tiles(reports, name):
+    assert reports[name].result()["instruction set"] == "avx512"
+
+
+if __name__ == "__main__":
+    json.dump(report(*(sys.argv[1:] or ALL)), sys.stdout, indent=1)

@@ -1,0 +1,183 @@
+"""No kernel touches a byte outside its arrays: each array is laid against forbidden memory.
+
+Kernels index memory through pointers, which no bounds check sees. Here the page after the end of
+every array, or the one before its start, may be neither read nor written, so that one element too
+many kills the process; hence a process of its own, which is this file run as a script. The cases
+are made of the kernels' contracts: a new kernel is among them without being named.
+"""
+
+import ctypes
+import faulthandler
+import itertools
+import mmap
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kernels import jit
+
+pytestmark = [
+    pytest.mark.compiled,
+    pytest.mark.skipif(os.name != "posix", reason="mprotect is POSIX"),
+]
+
+ROOT = Path(__file__).parents[2]
+SIZES = (1, 2, 7, 8, 9, 15, 16, 17, 23, 24, 25, 47, 48, 49, 63, 64, 65)
+# One size beyond a chain's 4,096 terms or a block of 4,096 or 16,384 elements, the others small.
+LONG, SHORT = (4097, 16_385), (1, 9, 17, 49)
+
+FENCE = 16 * mmap.PAGESIZE  # forbidden on each side: a row too many hits it too
+ROOM = (max(LONG) * max(SHORT) * 8 // FENCE + 2) * FENCE
+MARGIN = 4096  # bytes looked at on the side of an array that is not against a fence
+UNTOUCHED = 0xAB
+DTYPES = (np.float32, np.float64)
+
+
+# The part that runs in a process of its own
+
+
+class Slot:
+    """Room for one array between two fences, at its very start or its very end."""
+
+    def __init__(self):
+        memory = mmap.mmap(-1, FENCE + ROOM + FENCE)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        protect = ctypes.CDLL(None, use_errno=True).mprotect
+        protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        for fence in (start, start + FENCE + ROOM):
+            if protect(fence, FENCE, 0) != 0:
+                raise OSError(ctypes.get_errno(), "mprotect")
+        self.room = np.frombuffer(memory, np.uint8, ROOM, FENCE)
+        self.margin = self.room[:0]
+
+    def lay(self, values, at_end):
+        size = values.nbytes
+        if at_end:
+            place, self.margin = self.room[ROOM - size :], self.room[: ROOM - size][-MARGIN:]
+        else:
+            place, self.margin = self.room[:size], self.room[size:][:MARGIN]
+        self.margin[:] = UNTOUCHED
+        array = place.view(values.dtype).reshape(values.shape)
+        array[...] = values
+        return array
+
+    def margin_is_untouched(self):
+        return bool((self.margin == UNTOUCHED).all())
+
+
+def size_names(contract):
+    """The sizes that a contract leaves open; any shape is one such size."""
+    names = [size for argument in contract.arguments for size in argument.sizes]
+    names += [argument.below for argument in contract.arguments if argument.below]
+    if any(argument.kind == "any_shape" for argument in contract.arguments):
+        names.append("...")
+    return sorted({name for name in names if isinstance(name, str)})
+
+
+def size_choices(names):
+    for sizes in itertools.product(SIZES, repeat=len(names)):
+        yield dict(zip(names, sizes, strict=True))
+    for position, long in itertools.product(range(len(names)), LONG):
+        for short in itertools.product(SHORT, repeat=len(names) - 1):
+            sizes = (*short[:position], long, *short[position:])
+            yield dict(zip(names, sizes, strict=True))
+
+
+def made(argument, sizes, dtype, flags, targets):
+    """What a kernel takes for one argument of its contract: numbers in (0, 1), valid indices."""
+    shape = tuple(sizes.get(size, size) for size in argument.sizes)
+    kind = "targets" if argument.kind == "labels" and targets else argument.kind
+    if argument.swap and flags[argument.swap]:
+        shape = shape[::-1]
+    if kind == "any_shape":
+        shape = (1, sizes["..."])
+    if kind == "targets":
+        shape = (sizes[argument.sizes[0]], sizes[argument.below])
+    if kind in ("matrix", "any_shape", "targets"):
+        return np.linspace(0.1, 0.9, int(np.prod(shape)), dtype=dtype).reshape(shape)
+    if kind in ("labels", "indices"):
+        return np.arange(*shape) % sizes.get(argument.below, 1)
+    return {"number": 0.5, "uint64": np.uint64(7), "flag": flags.get(argument.name)}[kind]
+
+
+def cases(kernel):
+    """(description, twin, arguments, at_end) of every call.
+
+    Some choices are drawn: where three sizes are open there are 5,000 combinations, and a parallel
+    region takes a hundred times as long as the work in it. Each choice still meets every size.
+    """
+    names, arguments = size_names(kernel.contract), kernel.contract.arguments
+    flags = [argument.name for argument in arguments if argument.kind == "flag"]
+    forms = (False, True) if any(argument.kind == "labels" for argument in arguments) else (False,)
+    drawn = random.Random(0)
+    for sizes in size_choices(names):
+        dtypes = DTYPES if len(names) < 3 else (drawn.choice(DTYPES),)
+        for dtype, targets, at_end in itertools.product(dtypes, forms, (False, True)):
+            setting = {name: drawn.random() < 0.5 for name in flags}
+            values = [made(argument, sizes, dtype, setting, targets) for argument in arguments]
+            twins = [kernel.serial]
+            if kernel.parallel is not None and (len(names) == 1 or drawn.random() < 0.1):
+                twins.append(kernel.parallel)
+            for twin in twins:
+                place = f"{np.dtype(dtype)} at the {'end' if at_end else 'start'}"
+                yield f"{twin.dispatcher.__name__} {place} {sizes} {setting}", twin, values, at_end
+
+
+def run_all(progress):
+    slots = [Slot() for _ in range(12)]
+    for kernel in jit.COMPILED:
+        for description, twin, values, at_end in cases(kernel):
+            os.pwrite(progress, description.ljust(300).encode(), 0)
+            laid = [
+                slot.lay(value, at_end) if isinstance(value, np.ndarray) else value
+                for slot, value in zip(slots, values, strict=False)
+            ]
+            twin(*laid)
+            if not all(slot.margin_is_untouched() for slot in slots):
+                sys.exit("wrote beside an array")
+
+
+def touch(at_end):
+    """Read the element after the end, or before the start: what must not survive."""
+    array = Slot().lay(np.zeros(3), at_end)
+    ctypes.c_double.from_address(array.ctypes.data + (array.nbytes if at_end else -8)).value  # noqa: B018
+
+
+# The tests
+
+
+def child(*arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, __file__, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("side", ["start", "end"])
+def test_the_fence_is_deadly(side):
+    assert child("touch", side).returncode in (-signal.SIGSEGV, -signal.SIGBUS)
+
+
+def test_no_kernel_touches_memory_outside_its_arrays(tmp_path):
+    progress = tmp_path / "progress"
+    finished = child("run", progress)
+    last = progress.read_text().strip() if progress.exists() else "nothing was called"
+    assert finished.returncode == 0, f"{last}\n{finished.stderr[-2000:]}"
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    if sys.argv[1] == "touch":
+        touch(at_end=sys.argv[2] == "end")
+    else:
+        run_all(os.open(sys.argv[2], os.O_RDWR | os.O_CREAT, 0o600))

@@ -1,0 +1,111 @@
+"""`layers` runs on its own package `kernels` or not at all: another one of that name is refused."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OWN = ROOT / "kernels" / "__init__.py"
+FOREIGN = "def matmul(a, b):\n    return 'not a product'\n"
+
+
+def import_layers(*path: Path, before: str = "") -> subprocess.CompletedProcess:
+    """Import layers in a new process with these folders in front of its search path."""
+    script = (
+        f"import sys; sys.path[:0] = {[str(folder) for folder in path]}\n{before}\nimport layers"
+    )
+    return subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, timeout=120
+    )
+
+
+def assert_refused(done: subprocess.CompletedProcess, found: str, expected: Path = OWN) -> None:
+    """An ImportError that names what was found, what was expected and the way out."""
+    assert done.returncode == 1
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith("ImportError: layers ")
+    assert f"needs its own package 'kernels' at {expected}, but {found}" in message
+    assert "pip uninstall kernels" in message
+    assert "pip install --force-reinstall --no-deps numba-layers" in message
+
+
+def write(folder: Path, text: str) -> Path:
+    """A package `kernels` in a folder."""
+    (folder / "kernels").mkdir(parents=True)
+    file = folder / "kernels" / "__init__.py"
+    file.write_text(text)
+    return file
+
+
+def test_our_own_is_accepted():
+    done = import_layers(ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_foreign_package_earlier_on_the_path(tmp_path: Path):
+    file = write(tmp_path, FOREIGN)
+    assert_refused(import_layers(tmp_path, ROOT), f"it is {file}")
+
+
+def test_it_is_refused_before_it_runs(tmp_path: Path):
+    write(tmp_path, "raise SystemExit('the foreign package has run')")
+    done = import_layers(tmp_path, ROOT)
+    assert_refused(done, "it is ")
+    assert "has run" not in done.stdout + done.stderr
+
+
+def test_a_foreign_module_that_is_no_package(tmp_path: Path):
+    file = tmp_path / "kernels.py"
+    file.write_text(FOREIGN)
+    assert_refused(import_layers(tmp_path, ROOT), f"it is {file}")
+
+
+def test_a_foreign_package_imported_before(tmp_path: Path):
+    file = write(tmp_path, FOREIGN)
+    before = f"import kernels; sys.path.remove({str(tmp_path)!r})"
+    assert_refused(import_layers(tmp_path, ROOT, before=before), f"it is {file}")
+
+
+def test_a_module_without_a_file_imported_before():
+    before = "import types; sys.modules['kernels'] = types.ModuleType('kernels')"
+    done = import_layers(ROOT, before=before)
+    assert_refused(done, "it is missing or a namespace package")
+
+
+@pytest.mark.parametrize("leave", ["kernels", None], ids=["namespace", "missing"])
+def test_ours_is_not_there(tmp_path: Path, leave: str | None):
+    """A copy of layers alone, with no package `kernels` beside it, or a folder of that name."""
+    shutil.copytree(ROOT / "layers", tmp_path / "layers")
+    if leave:
+        (tmp_path / leave).mkdir()
+    done = import_layers(tmp_path)
+    expected = tmp_path / "kernels" / "__init__.py"
+    assert_refused(done, "it is missing or a namespace package", expected)
+
+
+def test_a_namespace_package_does_not_hide_ours(tmp_path: Path):
+    (tmp_path / "kernels").mkdir()
+    assert import_layers(tmp_path, ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("__version__ = '0.0.1'\ndense_forward = None\n", "0.0.1"),  # an older one of our own
+        (FOREIGN, "None"),  # another distribution has overwritten ours
+    ],
+    ids=["older", "overwritten"],
+)
+def test_another_package_in_our_place(tmp_path: Path, text: str, version: str):
+    shutil.copytree(ROOT / "layers", tmp_path / "layers")
+    file = write(tmp_path, text)
+    assert_refused(import_layers(tmp_path), f"{file} is version {version} of another package", file)
+
+
+def test_our_version_without_our_functions(tmp_path: Path):
+    shutil.copytree(ROOT / "layers", tmp_path / "layers")
+    file = write(tmp_path, "import layers\n__version__ = layers.__version__\n")
+    assert_refused(import_layers(tmp_path), f"{file} is version", file)
