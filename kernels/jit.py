@@ -1,7 +1,7 @@
 """The only place that calls ``numba.njit``: flags, signatures, serial and parallel twins, doors.
 
 - ``@kernel(contract, ...)`` turns one Python function into a `Kernel`. Calling it is the public,
-  checked door (``kernels/checks.py`` reads the contract); ``.bare`` is the same without checks.
+  checked door (``kernels/contracts.py`` reads the contract); ``.bare`` is the same without checks.
   Behind both lie two compiled twins, ``.serial`` and ``.parallel``, of the same text and so of the
   same bits; ``kernels/threads.py`` says which one runs.
 - ``@door(contract)`` is a public kernel that only calls others.
@@ -23,7 +23,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.dispatcher import _FunctionCompiler
 from numpy.typing import NDArray
 
-from kernels import cache, checks, threads
+from kernels import cache, contracts, threads
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -130,7 +130,7 @@ class Door(Generic[P, R]):
     function : callable
         What runs after the checks.
     contract : str
-        Names, shapes and kinds of the arguments, as `checks.Contract` reads them.
+        Names, shapes and kinds of the arguments, as `contracts.Contract` reads them.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class Door(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], contract: str) -> None:
         functools.update_wrapper(self, function)
-        self.contract = checks.Contract(function, contract)
+        self.contract = contracts.Contract(function, contract)
         self.bare = function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -215,7 +215,7 @@ class _Twin:
     """One compiled form of a kernel: each signature of the contract when it is first used."""
 
     def __init__(
-        self, function: Callable[..., Any], contract: checks.Contract, parallel: bool
+        self, function: Callable[..., Any], contract: contracts.Contract, parallel: bool
     ) -> None:
         self.contract = contract
         self.dispatcher = numba.njit(parallel=dict(_PARALLEL) if parallel else False, **_FLAGS)(
@@ -260,7 +260,7 @@ class _Interpreted:
 
     dispatcher = None
 
-    def __init__(self, function: Callable[..., Any], contract: checks.Contract) -> None:
+    def __init__(self, function: Callable[..., Any], contract: contracts.Contract) -> None:
         self.function = function
         self.place = contract.place
 

@@ -1,6 +1,6 @@
 """Every public kernel and its NumPy twin, one beside the other, on everything that may be odd.
 
-The pairs and their bounds come from the table in ``layers/comparison.py``: a new kernel needs its
+The pairs and their bounds come from the table in ``layers/bounds.py``: a new kernel needs its
 line there, and its sizes below if its contract has a form that no other kernel's has.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kernels import jit, reference
-from layers import comparison
+from layers import bounds as table
 from tests.helpers import check_close, check_same_non_finite
 from tests.kernels.doors import backwards, byte_swapped, read_only, strided, unaligned
 
@@ -68,7 +68,7 @@ def sizes_of(name):
     elif name == "permutation":
         yield from ({"n": n} for n in sorted({columns for _, columns in ELEMENTS}))
     else:
-        names = tuple(comparison.CASES[name].sizes)
+        names = tuple(table.CASES[name].sizes)
         shapes = ELEMENTS if names == ("rows", "columns") else MATRICES
         for sizes in dict.fromkeys(shape[: len(names)] for shape in shapes):
             yield dict(zip(names, sizes, strict=True))
@@ -88,7 +88,7 @@ def variants(name, sizes):
 
 def calls():
     for name in sorted(jit.PUBLIC):
-        if name not in comparison.CASES:
+        if name not in table.CASES:
             continue  # test_every_public_kernel_is_in_the_table says so
         for sizes in sizes_of(name):
             text = "x".join(map(str, sizes.values()))
@@ -99,7 +99,7 @@ def calls():
 def drawn(name, sizes, dtype):
     """Arguments for a call; some of a target row are 0."""
     rng = np.random.default_rng(list(sizes.values()))
-    given = comparison.arguments(name, sizes, dtype, rng)
+    given = table.arguments(name, sizes, dtype, rng)
     if sizes.get("target rows"):
         shape = (sizes["batch"], sizes["n_classes"])
         targets = rng.random(shape) * (rng.random(shape) < 0.5)
@@ -163,8 +163,8 @@ def same_bits(some, others):
 def test_a_kernel_and_its_twin_are_within_their_bound(name, sizes, dtype):
     for form in variants(name, sizes):
         given = drawn(name, form, dtype)
-        expected = comparison.results(name, getattr(reference, name), given)
-        bounds = comparison.bounds(name, given)
+        expected = table.results(name, getattr(reference, name), given)
+        bounds = table.bounds(name, given)
         plain = through_the_door(name, given)
         for got, twin, bound in zip(plain, expected, bounds, strict=True):
             check_close(got, twin, bound, f"{name}, {form}")
@@ -172,7 +172,7 @@ def test_a_kernel_and_its_twin_are_within_their_bound(name, sizes, dtype):
             assert same_bits(through_the_door(name, given, change), plain), (layout, form)
 
 
-each_pair = pytest.mark.parametrize("name", sorted(comparison.CASES))
+each_pair = pytest.mark.parametrize("name", sorted(table.CASES))
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
@@ -198,7 +198,7 @@ def test_nan_and_inf_come_out_where_the_twin_has_them(name, dtype, planted):
             odd = given | {key: given[key].copy()}
             odd[key].flat[odd[key].size // 2] = planted
             with np.errstate(all="ignore"):
-                expected = comparison.results(name, getattr(reference, name), odd)
+                expected = table.results(name, getattr(reference, name), odd)
             for got, twin in zip(through_the_door(name, odd), expected, strict=True):
                 check_same_non_finite(got, twin, f"{name}, {planted} in {key}, {form}")
 
@@ -215,8 +215,8 @@ def test_the_bound_holds_for_very_small_and_for_large_numbers(name, dtype, expon
         for argument in contract.arguments:
             if argument.kind in ("matrix", "any_shape"):
                 given[argument.name] = np.ldexp(given[argument.name], exponent)
-        expected = comparison.results(name, getattr(reference, name), given)
-        bounds = comparison.bounds(name, given)
+        expected = table.results(name, getattr(reference, name), given)
+        bounds = table.bounds(name, given)
         for got, twin, bound in zip(through_the_door(name, given), expected, bounds, strict=True):
             check_close(got, twin, bound, f"{name}, times 2^{exponent}, {form}")
 
@@ -233,11 +233,11 @@ def test_both_compiled_twins_have_the_bits_of_the_door(name, dtype):
     for _, given in [*small(name, dtype), (large, drawn(name, large, dtype))]:
         plain = through_the_door(name, given)
         for twin in filter(None, twins):
-            assert same_bits(comparison.results(name, twin, given), plain)
+            assert same_bits(table.results(name, twin, given), plain)
 
 
 def test_every_public_kernel_is_in_the_table():
-    assert set(comparison.CASES) == set(jit.PUBLIC)
+    assert set(table.CASES) == set(jit.PUBLIC)
 
 
 # The judge itself

@@ -5,17 +5,17 @@ import inspect
 import numpy as np
 import pytest
 
-from kernels import checks
+from kernels import contracts
 
 
-def contract(text: str, *parameters: str) -> checks.Contract:
+def contract(text: str, *parameters: str) -> contracts.Contract:
     def function():
         pass
 
     function.__signature__ = inspect.Signature(
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in parameters]
     )
-    return checks.Contract(function, text)
+    return contracts.Contract(function, text)
 
 
 def forms(text: str, *parameters: str) -> list[tuple[str, str, tuple[int | str, ...]]]:

@@ -241,6 +241,7 @@ def test_info_names_what_shapes_speed_and_bits(capsys):
     assert info._version("no-such-package") == "not installed"
 
 
+@pytest.mark.compiled
 def test_the_cache_can_be_cleared_from_the_command_line(tmp_path):
     environment = {**os.environ, "NUMBA_LAYERS_CACHE_DIR": str(tmp_path / "cache")}
 
