@@ -6,24 +6,30 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
 
 from layers.base import Array
 from layers.history import History
+from layers.tables import confusion
 
 # Okabe and Ito's colours, told apart by all common kinds of colour vision.
 _BLUE, _ORANGE, _RED, _GREY = "#0072B2", "#E69F00", "#D55E00", "#666666"
-_COLUMNS, _ROWS = 8, 5
+_COLUMNS, _ROWS = 6, 6
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)  # a file, whatever display there is
-    return figure
+def formats() -> set[str]:
+    """The endings of file names that a picture may have."""
+    return set(FigureCanvasAgg.get_supported_filetypes())
 
 
 def digits(history: History, x: Array, labels: Array, predicted: Array, path: Path) -> None:
-    """Curves on the left, test digits with their predictions on the right, in one PNG file.
+    """Curves, test digits with their predictions, and the confusion matrix, in one file.
 
     Parameters
     ----------
@@ -34,34 +40,66 @@ def digits(history: History, x: Array, labels: Array, predicted: Array, path: Pa
     labels, predicted : ndarray of int, (n,)
     path : Path
     """
-    figure = _figure(13, 7)
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25), wspace=0.03, squeeze=False)[0]
+    figure = _figure(15, 6.4)
+    wrong = np.count_nonzero(predicted != labels)
+    figure.suptitle(
+        f"Handwritten digits after {history.epochs} epochs: {len(x) - wrong} of {len(x)} test "
+        f"images right ({(len(x) - wrong) / len(x):.1%})",
+        fontsize=15,
+        fontweight="bold",
+    )
+    left, middle, right = figure.subfigures(
+        1, 3, width_ratios=(1, 1.05, 0.95), wspace=0.04, squeeze=False
+    )[0]
     _curves(left, history)
-    _grid(right, x, labels, predicted)
+    _grid(middle, x, labels, predicted)
+    _confusion(right.subplots(), labels, predicted)
     figure.savefig(path)
 
 
 def curves(history: History, path: Path) -> None:
-    """Loss and accuracy by epoch in one PNG file."""
+    """Loss and accuracy by epoch, in one file."""
     figure = _figure(7, 7)
     _curves(figure, history)
     figure.savefig(path)
 
 
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.08)
+    FigureCanvasAgg(figure)  # a file, whatever display there is
+    return figure
+
+
 def _curves(figure: Any, history: History) -> None:
     loss, accuracy = figure.subplots(2, 1, sharex=True)
     epochs = np.arange(1, history.epochs + 1)
+    marker = "o" if history.epochs == 1 else None  # a line needs two points
     for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
-        for key, colour, label in ((name, _BLUE, "train"), (f"val_{name}", _ORANGE, "test")):
+        for key, colour, label in (
+            (name, _BLUE, "training, during the epoch"),
+            (f"val_{name}", _ORANGE, "test, after it"),
+        ):
             if key in history:
-                axes.plot(epochs, history[key], color=colour, label=label, linewidth=2)
+                axes.plot(epochs, history[key], marker=marker, color=colour, label=label, lw=2)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-    loss.set(title="Learning", ylabel="cross-entropy per image, nats", yscale="log")
-    accuracy.set(xlabel="epoch", ylabel="accuracy")
+    loss.legend(frameon=False)
+    loss.set(title="Loss", ylabel="cross-entropy per row (nats)")
+    _log_scale(loss.yaxis, loss)
+    accuracy.set(title="Accuracy", xlabel="epoch", ylabel="share of rows predicted right")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True))
+    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _log_scale(axis: Any, axes: Any) -> None:
+    """Logarithmic where all numbers are positive, with plain numbers at 1, 2 and 5."""
+    if min(line.get_ydata().min() for line in axes.lines) <= 0:
+        return
+    axes.set_yscale("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _grid(figure: Any, x: Array, labels: Array, predicted: Array) -> None:
@@ -69,10 +107,7 @@ def _grid(figure: Any, x: Array, labels: Array, predicted: Array) -> None:
     wrong = np.flatnonzero(predicted != labels)
     right = np.flatnonzero(predicted == labels)
     shown = np.concatenate([wrong, right])[: _COLUMNS * _ROWS]
-    title = f"Test digits: {len(wrong)} of {len(x)} wrong"
-    if len(wrong) > len(shown):
-        title += f", {len(shown)} of them shown"
-    figure.suptitle(title, fontsize="large")
+    figure.suptitle("Test images with their predictions, the wrong ones first", fontsize="large")
     for place, axes in enumerate(figure.subplots(_ROWS, _COLUMNS).flat):
         axes.set(xticks=[], yticks=[])
         if place >= len(shown):
@@ -80,14 +115,46 @@ def _grid(figure: Any, x: Array, labels: Array, predicted: Array) -> None:
             continue
         index = shown[place]
         axes.imshow(x[index].reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
-        is_wrong = predicted[index] != labels[index]
-        text = f"{predicted[index]}, not {labels[index]}" if is_wrong else f"{predicted[index]}"
-        axes.set_title(
-            text,
-            fontsize="medium",
-            pad=3,
-            color=_RED if is_wrong else _GREY,
-            fontweight="bold" if is_wrong else "normal",
-        )
-        for spine in axes.spines.values():
-            spine.set(color=_RED if is_wrong else "#CCCCCC", linewidth=2.5 if is_wrong else 0.8)
+        _mark(axes, int(predicted[index]), int(labels[index]))
+
+
+def _mark(axes: Any, predicted: int, label: int) -> None:
+    is_wrong = predicted != label
+    axes.set_title(
+        f"{predicted}, not {label}" if is_wrong else f"{predicted}",
+        fontsize="medium",
+        pad=3,
+        color=_RED if is_wrong else _GREY,
+        fontweight="bold" if is_wrong else "normal",
+    )
+    for spine in axes.spines.values():
+        spine.set(color=_RED if is_wrong else "#CCCCCC", linewidth=2.5 if is_wrong else 0.8)
+
+
+def _confusion(axes: Any, labels: Array, predicted: Array) -> None:
+    """Counts by label and prediction; what lies off the diagonal is wrong."""
+    counts = confusion(labels, predicted, 10)
+    axes.imshow(
+        counts, cmap="Blues", vmin=0, vmax=2 * counts.max()
+    )  # pale, so that the numbers read
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            is_wrong = row != column
+            axes.text(
+                column,
+                row,
+                str(count),
+                ha="center",
+                va="center",
+                color=_RED if is_wrong else "black",
+                fontweight="bold" if is_wrong else "normal",
+            )
+    axes.set(
+        title="Test images by digit",
+        xlabel="prediction",
+        ylabel="digit",
+        xticks=range(10),
+        yticks=range(10),
+    )
+    axes.tick_params(length=0)
+    axes.spines[:].set(color="#CCCCCC", linewidth=0.8)

@@ -12,13 +12,15 @@ OWN = ROOT / "kernels" / "__init__.py"
 FOREIGN = "def matmul(a, b):\n    return 'not a product'\n"
 
 
-def import_layers(*path: Path, before: str = "") -> subprocess.CompletedProcess:
+def import_layers(
+    *path: Path, before: str = "", options: tuple[str, ...] = ("-I",)
+) -> subprocess.CompletedProcess:
     """Import layers in a new process with these folders in front of its search path."""
     script = (
         f"import sys; sys.path[:0] = {[str(folder) for folder in path]}\n{before}\nimport layers"
     )
     return subprocess.run(
-        [sys.executable, "-I", "-c", script], capture_output=True, text=True, timeout=120
+        [sys.executable, *options, "-c", script], capture_output=True, text=True, timeout=120
     )
 
 
@@ -81,7 +83,8 @@ def test_ours_is_not_there(tmp_path: Path, leave: str | None):
     shutil.copytree(ROOT / "layers", tmp_path / "layers")
     if leave:
         (tmp_path / leave).mkdir()
-    done = import_layers(tmp_path)
+    # -S: without the installed packages, among which ours may be.
+    done = import_layers(tmp_path, options=("-I", "-S"))
     expected = tmp_path / "kernels" / "__init__.py"
     assert_refused(done, "it is missing or a namespace package", expected)
 
