@@ -129,7 +129,7 @@ _NUMBERS = {
     "key": np.uint64(0x0123456789ABCDEF),
     "stream": np.uint64(5),
     "low": -0.3,
-    "high": 0.7,
+    "high": 0.5,  # high - low is no power of two, so u * width rounds
     "learning_rate": 0.1,
 }
 

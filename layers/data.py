@@ -12,6 +12,7 @@ import itertools
 import math
 import os
 import re
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -105,6 +106,8 @@ def _kind(path: StrPath) -> str:
         return "csv"
     if re.search(r"\bidx\d|\bubyte\b", name) or name.endswith(".idx"):
         return "idx"
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return "csv"  # what is read of a pipe to judge it would be lost
     with _open(path, f"read: {os.fsdecode(path)}") as stream:
         magic = stream.read(4)
     if magic.startswith(b"PK"):

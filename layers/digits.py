@@ -91,14 +91,14 @@ def _beside_numpy(x: Array, labels: Array, x_test: Array, predicted: Array) -> s
             model.fit(x, labels, EPOCHS, BATCH_SIZE)
             same = int(np.count_nonzero(model.predict(x_test) == predicted))
     ratios = [theirs / own for own, theirs in zip(ours, numpys, strict=True)]
+    own, theirs, ratio = (statistics.median(numbers) for numbers in (ours, numpys, ratios))
     blas = "one for BLAS" if limited else "BLAS on its own number (threadpoolctl is not installed)"
-    agree = f"all {same}" if same == len(x_test) else f"{same} of {len(x_test)}"
     return (
-        f"Beside the same layers on NumPy: {1e3 * statistics.median(ours):.1f} ms an epoch, NumPy "
-        f"{1e3 * statistics.median(numpys):.1f} ms, {statistics.median(ratios):.1f} times as long\n"
-        f"  (medians of {ROUNDS} rounds in turns, {min(ratios):.1f} to {max(ratios):.1f} times; one "
-        f"process, this machine; one thread for the kernels, {blas})\n"
-        f"  Trained to the end, both predict the same for {agree} test images"
+        f"Beside the same layers on NumPy: {1e3 * own:.1f} ms an epoch, NumPy {1e3 * theirs:.1f} "
+        f"ms, {ratio:.1f} times as long\n"
+        f"  (medians of {ROUNDS} rounds in turns, {min(ratios):.1f} to {max(ratios):.1f} times; "
+        f"one process, this machine,\n  one thread for the kernels, {blas})\n"
+        f"  Trained to the end, both predict the same for {same} of {len(x_test)} test images\n"
     )
 
 

@@ -19,30 +19,60 @@ _config: Any = numba.core.config  # filled from the environment, so it has no ty
 
 
 def report() -> str:
-    """Versions, CPU, tile, threads and cache, one line each."""
+    """Versions, CPU, tile, threads and cache, one line each; this starts Numba's threads."""
     return aligned([(f"{name}:", value) for name, value in _lines()], left=2)
+
+
+def clear_cache() -> str:
+    """Empty the compile cache; what was freed."""
+    folder = cache.directory()
+    if folder is None:
+        return "There is no compile cache"
+    freed = cache.clear()
+    return f"Removed {freed / 1e6:.1f} MB of compiled kernels from {folder.parent}"
 
 
 def _lines() -> list[tuple[str, str]]:
     tile, instructions = tiles.TILE, tiles.instruction_set()
     lanes = tile.vector_bytes // 4
-    folder = cache.directory()
-    entries = len(list(folder.glob("*.nbc"))) if folder else 0
     return [
         ("numba-layers", f"{layers.__version__} in {os.path.dirname(layers.__file__)}"),
         ("Python", f"{platform.python_version()} on {platform.platform()}"),
         ("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)),
-        ("CPU", _config.CPU_NAME or llvmlite.binding.get_host_cpu_name()),
+        ("CPU", f"{_config.CPU_NAME or llvmlite.binding.get_host_cpu_name()}{_model_name()}"),
         ("vectors", f"{8 * tile.vector_bytes} bits ({instructions}): {lanes} float32"),
         (
             "matmul tile",
             f"{tile.rows} rows x {tile.vectors} vectors = "
             f"{tile.rows} x {tile.vectors * lanes} float32",
         ),
-        ("threads", f"{kernels.get_num_threads()} of {os.cpu_count()} CPUs{_limits()}"),
+        *_thread_lines(),
+        *_cache_lines(),
+    ]
+
+
+def _thread_lines() -> list[tuple[str, str]]:
+    numba.get_num_threads()  # starts them: only then is the layer known
+    quota = threads.quota()
+    limits = [
+        f"{_allowed_cpus()} CPUs",
+        f"NUMBA_NUM_THREADS {_config.NUMBA_NUM_THREADS}",
+        "no container quota" if quota is None else f"container quota {quota}",
+    ]
+    return [
+        ("threads", f"{kernels.get_num_threads()} ({', '.join(limits)})"),
         ("threading layer", threads.layer() or "none"),
-        ("compile cache", str(folder) if folder else "none"),
-        ("cache size", f"{cache.size() / 1e6:.1f} MB, {entries} entries for this installation"),
+    ]
+
+
+def _cache_lines() -> list[tuple[str, str]]:
+    folder = cache.directory()
+    if folder is None:
+        return [("compile cache", "none")]
+    entries = len(list(folder.glob("*.nbc")))
+    return [
+        ("compile cache", str(folder)),
+        ("cache size", f"{cache.size() / 1e6:.1f} MB in all, {entries} entries for this version"),
     ]
 
 
@@ -54,10 +84,20 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _limits() -> str:
-    """What limits the threads, where anything does."""
-    limits = [f"NUMBA_NUM_THREADS {_config.NUMBA_NUM_THREADS}"]
-    quota = threads.quota()
-    if quota is not None:
-        limits.append(f"container quota {quota}")
-    return f" ({', '.join(limits)})"
+def _model_name() -> str:
+    """What the maker calls the CPU, where Linux says it."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            names = [
+                line.partition(":")[2].strip() for line in file if line.startswith("model nam")
+            ]
+    except OSError:
+        return ""
+    return f", {names[0]}" if names else ""
+
+
+def _allowed_cpus() -> int:
+    """CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -24,6 +24,9 @@ from layers.summary import summary
 _PREDICT_ROWS = 1024
 """Rows of one pass of predict and evaluate; the results do not depend on it."""
 
+_BAR = "{desc}{percentage:3.0f}%|{bar}| {remaining}{postfix}"
+"""Short: what `_shown` gives must find room in a terminal of 80 columns."""
+
 _Part = TypeVar("_Part")
 
 
@@ -205,9 +208,7 @@ class Sequential:
         batch_size = checks.integer(place, "batch_size", batch_size, 1)
         validation = self._checked_validation(validation_data)
         history = History()
-        with tqdm(
-            total=epochs * len(checked), unit=" rows", unit_scale=True, disable=not progress
-        ) as bar:
+        with tqdm(total=epochs * len(checked), bar_format=_BAR, disable=not progress) as bar:
             for epoch in range(epochs):
                 bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
                 numbers = self._epoch(checked, labels, epoch, batch_size, shuffle, bar)
@@ -216,8 +217,7 @@ class Sequential:
                     numbers |= {f"val_{name}": value for name, value in scored.items()}
                 history.add(**numbers)
                 self.history.add(**numbers)
-                shown = {name: f"{value:.4f}" for name, value in numbers.items()}
-                bar.set_postfix(shown, refresh=epoch == epochs - 1)
+                bar.set_postfix_str(_shown(**numbers), refresh=epoch == epochs - 1)
         return history
 
     def _epoch(
@@ -405,6 +405,14 @@ class Sequential:
             f"Sequential([\n{lines}], loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"dtype={self.dtype.name!r})"
         )
+
+
+def _shown(
+    loss: float, accuracy: float, val_loss: float | None = None, val_accuracy: float = math.nan
+) -> str:
+    """An epoch's numbers for the progress bar."""
+    validation = "" if val_loss is None else f" (val: {val_loss:.3g} {val_accuracy:.3f})"
+    return f"loss={loss:.3g} accuracy={accuracy:.3f}{validation}"
 
 
 def _checked_layers(layers: Any) -> list[Layer]:

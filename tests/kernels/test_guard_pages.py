@@ -122,7 +122,7 @@ def cases(kernel):
             setting = {name: drawn.random() < 0.5 for name in flags}
             values = [made(argument, sizes, dtype, setting, targets) for argument in arguments]
             twins = [kernel.serial]
-            if kernel.parallel is not None and (len(names) == 1 or drawn.random() < 0.1):
+            if kernel.parallel is not None and (len(names) == 1 or drawn.random() < 0.05):
                 twins.append(kernel.parallel)
             for twin in twins:
                 place = f"{np.dtype(dtype)} at the {'end' if at_end else 'start'}"
@@ -153,7 +153,8 @@ def touch(at_end):
 
 
 def child(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # Threads that spin between two parallel regions would take the cores from each other.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive"}
     return subprocess.run(
         [sys.executable, __file__, *map(str, arguments)],
         env=environment,
