@@ -266,6 +266,20 @@ assert compiled.count("relu_forward_serial") == 1, compiled
 
 
 @pytest.mark.compiled
+def test_a_form_that_another_thread_compiled_in_between_is_used():
+    kernel = fresh(_doubled)
+
+    def overtaken(*args):
+        kernel.compile(np.float32)  # as another thread does, between the call and its failure
+        raise TypeError
+
+    kernel.serial._run = overtaken
+    x, out = arrays(np.float32)
+    kernel.bare(x, out)
+    assert (out == 2 * x).all()
+
+
+@pytest.mark.compiled
 def test_a_form_that_is_compiled_serves_while_another_one_is_being_compiled():
     kernel = fresh(_doubled)
     kernel.bare(*arrays(np.float32))

@@ -41,6 +41,7 @@ KNOWN_ANSWERS = (
 
 
 def philox(counter, key):
+    """Of whole numbers, or of arrays of them in uint64, which hold every product here."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -51,14 +52,12 @@ def philox(counter, key):
     return c0, c1, c2, c3
 
 
-def draw(key, stream, element):
-    """Words 0 and 1 of an element, as one number of 64 bits."""
-
-    def words(number):
-        return number % 2**32, number // 2**32
-
-    w0, w1, _, _ = philox((*words(element), *words(stream)), words(key))
-    return w0 * 2**32 + w1
+def draws(key, stream, elements):
+    """Words 0 and 1 of each element of a stream, as one number of 64 bits."""
+    low, high = divmod(stream, 2**32)[::-1]
+    counters = (elements % 2**32, elements // 2**32, low, high)
+    w0, w1, _, _ = philox(counters, divmod(key, 2**32)[::-1])
+    return [first * 2**32 + second for first, second in zip(w0.tolist(), w1.tolist(), strict=True)]
 
 
 def nearest(exact, dtype):
@@ -95,8 +94,8 @@ def test_the_algorithm_here_gives_the_published_answers(counter, key, answer):
 def test_uniform_takes_the_first_bits_of_a_draw(dtype, key, stream):
     digits = 24 if dtype is np.float32 else 53
     out = uniform(key, stream, BLOCK + 20, dtype)
-    for i in (*range(50), *range(BLOCK - 5, BLOCK + 20)):
-        assert float(out[i]) == (draw(key, stream, i) >> (64 - digits)) / 2**digits
+    expected = draws(key, stream, np.arange(out.size, dtype=np.uint64))
+    assert out.tolist() == [(number >> (64 - digits)) / 2**digits for number in expected]
 
 
 @pytest.mark.compiled
@@ -167,9 +166,9 @@ def test_every_bit_of_key_and_stream_counts():
 
 
 def shuffled(key, stream, n):
-    order = list(range(n))
+    order, numbers = list(range(n)), draws(key, stream, np.arange(n, dtype=np.uint64))
     for i in range(n - 1, 0, -1):
-        j = draw(key, stream, i) * (i + 1) >> 64
+        j = numbers[i] * (i + 1) >> 64
         order[i], order[j] = order[j], order[i]
     return order
 
@@ -180,9 +179,13 @@ def test_permutation_is_fisher_and_yates_shuffle(key, stream, n):
     assert permutation(key, stream, n).tolist() == shuffled(key, stream, n)
 
 
-def test_permutation_is_a_permutation():
-    order = permutation(11, 12, 20_000)
-    np.testing.assert_array_equal(np.sort(order), np.arange(order.size))
+@pytest.mark.compiled
+def test_permutation_uses_all_64_bits_of_a_draw():
+    """Among so many, the lower word decides for some."""
+    n = 300_000
+    order = permutation(11, 12, n)
+    assert order.tolist() == shuffled(11, 12, n)
+    np.testing.assert_array_equal(np.sort(order), np.arange(n))
 
 
 def test_every_bit_of_key_and_stream_changes_the_order():
