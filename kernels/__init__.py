@@ -10,8 +10,12 @@ from kernels.batches import gather_rows
 from kernels.dense import (
     column_sum,
     dense_backward_inputs,
+    dense_backward_parameters,
     dense_backward_weights,
     dense_forward,
+    dense_relu_backward_inputs,
+    dense_relu_forward,
+    dense_sgd_update,
 )
 from kernels.elementary import exp, log
 from kernels.matmul import matmul
@@ -41,8 +45,12 @@ __all__ = [
     "cross_entropy_backward",
     "cross_entropy_rows",
     "dense_backward_inputs",
+    "dense_backward_parameters",
     "dense_backward_weights",
     "dense_forward",
+    "dense_relu_backward_inputs",
+    "dense_relu_forward",
+    "dense_sgd_update",
     "exp",
     "gather_rows",
     "get_num_threads",

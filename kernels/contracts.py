@@ -21,7 +21,7 @@ class _Argument:
     """One argument of a contract."""
 
     name: str
-    kind: str  # matrix, any_shape, labels, indices, number, uint64, flag
+    kind: str  # a name in _PATTERNS
     sizes: tuple[int | str, ...] = ()
     below: str = ""  # labels and indices: the size that they must stay under
     swap: str = ""  # matrix: the flag that swaps its two sizes
@@ -36,6 +36,8 @@ _PATTERNS = (
     ("indices", r"<(?P<sizes>\w+)( < (?P<below>\w+))?>"),
     ("number", r">= (?P<minimum>[\d.]+)"),
     ("uint64", r"uint64"),
+    ("int64", r"int64"),
+    ("threads", r"threads"),
     ("flag", r"flag"),
     ("number", r"number"),
 )
@@ -60,6 +62,8 @@ class Contract:
     ``rate >= 0``           a finite number
     ``key uint64``          an integer of 64 bits without sign
     ``transpose flag``      true or false
+    ``flags int64``         an integer (not for public kernels)
+    ``count threads``       how many threads there are: last, and given by `jit.Kernel` itself
     ======================  ==================================================================
     """
 
@@ -143,6 +147,8 @@ class Contract:
                 "indices": types.Array(types.int64, 1, "C", readonly=readonly),
                 "number": types.float64,
                 "uint64": types.uint64,
+                "int64": types.int64,
+                "threads": types.int64,
                 "flag": types.boolean,
             }[argument.kind]
 

@@ -8,12 +8,24 @@ Of z = x . W + b with dz = dL/dz, the chain rule gives::
 
 Each is a product under the one rule of ``kernels/matmul.py``. The backward is split in three since
 each parallelises over another pair of axes: (n_in, n_out), (n_out), (batch, n_in).
+
+Four more do in the same pass what would be a pass of its own over the result, while the tile that
+it concerns is still in registers. They give the bits of the kernels that they stand for.
 """
 
 from numba import prange
 
 from kernels.jit import Array, door, inner, kernel
-from kernels.matmul import CUT, no_biases, product
+from kernels.matmul import CUT, nothing, product
+from kernels.microkernel import (
+    ADD_BIASES,
+    DESCEND,
+    MASK,
+    RELU,
+    SUM_COLUMNS,
+    TRANSPOSE_A,
+    TRANSPOSE_B,
+)
 from kernels.simd import (
     TileShape,
     ahead,
@@ -49,7 +61,21 @@ def dense_forward(x: Array, weights: Array, biases: Array, out: Array) -> None:
     TypeError, ValueError
         An argument is not as described, or ``out`` shares memory with another one.
     """
-    product.bare(x, weights, biases, out, False, False, False, True)
+    product.bare(x, weights, biases, out, 0.0, ADD_BIASES)
+
+
+@door("x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)")
+def dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> None:
+    """Dense layer and ReLU in one pass: `dense_forward`, then `relu_forward`.
+
+    Parameters
+    ----------
+    x : ndarray, (batch, n_in)
+    weights : ndarray, (n_in, n_out)
+    biases : ndarray, (1, n_out)
+    out : ndarray, (batch, n_out)
+    """
+    product.bare(x, weights, biases, out, 0.0, ADD_BIASES | RELU)
 
 
 @door("x (batch, n_in), dz (batch, n_out) -> out (n_in, n_out)")
@@ -66,7 +92,7 @@ def dense_backward_weights(x: Array, dz: Array, out: Array) -> None:
     out : ndarray, (n_in, n_out)
         Overwritten, not accumulated.
     """
-    product.bare(x, dz, no_biases(out), out, True, False, False, False)
+    product.bare(x, dz, nothing(out), out, 0.0, TRANSPOSE_A)
 
 
 @door("dz (batch, n_out), weights (n_in, n_out) -> out (batch, n_in)")
@@ -80,7 +106,56 @@ def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> None:
     weights : ndarray, (n_in, n_out)
     out : ndarray, (batch, n_in)
     """
-    product.bare(dz, weights, no_biases(out), out, False, True, False, False)
+    product.bare(dz, weights, nothing(out), out, 0.0, TRANSPOSE_B)
+
+
+@door("x (batch, n_in), dz (batch, n_out) -> out_dweights (n_in, n_out), out_dbiases (1, n_out)")
+def dense_backward_parameters(x: Array, dz: Array, out_dweights: Array, out_dbiases: Array) -> None:
+    """Both gradients of the parameters: `dense_backward_weights` and `column_sum` in one pass.
+
+    Parameters
+    ----------
+    x : ndarray, (batch, n_in)
+    dz : ndarray, (batch, n_out)
+    out_dweights : ndarray, (n_in, n_out)
+    out_dbiases : ndarray, (1, n_out)
+    """
+    product.bare(x, dz, out_dbiases, out_dweights, 0.0, TRANSPOSE_A | SUM_COLUMNS)
+
+
+@door("dz (batch, n_out), weights (n_in, n_out), y (batch, n_in) -> out (batch, n_in)")
+def dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) -> None:
+    """Gradient through this layer and the ReLU before it, in one pass.
+
+    `dense_backward_inputs`, then `relu_backward`: out = dz . weightsT where y > 0, else 0.
+
+    Parameters
+    ----------
+    dz : ndarray, (batch, n_out)
+    weights : ndarray, (n_in, n_out)
+    y : ndarray, (batch, n_in)
+        The output of that ReLU, which is this layer's input (or the ReLU's input).
+    out : ndarray, (batch, n_in)
+    """
+    product.bare(dz, weights, y, out, 0.0, TRANSPOSE_B | MASK)
+
+
+@door("x (batch, n_in), dz (batch, n_out), learning_rate >= 0 -> weights (n_in, n_out)")
+def dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) -> None:
+    """The SGD step of the weights without their gradient: `dense_backward_weights`, `sgd_update`.
+
+    weights <- fma(-learning_rate, xT . dz, weights), the gradient never stored.
+
+    Parameters
+    ----------
+    x : ndarray, (batch, n_in)
+    dz : ndarray, (batch, n_out)
+    learning_rate : float
+        Finite, not negative; rounded to the dtype of the weights.
+    weights : ndarray, (n_in, n_out)
+        Overwritten.
+    """
+    product.bare(x, dz, nothing(weights), weights, learning_rate, TRANSPOSE_A | DESCEND)
 
 
 @kernel("dz (batch, n_out) -> out (1, n_out)", nanoseconds=lambda dz, out: 0.05 * dz.size)

@@ -31,7 +31,6 @@ R = TypeVar("R")
 # No fastmath: it would let each CPU fuse and reorder in its own way, and erase NaN and Inf.
 # nogil: other Python threads go on. error_model: 1/0 is Inf, as in NumPy, without a branch.
 _FLAGS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-# Copied for each dispatcher: Numba writes into it, and the cache's key has it.
 # Only prange: Numba would otherwise also rewrite array expressions, which costs compile time and
 # takes the order of a sum out of our hands.
 _PARALLEL = {
@@ -67,7 +66,7 @@ class _InnerCompiler(_FunctionCompiler):  # type: ignore[misc]
 
     A caller links an inner function's LLVM code and makes machine code of the whole. Numba would
     also make it for the inner function alone, at each level of a call tree: for the matmul that is
-    a quarter of the compile time, spent on code that nothing can run.
+    most of the compile time, spent on code that nothing can run.
     """
 
     def _customize_flags(self, flags: Any) -> Any:
@@ -87,7 +86,10 @@ class _InnerCompiler(_FunctionCompiler):  # type: ignore[misc]
 
 
 class _InnerLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """LLVM code to link into a caller, kept from the engine that would make machine code of it."""
+    """LLVM code to link into a caller: optimised there, and kept from the machine-code engine."""
+
+    def _optimize_final_module(self) -> None:
+        """Nothing: the caller optimises the whole, and would do this part again at each level."""
 
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
@@ -177,15 +179,22 @@ class Kernel(Door[P, R]):
     ) -> None:
         super().__init__(function, contract)
         self.nanoseconds = nanoseconds
+        # A kernel that shares its work out by the number of threads takes it as its last argument.
+        takes_threads = self.contract.arguments[-1].kind == "threads"
+        self._one: tuple[int, ...] = (1,) if takes_threads else ()
         self.serial: _Twin | _Interpreted
         self.parallel: _Twin | None = None
         if numba.config.DISABLE_JIT:
-            self.bare = self.serial = _Interpreted(function, self.contract)
-            return
-        self.bare = self.serial = _Twin(function, self.contract, parallel=False)
-        if nanoseconds is not None:
+            self.serial = _Interpreted(function, self.contract)
+        else:
+            self.serial = _Twin(function, self.contract, parallel=False)
+        self.bare = self._serial_alone if self._one else self.serial
+        if nanoseconds is not None and not numba.config.DISABLE_JIT:
             self.parallel = _Twin(function, self.contract, parallel=True)
             self.bare = self._serial_or_parallel
+
+    def _serial_alone(self, *args: Any) -> R:
+        return self.serial(*args, *self._one)  # type: ignore[no-any-return]
 
     def _serial_or_parallel(self, *args: Any) -> R:
         assert self.parallel is not None
@@ -198,10 +207,11 @@ class Kernel(Door[P, R]):
             region = threads.Region()
             if region.enter():
                 try:
-                    return self.parallel(*args)  # type: ignore[no-any-return]
+                    count = (region.threads,) if self._one else ()
+                    return self.parallel(*args, *count)  # type: ignore[no-any-return]
                 finally:
                     region.leave()
-        return self.serial(*args)  # type: ignore[no-any-return]
+        return self.serial(*args, *self._one)  # type: ignore[no-any-return]
 
     def compile(self, dtype: Any, *, parallel: bool = True) -> None:
         """Compile every twin for one dtype, or load it from the cache."""
@@ -239,6 +249,9 @@ class _Twin:
         with cache.filling():
             if signature in dispatcher.overloads:
                 return
+            if dispatcher.targetoptions.get("parallel"):
+                # A fresh copy for each compilation: Numba takes the options out as it reads them.
+                dispatcher.targetoptions["parallel"] = dict(_PARALLEL)
             if not dispatcher.overloads:
                 cache.attach(dispatcher)
             try:

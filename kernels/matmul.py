@@ -1,18 +1,22 @@
-"""C = op(A) . op(B): a register-tiled product, each element one chain of fused multiply-adds.
+"""C = op(A) . op(B) by hand-written loops: each element one chain of fused multiply-adds.
 
-The rule that every product in this package follows, whatever the tile, the edge, the thread or the
-CPU: element (i, j) is ``fma(a[i, k], b[k, j], chain)`` over k ascending, from zero. k is cut every
-`CUT` terms; the chains are added in order. Nothing else about the loops below shows in the result.
+The rule that every product in this package follows, whatever the tile, the block, the path, the
+thread or the CPU: element (i, j) is ``fma(a[i, k], b[k, j], chain)`` over k ascending, from zero. k
+is cut every `CUT` terms; the chains are added in order. Nothing else about the loops below shows in
+the result: a chain that one pass over k leaves unfinished is stored, and goes on in the next.
 
-From the outside in::
+From the outside in, after Goto and van de Geijn (2008) and BLIS (2015)::
 
-    product      all tasks, in parallel            strips of B and C
-    task         TASK_ROWS rows of one strip          |  0  |  1  |2|
-    tall tiles   as many as fit down the strip,   ----+-----+-----+-+
-                 then single rows                   0 | t0  | t1  |t2   t: a task
-    tile         chains, added in order           ----+-----+-----+-+
-    chain        k ascending, in registers          1 | t3  | t4  |t5
-                                                  ----+-----+-----+-+
+    5  blocks    the threads share C out, in two dimensions
+    4  passes    DEPTH terms of k: so much of B is packed that it stays in the level-3 cache
+    3  chunks    so many rows of A: packed, they stay in level 2
+    2  strips    as many columns of C as a tile is wide: a panel of B, read again and again
+    1  tiles     as many rows of C as a tile is high     (kernels/microkernel.py, from here on)
+    -  chain     k ascending, a whole tile of C in registers
+
+Packing (``kernels/packing.py``) is worth its time where the operands outgrow the caches. Smaller
+products run through the same loops and read A and B where they lie: to the micro-kernel a packed
+panel is a matrix with other strides.
 """
 
 from collections import namedtuple
@@ -21,38 +25,48 @@ import numpy as np
 from numba import prange
 
 from kernels.jit import Array, door, inner, kernel
-from kernels.simd import (
-    TileShape,
-    ahead,
-    lanes_of,
-    pointer,
-    rank_one_update,
-    store_tile,
-    tile_of_zeros,
-    tile_plus_stored,
+from kernels.microkernel import (
+    ACCUMULATE,
+    DESCEND,
+    MASK,
+    ROWS,
+    SUM_COLUMNS,
+    TRANSPOSE_A,
+    TRANSPOSE_B,
+    Epilogue,
+    Pass,
+    Rows,
+    Strided,
+    Targets,
+    Tiled,
+    from_row,
+    rows_from,
+    strip_of_tiles,
+    strip_width,
 )
-from kernels.tiles import TILE
+from kernels.packing import pack
+from kernels.simd import ahead, claim, itemsize, keep_alive, pointer, scratch
 
 CUT = 4096
 """Terms of one fused multiply-add chain: longer sums are chains of CUT, added in order."""
 
-TASK_ROWS = 64
-"""Rows of C that one task computes: small enough to share out, large enough to reuse B's strip."""
+# The cache blocks, found by trying; asv_benchmarks/benchmarks/kernels_matmul.py times sizes.
+DEPTH = 768
+"""Terms of a pass over packed operands: a panel of B, DEPTH x 48 float32, is 144 KB of level 2."""
+CHUNK = 96
+"""Rows of A packed at a time: CHUNK x DEPTH float32 is 288 KB of level 2."""
+DIRECT_CHUNK = 64
+"""The same where A is read as it lies."""
+PACK_ELEMENTS = 512 * 1024
+"""A B of more elements than this is packed, and A with it, where C has PACK_ROWS rows or more."""
+PACK_ROWS = 32
+BLOCK = 2048
+"""Rows and columns of a block at most, which bounds the memory for packing."""
+GRAIN = 2**26
+"""Multiply-adds a thread (1 ms) from where on there are more blocks than threads, so that a thread
+that is slowed down takes fewer."""
 
-_ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
-# The tiles of a strip: _ROWS rows at a time, with as many vectors as the last strip's columns need,
-# and one row for those that are left. Each is compiled apart, so there are no more than these.
-_TALL_3, _TALL_2, _TALL_1 = (TileShape(_ROWS, vectors) for vectors in (_VECTORS, 2, 1))
-_FLAT = TileShape(1, _VECTORS)
-
-Strided = namedtuple("Strided", ["start", "row", "step"])
-"""An operand read as start[i * row + k * step]: a matrix or its transpose, as it lies."""
-
-Rows = namedtuple("Rows", ["start", "row"])
-"""An operand read as start[i * row + j]: a matrix whose rows lie as they are."""
-
-Epilogue = namedtuple("Epilogue", ["accumulate", "add_bias", "bias"])
-"""What happens to a finished chain: added to what C held, and a row of biases added to it."""
+_Spaces = namedtuple("_Spaces", ["packs_a", "packs_b", "a", "b"])
 
 
 @door(
@@ -82,145 +96,158 @@ def matmul(
     TypeError, ValueError
         An argument is not as described, or ``out`` shares memory with ``a`` or ``b``.
     """
-    product.bare(a, b, no_biases(out), out, transpose_a, transpose_b, accumulate, False)
+    flags = transpose_a * TRANSPOSE_A | transpose_b * TRANSPOSE_B | accumulate * ACCUMULATE
+    product.bare(a, b, nothing(out), out, 0.0, flags)
 
 
 @kernel(
-    "a (m, k; transpose_a), b (k, n; transpose_b), biases (1, n), transpose_a flag, "
-    "transpose_b flag, accumulate flag, add_biases flag -> out (m, n)",
-    nanoseconds=lambda a, b, biases, out, *flags: 0.025 * a.size * out.shape[1],
+    "a (m, k), b (k, n), extra (e, f), rate number, flags int64, count threads -> out (m, n)",
+    nanoseconds=lambda a, b, extra, out, rate, flags: 0.018 * a.size * out.shape[1],
     public=False,
 )
-def product(a, b, biases, out, transpose_a, transpose_b, accumulate, add_biases):
-    """The one compiled product behind every door: its flags are data, so it is compiled once."""
+def product(a, b, extra, out, rate, flags, count):
+    """The one compiled product behind every door: what differs is in ``flags``, so it is data."""
     m, n = out.shape
-    k = a.shape[0] if transpose_a else a.shape[1]
-    a_row, a_step = (1, m) if transpose_a else (k, 1)
-    right = b
-    if transpose_b:
-        right = transposed(b)
-    for task in prange(task_count(pointer(out), m, n)):
-        left = Strided(pointer(a), a_row, a_step)
-        epilogue = Epilogue(accumulate, add_biases, pointer(biases))
-        product_task(task, m, k, left, Rows(pointer(right), n), Rows(pointer(out), n), epilogue)
-
-
-_NO_BIASES = {np.dtype(real): np.zeros((1, 0), real) for real in (np.float32, np.float64)}
-
-
-def no_biases(out: Array) -> Array:
-    """What `product` is given for biases where it adds none."""
-    return _NO_BIASES[out.dtype]
+    k = a.shape[0] if flags & TRANSPOSE_A else a.shape[1]
+    grid = _blocks(m, n, k, strip_width(pointer(out)), count)
+    blocks = grid[0] * grid[1]
+    taken = np.zeros(1, np.int64)
+    for _ in prange(blocks):
+        # Whoever is free takes the next block. The bits do not depend on who computes it.
+        block = claim(pointer(taken))
+        while block < blocks:
+            _one_block(block, grid, k, a, b, extra, out, rate, flags)
+            block = claim(pointer(taken))
 
 
 @inner
-def transposed(b):
-    """A copy of the transpose, so that its rows lie as the micro-kernel reads them."""
-    out = np.empty((b.shape[1], b.shape[0]), b.dtype)
-    # By blocks of 16 x 16, so that neither side jumps through memory for long.
-    for i0 in range(0, b.shape[0], 16):
-        for j0 in range(0, b.shape[1], 16):
-            for j in range(j0, min(j0 + 16, b.shape[1])):
-                for i in range(i0, min(i0 + 16, b.shape[0])):
-                    out[j, i] = b[i, j]
-    return out
+def _blocks(m, n, k, strip, count):
+    """Loop 5: into how many rows and columns of blocks C is cut, for so many threads."""
+    rows, columns = max(1, (m + BLOCK - 1) // BLOCK), max(1, (n + BLOCK - 1) // BLOCK)
+    enough = count if m * n * k < count * GRAIN or count == 1 else 4 * count
+    while rows * columns < enough:
+        can_halve_rows, can_halve_columns = m >= 2 * rows * ROWS, n >= 2 * columns * strip
+        if can_halve_rows and (m * columns >= n * rows or not can_halve_columns):
+            rows *= 2
+        elif can_halve_columns:
+            columns *= 2
+        else:
+            break
+    return rows, columns
 
 
 @inner
-def task_count(c, m, n):
-    """How many tasks an (m, n) product is cut into; ``c`` points at its dtype."""
-    width = _VECTORS * lanes_of(c, _BYTES)
-    return ((m + TASK_ROWS - 1) // TASK_ROWS) * ((n + width - 1) // width)
+def _share(size, count, index, unit):
+    """Where share ``index`` of ``count`` begins and ends: whole units, but for the last."""
+    units = (size + unit - 1) // unit
+    return min(size, units * index // count * unit), min(size, units * (index + 1) // count * unit)
 
 
 @inner
-def product_task(task, m, k, a, b, c, epilogue):
-    """One task: at most TASK_ROWS rows of one strip of C, which has ``m`` rows in all."""
-    n = c.row
-    lanes = lanes_of(c.start, _BYTES)
-    width = _VECTORS * lanes
-    strips = (n + width - 1) // width
-    row = (task // strips) * TASK_ROWS
-    column = (task % strips) * width
-    rows = min(TASK_ROWS, m - row)
-    columns = min(width, n - column)
-    left = _from_row(a, row)
-    right = Rows(ahead(b.start, column), b.row)
-    target = Rows(ahead(c.start, row * n + column), n)
-    epilogue = Epilogue(epilogue.accumulate, epilogue.add_bias, ahead(epilogue.bias, column))
-    if columns == width:
-        tiled = _tall_tiles(_TALL_3, None, rows, k, left, right, target, epilogue)
-    elif columns > 2 * lanes:
-        tiled = _tall_tiles(_TALL_3, columns, rows, k, left, right, target, epilogue)
-    elif columns > lanes:
-        tiled = _tall_tiles(_TALL_2, columns, rows, k, left, right, target, epilogue)
-    else:
-        tiled = _tall_tiles(_TALL_1, columns, rows, k, left, right, target, epilogue)
-    for i in range(tiled, rows):
-        _tile(_FLAT, columns, k, _from_row(left, i), right, _rows_from(target, i), epilogue)
+def _one_block(block, grid, k, a, b, extra, out, rate, flags):
+    """The operands of one block of the grid, as they lie."""
+    m, n = out.shape
+    rows, columns = grid
+    i, i_end = _share(m, rows, block // columns, ROWS)
+    j, j_end = _share(n, columns, block % columns, strip_width(pointer(out)))
+    # Typed numbers: a literal would be a type of its own, and the loops compiled once for each.
+    no, unit = np.int64(0), np.int64(1)
+    left = Strided(pointer(a), unit, m) if flags & TRANSPOSE_A else Strided(pointer(a), k, unit)
+    right = Strided(pointer(b), k, unit) if flags & TRANSPOSE_B else Strided(pointer(b), unit, n)
+    right = from_row(right, j)
+    target = rows_from(Rows(pointer(out), n), i, j)
+    extra_row = n if flags & MASK else no
+    epilogue = Epilogue(
+        flags, out.dtype.type(-rate), ahead(pointer(extra), i * extra_row + j), extra_row
+    )
+    _block_product(i_end - i, j_end - j, k, from_row(left, i), right, target, epilogue)
+    if flags & SUM_COLUMNS and i == 0:
+        # The column sum is one more row of the product, for a row of ones in A.
+        one = np.ones(1, out.dtype)
+        sums = Rows(ahead(pointer(extra), j), no)
+        plain = Epilogue(no, out.dtype.type(0), pointer(extra), no)
+        _block_product(unit, j_end - j, k, Strided(pointer(one), no, no), right, sums, plain)
+        keep_alive(one)
 
 
 @inner
-def _tall_tiles(shape, columns, rows, k, a, b, c, epilogue):
-    """As many full tiles as fit down the strip; how many rows that was."""
-    tiles = rows // _ROWS
-    for i in range(0, tiles * _ROWS, _ROWS):
-        _tile(shape, columns, k, _from_row(a, i), b, _rows_from(c, i), epilogue)
-    return tiles * _ROWS
+def _block_product(m, n, k, a, b, c, epilogue):
+    """Loop 4: passes over k, for one block of C."""
+    strip, size = strip_width(c.start), itemsize(c.start)
+    packs_a = k * n > PACK_ELEMENTS and m >= PACK_ROWS
+    packs_b = packs_a or b.row != 1
+    depth = min(k, DEPTH if packs_a else CUT)
+    a_space = np.empty((CHUNK * depth * size if packs_a else 0) + 64, np.uint8)
+    width = (n + strip - 1) // strip * strip
+    b_space = np.empty((width * depth * size if packs_b else 0) + 64, np.uint8)
+    spaces = _Spaces(packs_a, packs_b, scratch(a_space, c.start), scratch(b_space, c.start))
+    # C holds unfinished chains too, unless it holds something else that is still needed: sums of
+    # earlier chains, or the weights that the whole sum will move.
+    keeps_c = k > CUT or epilogue.flags & (ACCUMULATE | DESCEND) != 0
+    splits_chains = keeps_c and depth < min(k, CUT)
+    splits_sums = k > CUT and epilogue.flags & DESCEND != 0
+    partial_space = np.empty((m * n * size if splits_chains else 0) + 64, np.uint8)
+    sums_space = np.empty((m * n * size if splits_sums else 0) + 64, np.uint8)
+    partial, sums = c, c
+    if splits_chains:
+        partial = Rows(scratch(partial_space, c.start), n)
+    if splits_sums:
+        sums = Rows(scratch(sums_space, c.start), n)
+    done = 0
+    while done < k or done == 0:
+        terms = min(depth, k - done, CUT - done % CUT)
+        end = done + terms
+        step = Pass(
+            resumes=done % CUT != 0,
+            ends_chain=end == k or end % CUT == 0,
+            adds_sums=done >= CUT or epilogue.flags & ACCUMULATE != 0,
+            ends=end == k,
+        )
+        a_pass = Strided(ahead(a.start, done * a.step), a.row, a.step)
+        b_pass = Strided(ahead(b.start, done * b.step), b.row, b.step)
+        _one_pass(m, n, terms, a_pass, b_pass, Targets(partial, sums, c), epilogue, step, spaces)
+        if end == k:
+            break
+        done = end
+    for space in (a_space, b_space, partial_space, sums_space):
+        keep_alive(space)
 
 
 @inner
-def _tile(shape, columns, k, a, b, c, epilogue):
-    """One tile of C: its chains of at most CUT terms added in order, then the epilogue.
-
-    ``columns`` is None where the tile's full width is used, else the number of columns it has.
-    """
-    add_stored = epilogue.accumulate
-    done = min(CUT, k)
-    tile = _chain(shape, columns, done, a, b)
-    while done < k:
-        if add_stored:
-            tile = tile_plus_stored(tile, c.start, c.row, columns)
-        store_tile(tile, c.start, c.row, columns)
-        add_stored = True
-        terms = min(CUT, k - done)
-        a_rest = Strided(ahead(a.start, done * a.step), a.row, a.step)
-        b_rest = _rows_from(b, done)
-        tile = _chain(shape, columns, terms, a_rest, b_rest)
-        done += terms
-    if add_stored:
-        tile = tile_plus_stored(tile, c.start, c.row, columns)
-    if epilogue.add_bias:
-        tile = tile_plus_stored(tile, epilogue.bias, 0, columns)
-    store_tile(tile, c.start, c.row, columns)
-
-
-@inner
-def _chain(shape, columns, terms, a, b):
-    """The micro-kernel: sum over k of a column of A times a row of B, all in registers."""
-    tile = tile_of_zeros(shape, b.start, _BYTES)
-    a_k, b_k = a.start, b.start
-    for _ in range(terms // 4):
-        # Four steps a turn: the loop's own cost is a tenth of the work otherwise.
-        tile = rank_one_update(tile, a_k, a.row, b_k, columns)
-        a_k, b_k = ahead(a_k, a.step), ahead(b_k, b.row)
-        tile = rank_one_update(tile, a_k, a.row, b_k, columns)
-        a_k, b_k = ahead(a_k, a.step), ahead(b_k, b.row)
-        tile = rank_one_update(tile, a_k, a.row, b_k, columns)
-        a_k, b_k = ahead(a_k, a.step), ahead(b_k, b.row)
-        tile = rank_one_update(tile, a_k, a.row, b_k, columns)
-        a_k, b_k = ahead(a_k, a.step), ahead(b_k, b.row)
-    for _ in range(terms % 4):
-        tile = rank_one_update(tile, a_k, a.row, b_k, columns)
-        a_k, b_k = ahead(a_k, a.step), ahead(b_k, b.row)
-    return tile
+def _one_pass(m, n, terms, a, b, targets, epilogue, step, spaces):
+    """Loops 3 and 2: chunks of A, strips of B, for one pass over k."""
+    strip = strip_width(spaces.b)
+    if spaces.packs_b:
+        for j in range(0, n, strip):
+            panel = ahead(spaces.b, j * terms)
+            pack(from_row(b, j), min(strip, n - j), terms, strip, panel)
+    chunk = CHUNK if spaces.packs_a else DIRECT_CHUNK
+    for i in range(0, m, chunk):
+        rows = min(chunk, m - i)
+        a_chunk = Tiled(ahead(a.start, i * a.row), a.row, a.step, ROWS * a.row)
+        if spaces.packs_a:
+            for r in range(0, rows, ROWS):
+                panel = ahead(spaces.a, r * terms)
+                pack(from_row(a, i + r), min(ROWS, rows - r), terms, ROWS, panel)
+            a_chunk = Tiled(spaces.a, 1, ROWS, ROWS * terms)
+        for j in range(0, n, strip):
+            b_strip = Rows(ahead(b.start, j), b.step)
+            if spaces.packs_b:
+                b_strip = Rows(ahead(spaces.b, j * terms), strip)
+            here = Targets(
+                rows_from(targets.partial, i, j),
+                rows_from(targets.sums, i, j),
+                rows_from(targets.out, i, j),
+            )
+            extra = ahead(epilogue.extra, i * epilogue.extra_row + j)
+            then = Epilogue(epilogue.flags, epilogue.minus_rate, extra, epilogue.extra_row)
+            columns = min(strip, n - j)
+            strip_of_tiles(rows, columns, terms, a_chunk, b_strip, here, then, step)
 
 
-@inner
-def _from_row(a, i):
-    return Strided(ahead(a.start, i * a.row), a.row, a.step)
+_NOTHING = {np.dtype(real): np.zeros((1, 0), real) for real in (np.float32, np.float64)}
 
 
-@inner
-def _rows_from(rows, i):
-    return Rows(ahead(rows.start, i * rows.row), rows.row)
+def nothing(out: Array) -> Array:
+    """What `product` is given for an extra operand where it takes none."""
+    return _NOTHING[out.dtype]

@@ -49,6 +49,29 @@ def column_sum(dz: Array, out: Array) -> None:
     out[...] = dz.sum(axis=0)
 
 
+def dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> None:
+    """Forward, then ReLU."""
+    dense_forward(x, weights, biases, out)
+    relu_forward(out, out)
+
+
+def dense_backward_parameters(x: Array, dz: Array, out_dweights: Array, out_dbiases: Array) -> None:
+    """Both gradients of the parameters."""
+    dense_backward_weights(x, dz, out_dweights)
+    column_sum(dz, out_dbiases)
+
+
+def dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) -> None:
+    """Gradient of the inputs, then ReLU's."""
+    dense_backward_inputs(dz, weights, out)
+    relu_backward(y, out, out)
+
+
+def dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) -> None:
+    """Gradient of the weights, then the step."""
+    sgd_update(weights, x.T @ dz, learning_rate)
+
+
 # --- elementwise ----------------------------------------------------------------------------------
 
 

@@ -30,6 +30,7 @@ from numba.extending import (
 _INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
 _VOID = ir.VoidType()
+_BYTE_POINTER = ir.IntType(8).as_pointer()
 _LLVM_SCALARS = {
     types.float32: ir.FloatType(),
     types.float64: ir.DoubleType(),
@@ -212,6 +213,41 @@ def pointer(typing, array):
 
 
 @intrinsic
+def itemsize(typing, like):
+    """Bytes of the dtype that ``like`` points at."""
+    signature = types.intp(like)
+    size = like.dtype.bitwidth // 8
+
+    def generate(context, builder, signature, arguments):
+        return _index(size)
+
+    return signature, generate
+
+
+@intrinsic
+def scratch(typing, array, like):
+    """The first multiple of 64 among an array's addresses, as a pointer like ``like``."""
+    signature = like(array, like)
+
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.add(builder.ptrtoint(data, _INDEX), _index(63))
+        return builder.inttoptr(builder.and_(address, _index(~63)), context.get_value_type(like))
+
+    return signature, generate
+
+
+@intrinsic
+def keep_alive(typing, array):
+    """Nothing; but an array lives until its last use, and a pointer into it is none."""
+
+    def generate(context, builder, signature, arguments):
+        return context.get_dummy_value()
+
+    return types.void(array), generate
+
+
+@intrinsic
 def ahead(typing, start, count):
     """The address ``count`` elements further on."""
     signature = start(start, types.intp)
@@ -230,6 +266,17 @@ def lanes_of(typing, like, vector_bytes):
 
     def generate(context, builder, signature, arguments):
         return _index(lanes)
+
+    return signature, generate
+
+
+@intrinsic
+def claim(typing, counter):
+    """The number at ``counter``, which becomes one larger: no two threads get the same."""
+    signature = types.int64(counter)
+
+    def generate(context, builder, signature, arguments):
+        return builder.atomic_rmw("add", arguments[0], ir.Constant(_INDEX, 1), "monotonic")
 
     return signature, generate
 
@@ -557,6 +604,42 @@ def tile_of_zeros(typing, shape, like, vector_bytes):
 
 
 @intrinsic
+def load_tile(typing, tile, c, c_row, count):
+    """What is stored at c + i * c_row + j, as a tile shaped like ``tile``."""
+    signature = tile(tile, c, types.intp, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        value, c, c_row, count = arguments
+        tile = signature.args[0]
+        count = _count_or_none(signature.args[3], count)
+        for place, row, column in _places(tile):
+            line = builder.gep(c, [builder.mul(c_row, _index(row))])
+            stored = _load(builder, tile.vector, line, offset=column, count=count)
+            value = builder.insert_value(value, stored, place)
+        return value
+
+    return signature, generate
+
+
+@intrinsic
+def prefetch_tile(typing, tile, c, c_row):
+    """Ask for the cache lines of c + i * c_row + j, to be written soon."""
+    signature = types.void(tile, c, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        _, c, c_row = arguments
+        tile = signature.args[0]
+        for _, row, column in _places(tile):
+            line = builder.gep(c, [builder.mul(c_row, _index(row))])
+            address = builder.bitcast(builder.gep(line, [_index(column)]), _BYTE_POINTER)
+            flags = [ir.Constant(_LANE, flag) for flag in (1, 2, 1)]
+            _call(builder, "llvm.prefetch.p0", _VOID, [address, *flags])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def rank_one_update(typing, tile, a, a_row, b, count):
     """tile[i, j] = fma(a[i * a_row], b[j], tile[i, j]): one step of k for a whole tile."""
     signature = tile(tile, a, types.intp, b, types.unliteral(count))
@@ -603,6 +686,68 @@ def tile_plus_stored(typing, tile, c, c_row, count):
 
 
 @intrinsic
+def tile_relu(typing, tile):
+    """0 where tile[i, j] <= 0, else tile[i, j]."""
+    signature = tile(tile)
+
+    def generate(context, builder, signature, arguments):
+        (value,) = arguments
+        tile = signature.args[0]
+        zero = ir.Constant(tile.vector.llvm, None)
+        for place, _, _ in _places(tile):
+            x = builder.extract_value(value, place)
+            y = builder.select(builder.fcmp_ordered("<=", x, zero), zero, x)
+            value = builder.insert_value(value, y, place)
+        return value
+
+    return signature, generate
+
+
+@intrinsic
+def tile_masked(typing, tile, mask, mask_row, count):
+    """tile[i, j] where stored[i, j] > 0, 0 where it is <= 0, NaN where it is NaN."""
+    signature = tile(tile, mask, types.intp, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        value, mask, mask_row, count = arguments
+        tile = signature.args[0]
+        count = _count_or_none(signature.args[3], count)
+        zero = ir.Constant(tile.vector.llvm, None)
+        for place, row, column in _places(tile):
+            line = builder.gep(mask, [builder.mul(mask_row, _index(row))])
+            x = _load(builder, tile.vector, line, offset=column, count=count)
+            dy = builder.extract_value(value, place)
+            dx = builder.select(builder.fcmp_ordered(">", x, zero), dy, x)
+            dx = builder.select(builder.fcmp_ordered("<=", x, zero), zero, dx)
+            value = builder.insert_value(value, dx, place)
+        return value
+
+    return signature, generate
+
+
+@intrinsic
+def tile_scaled_plus_stored(typing, tile, scale, c, c_row, count):
+    """fma(scale, tile[i, j], stored[i, j])."""
+    signature = tile(tile, tile.vector.dtype, c, types.intp, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        value, scale, c, c_row, count = arguments
+        tile = signature.args[0]
+        count = _count_or_none(signature.args[4], count)
+        scale = _filled(builder, scale, tile.vector.lanes)
+        for place, row, column in _places(tile):
+            line = builder.gep(c, [builder.mul(c_row, _index(row))])
+            stored = _load(builder, tile.vector, line, offset=column, count=count)
+            moved = _llvm_fma(
+                builder, tile.vector, scale, builder.extract_value(value, place), stored
+            )
+            value = builder.insert_value(value, moved, place)
+        return value
+
+    return signature, generate
+
+
+@intrinsic
 def store_tile(typing, tile, c, c_row, count):
     """Write tile[i, j] to c + i * c_row + j."""
     signature = types.void(tile, c, types.intp, types.unliteral(count))
@@ -622,5 +767,53 @@ def store_tile(typing, tile, c, c_row, count):
                 count=count,
             )
         return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def load_square(typing, source, row, lanes):
+    """A square tile: ``lanes`` rows of one vector each, from source + i * row."""
+    n = lanes.literal_value
+    tile = Tile(source.dtype, n, 1, n)
+    signature = tile(source, types.intp, lanes)
+
+    def generate(context, builder, signature, arguments):
+        source, row, _ = arguments
+        value = ir.Constant(tile.llvm, ir.Undefined)
+        for i in range(n):
+            line = builder.gep(source, [builder.mul(row, _index(i))])
+            value = builder.insert_value(value, _load(builder, tile.vector, line), i)
+        return value
+
+    return signature, generate
+
+
+@intrinsic
+def transpose_square(typing, tile):
+    """The transpose of a square tile: log2(n) rounds that swap blocks off the diagonal.
+
+    Round s exchanges, in each pair of rows (i, i + s), the s lanes that belong to the other row.
+    """
+    signature = tile(tile)
+
+    def generate(context, builder, signature, arguments):
+        n = tile.rows
+        rows = [builder.extract_value(arguments[0], i) for i in range(n)]
+        s = 1
+        while s < n:
+            upper = [j if not j & s else n + j - s for j in range(n)]
+            lower = [j + s if not j & s else n + j for j in range(n)]
+            for i in range(n):
+                if not i & s:
+                    a, b = rows[i], rows[i + s]
+                    for place, picks in ((i, upper), (i + s, lower)):
+                        mask = ir.Constant(ir.VectorType(_LANE, n), picks)
+                        rows[place] = builder.shuffle_vector(a, b, mask)
+            s *= 2
+        value = arguments[0]
+        for i in range(n):
+            value = builder.insert_value(value, rows[i], i)
+        return value
 
     return signature, generate

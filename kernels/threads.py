@@ -124,7 +124,7 @@ _parent_layer: str | None = None
 class Region:
     """The right to one parallel region: `enter` without waiting, `leave` when it is over."""
 
-    __slots__ = ("_numba_threads",)
+    __slots__ = ("_numba_threads", "threads")
 
     def enter(self) -> bool:
         """Take the right; False where another thread has it or only one thread may run."""
@@ -133,6 +133,7 @@ class Region:
         try:
             allowed = get_num_threads()
             if allowed > 1:
+                self.threads = allowed
                 self._numba_threads = numba.get_num_threads()
                 if allowed != self._numba_threads:
                     numba.set_num_threads(allowed)

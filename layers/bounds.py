@@ -202,6 +202,32 @@ def _dense_backward_weights(x: Array, dz: Array, out: Array) -> tuple[Array]:
     return (_product(x.T, dz),)
 
 
+def _dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> tuple[Array]:
+    # ReLU moves no two numbers further apart.
+    return _dense_forward(x, weights, biases, out)
+
+
+def _dense_backward_parameters(
+    x: Array, dz: Array, out_dweights: Array, out_dbiases: Array
+) -> tuple[Array, Array]:
+    return (*_dense_backward_weights(x, dz, out_dweights), *_column_sum(dz, out_dbiases))
+
+
+def _dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) -> tuple[Array]:
+    # Exactly 0 on both sides where y is not positive.
+    return (np.where(y > 0, _product(dz, weights.T), 0.0),)
+
+
+def _dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) -> tuple[Array]:
+    # The gradients' distance, times the rate, beside the step's own roundings for either of them.
+    apart = _product(x.T, dz)
+    rate = float(weights.dtype.type(learning_rate))
+    size = times(_size(x.T), _size(dz))
+    u = gamma(1, weights.dtype)
+    result = abs(weights.astype(np.float64)) + rate * (size + apart)
+    return (rate * apart + 3 * u * (result + rate * (size + apart)) + tiny(weights.dtype),)
+
+
 def _dense_backward_inputs(dz: Array, weights: Array, out: Array) -> tuple[Array]:
     return (_product(dz, weights.T),)
 
@@ -345,10 +371,18 @@ CASES: Mapping[str, Case] = {
     "dense_backward_inputs": Case(
         _dense_backward_inputs, {"batch": 128, "n_in": 256, "n_out": 128}
     ),
+    "dense_backward_parameters": Case(
+        _dense_backward_parameters, {"batch": 128, "n_in": 256, "n_out": 128}
+    ),
     "dense_backward_weights": Case(
         _dense_backward_weights, {"batch": 128, "n_in": 256, "n_out": 128}
     ),
     "dense_forward": Case(_dense_forward, {"batch": 128, "n_in": 256, "n_out": 128}),
+    "dense_relu_backward_inputs": Case(
+        _dense_relu_backward_inputs, {"batch": 128, "n_in": 256, "n_out": 128}, {"y": _whole}
+    ),
+    "dense_relu_forward": Case(_dense_relu_forward, {"batch": 128, "n_in": 256, "n_out": 128}),
+    "dense_sgd_update": Case(_dense_sgd_update, {"batch": 128, "n_in": 256, "n_out": 128}),
     "exp": Case(_exp, {"rows": 128, "columns": 128}, {"x": _wide}),
     "gather_rows": Case(_exact, {"n": 1000, "k": 64, "batch": 128}),
     "log": Case(_log, {"rows": 128, "columns": 128}, {"x": _positive}),

@@ -38,6 +38,10 @@ PRODUCT_NAMES = {
     "dense_forward": ("batch", "n_in", "n_out"),
     "dense_backward_weights": ("n_in", "batch", "n_out"),
     "dense_backward_inputs": ("batch", "n_out", "n_in"),
+    "dense_relu_forward": ("batch", "n_in", "n_out"),
+    "dense_backward_parameters": ("n_in", "batch", "n_out"),
+    "dense_relu_backward_inputs": ("batch", "n_out", "n_in"),
+    "dense_sgd_update": ("n_in", "batch", "n_out"),
 }
 FLAGS = ("transpose_a", "transpose_b", "accumulate")
 

@@ -33,6 +33,25 @@ class DenseBackwardInputs(_Product):
         self.prepare(kernels.dense_backward_inputs.bare, *args, threads=case.threads)
 
 
+class Fused(Timed):
+    """Two kernels' work in one pass."""
+
+    params = [
+        [
+            "dense_relu_forward",
+            "dense_backward_parameters",
+            "dense_relu_backward_inputs",
+            "dense_sgd_update",
+        ],
+        list(CASES),
+    ]
+    param_names = ["kernel", "network"]
+
+    def setup(self, kernel, network):
+        case = CASES[network]
+        self.prepare(getattr(kernels, kernel).bare, *arguments(kernel, case), threads=case.threads)
+
+
 class ColumnSum(_Product):
     def setup(self, network):
         case = CASES[network]
@@ -42,7 +61,16 @@ class ColumnSum(_Product):
 
 class ProductsBesideNumPy(BesideNumPy):
     params = [
-        ["dense_forward", "dense_backward_weights", "dense_backward_inputs", "column_sum"],
+        [
+            "dense_forward",
+            "dense_relu_forward",
+            "dense_backward_weights",
+            "dense_backward_parameters",
+            "dense_sgd_update",
+            "dense_backward_inputs",
+            "dense_relu_backward_inputs",
+            "column_sum",
+        ],
         list(NETWORKS),
     ]
     param_names = ["kernel", "network"]
@@ -64,5 +92,9 @@ def arguments(kernel, network):
         "dense_forward": (x, weights, biases, data.output(*network.hidden)),
         "dense_backward_weights": (x, dz, data.output(n_in, n_out)),
         "dense_backward_inputs": (dz, weights, data.output(network.batch, n_in)),
+        "dense_relu_forward": (x, weights, biases, data.output(*network.hidden)),
+        "dense_backward_parameters": (x, dz, data.output(n_in, n_out), data.output(1, n_out)),
+        "dense_relu_backward_inputs": (dz, weights, x, data.output(network.batch, n_in)),
+        "dense_sgd_update": (x, dz, 1e-9, weights),
         "column_sum": (dz, data.output(1, n_out)),
     }[kernel]

@@ -23,6 +23,16 @@ import numpy as np
 import pytest
 
 from kernels import cache, jit, tiles
+from kernels.microkernel import (
+    ACCUMULATE,
+    ADD_BIASES,
+    DESCEND,
+    MASK,
+    RELU,
+    SUM_COLUMNS,
+    TRANSPOSE_A,
+    TRANSPOSE_B,
+)
 
 pytestmark = pytest.mark.compiled
 
@@ -41,15 +51,19 @@ FINGERPRINTS = {
     "cross_entropy_backward": "11441f7ee075 78d70f1a069f",
     "cross_entropy_rows": "370c7ccecda1 88491145bb12",
     "dense_backward_inputs": "0ec9169af490 584b58cf302f",
+    "dense_backward_parameters": "11787ba00c05 559deb17cdd9",
     "dense_backward_weights": "17f1ec9c1e11 9004050b635c",
     "dense_forward": "b87873494346 828216145903",
+    "dense_relu_backward_inputs": "b04f77219df5 55572277906e",
+    "dense_relu_forward": "744fac60e245 043f9e7be1bb",
+    "dense_sgd_update": "811041ae0b8c 7c665030a73c",
     "exp": "e4d2a6ee095b ef5bd786d6a3",
     "gather_rows": "36f1e53e9c70 f309d4fe6cf9",
     "log": "7c4fa4bf3303 c6fee7b4c6d1",
     "matmul": "95d82b9ec22d a216723b1370",
     "mean_loss": "feed8d236d0c 790ef3f702bc",
     "permutation": "8f3f95f71e9c 8f3f95f71e9c",
-    "product": "923514b97397 502e94e83523",
+    "product": "aa932964ff7c 423d4df2d399",
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "sgd_update": "c06986d44c86 48ec875244f3",
@@ -63,9 +77,17 @@ FINGERPRINTS = {
 # Odd sizes, so that tiles and vectors have edges; more than one chain of 4,096 terms, more than one
 # block of elements; enough work for two threads.
 SIZES = {"m": 70, "n": 101, "k": 4999, "batch": 4999, "n_in": 37, "n_out": 53, "n_classes": 37}
-OTHER_SIZES = {"gather_rows": {"k": 61}}  # its out is (batch, k)
+OTHER_SIZES = {
+    "gather_rows": {"k": 61},  # its out is (batch, k)
+    # Square, since flags transpose; B large enough to be packed.
+    "product": dict.fromkeys("mnkef", 731),
+}
+PRODUCT_FLAGS = (
+    0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B, ACCUMULATE, ADD_BIASES | RELU,
+    TRANSPOSE_A | SUM_COLUMNS, TRANSPOSE_B | MASK, TRANSPOSE_A | DESCEND,
+)  # fmt: skip
 ELEMENTS = 50_021  # where any shape will do
-NUMBERS = {"low": -0.3, "high": 0.7, "learning_rate": 0.1}
+NUMBERS = {"rate": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1}
 
 
 # The part that runs in a process of its own
@@ -120,13 +142,17 @@ def made(seed, argument, size_of, dtype, setting):
             value = words(seed, 1)[0]
         case "number":
             value = NUMBERS[argument.name]
-        case "flag":
+        case "flag" | "int64" | "threads":
             value = setting[argument.name]
     return value
 
 
 def settings(arguments):
     """Every choice of the flags, and both forms of labels."""
+    if any(argument.kind == "threads" for argument in arguments):
+        for flags, count in itertools.product(PRODUCT_FLAGS, (1, 3)):
+            yield {"flags": flags, "count": count}
+        return
     flags = [argument.name for argument in arguments if argument.kind == "flag"]
     flags += ["targets" for argument in arguments if argument.kind == "labels"]
     for choice in itertools.product((False, True), repeat=len(flags)):
@@ -150,6 +176,11 @@ def hashed(function, kernel, dtype):
     return digest.hexdigest()[:12]
 
 
+def without_count(function, *values):
+    """Without the number of threads, which a kernel's bare form finds itself."""
+    return function(*values[:-1])
+
+
 def report(*paths):
     """Hashes of all kernels by path, and what the process ran on."""
     hashes = {}
@@ -157,6 +188,8 @@ def report(*paths):
     for kernel in sorted(every, key=lambda kernel: kernel.__name__):
         for path in paths:
             function = getattr(kernel, path, None)  # not every kernel has a parallel twin
+            if path == "bare" and kernel.contract.arguments[-1].kind == "threads":
+                function = functools.partial(without_count, function)
             if function is not None:
                 both = [hashed(function, kernel, dtype) for dtype in DTYPES]
                 hashes.setdefault(kernel.__name__, {})[path] = " ".join(both)

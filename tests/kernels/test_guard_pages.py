@@ -21,6 +21,17 @@ import numpy as np
 import pytest
 
 from kernels import jit
+from kernels.matmul import product
+from kernels.microkernel import (
+    ACCUMULATE,
+    ADD_BIASES,
+    DESCEND,
+    MASK,
+    RELU,
+    SUM_COLUMNS,
+    TRANSPOSE_A,
+    TRANSPOSE_B,
+)
 
 pytestmark = [
     pytest.mark.compiled,
@@ -37,6 +48,10 @@ ROOM = (max(LONG) * max(SHORT) * 8 // FENCE + 2) * FENCE
 MARGIN = 4096  # bytes looked at on the side of an array that is not against a fence
 UNTOUCHED = 0xAB
 DTYPES = (np.float32, np.float64)
+PRODUCT_FLAGS = (
+    0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B, ACCUMULATE, ADD_BIASES | RELU,
+    TRANSPOSE_A | SUM_COLUMNS, TRANSPOSE_B | MASK, TRANSPOSE_A | DESCEND,
+)  # fmt: skip
 
 
 # The part that runs in a process of its own
@@ -106,12 +121,41 @@ def made(argument, sizes, dtype, flags, targets):
     return {"number": 0.5, "uint64": np.uint64(7), "flag": flags.get(argument.name)}[kind]
 
 
+def product_cases():
+    """The product takes its shapes by flags, and its operands lie packed or as they are."""
+    drawn = random.Random(1)
+    sizes = [tuple(drawn.choice(SIZES) for _ in range(3)) for _ in range(600)]
+    for m, n, k in [*sizes, (1, 9, 4097), (33, 130, 4100), (35, 701, 770)]:
+        flags = drawn.choice(PRODUCT_FLAGS)
+        dtype = drawn.choice(DTYPES)
+        shapes = (
+            (k, m) if flags & TRANSPOSE_A else (m, k),
+            (n, k) if flags & TRANSPOSE_B else (k, n),
+            (m, n) if flags & MASK else (1, n),
+            (m, n),
+        )
+        values = [
+            np.linspace(0.1, 0.9, int(np.prod(shape)), dtype=dtype).reshape(shape)
+            for shape in shapes
+        ]
+        twin, count = drawn.choice(
+            ((product.serial, 1), (product.serial, 3), (product.parallel, 2))
+        )
+        for at_end in (False, True):
+            place = f"{np.dtype(dtype)} at the {'end' if at_end else 'start'}"
+            description = f"{twin.dispatcher.__name__} {place} {m, n, k} flags {flags}"
+            yield description, twin, (*values, 0.5, flags, count), at_end
+
+
 def cases(kernel):
     """(description, twin, arguments, at_end) of every call.
 
     Some choices are drawn: where three sizes are open there are 5,000 combinations, and a parallel
     region takes a hundred times as long as the work in it. Each choice still meets every size.
     """
+    if kernel is product:
+        yield from product_cases()
+        return
     names, arguments = size_names(kernel.contract), kernel.contract.arguments
     flags = [argument.name for argument in arguments if argument.kind == "flag"]
     forms = (False, True) if any(argument.kind == "labels" for argument in arguments) else (False,)

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels.matmul import no_biases, product
 
 pytestmark = pytest.mark.compiled
 
@@ -377,19 +376,3 @@ def test_a_column_has_the_same_bits_alone_and_among_others(dtype):
     alone = np.concatenate([multiplied(a, b[:, j : j + 1]) for j in range(n)], axis=1)
     for columns in range(1, n + 1):
         assert_same_bits(multiplied(a, b[:, :columns]), alone[:, :columns])
-
-
-@each_dtype
-@pytest.mark.parametrize(("transpose_a", "transpose_b"), TRANSPOSES)
-def test_the_serial_and_the_parallel_twin_give_the_same_bits(dtype, transpose_a, transpose_b):
-    assert product.parallel is not None
-    for m, n, k in ((1, 1, 1), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20)):
-        a, b = operands(dtype, m, n, k, transpose_a, transpose_b)
-        for accumulate, add_biases in itertools.product((False, True), repeat=2):
-            biases = wild(dtype, 1, n, seed=3)
-            serial, parallel = wild(dtype, m, n, seed=2), wild(dtype, m, n, seed=2)
-            for twin, out in ((product.serial, serial), (product.parallel, parallel)):
-                given = biases if add_biases else no_biases(out)
-                twin(a, b, given, out, transpose_a, transpose_b, accumulate, add_biases)
-            assert_same_bits(parallel, serial)
-            assert not np.array_equal(serial, wild(dtype, m, n, seed=2))

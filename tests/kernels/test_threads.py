@@ -107,9 +107,9 @@ check(bits, parallel=True)
 check(bits, parallel=True)
 assert threads.layer() == {layer!r}
 
-# From here on what a region costs is known: for 50 microseconds of work, under workqueue too much.
+# From here on what a region costs is known: for 70 microseconds of work, under workqueue too much.
 regions.clear()
-part = np.ones((128, 128), np.float32)
+part = np.ones((160, 160), np.float32)
 kernels.matmul(part, part, np.empty_like(part))
 assert regions[True] == ({layer!r} == "omp")
 """,

@@ -1,0 +1,52 @@
+"""Packing: a copy of an operand in the order in which the micro-kernel reads it.
+
+::
+
+    the operand, as it lies          its panels, as they are read
+          w ->                       panel 0         panel 1
+        k a b c d e f                a b c d         e f . .
+        | g h i j k l                g h i j         k l . .
+        v
+
+For B a panel is as wide as a tile has columns, for A as it has rows: then one step of k reads one
+short run of memory on either side, and the next step the run after it. B's transpose and A as it
+lies run the other way; they are transposed in registers on the way, square by square.
+"""
+
+from kernels.jit import inner
+from kernels.simd import ahead, load, load_square, store, store_tile, transpose_square
+from kernels.tiles import TILE
+
+SQUARE = min(TILE.rows, TILE.vector_bytes // 8)
+"""Side of a square that is transposed in registers; it divides the width of every panel."""
+
+
+@inner
+def pack(source, width, terms, panel, out):
+    """out[k * panel + w] = source[w * row + k * step] for w < width and k < terms.
+
+    Either ``row`` or ``step`` of the source is 1. What is left of a panel's width is not written.
+    """
+    if source.row == 1:
+        for k in range(terms):
+            line, target = ahead(source.start, k * source.step), ahead(out, k * panel)
+            for w in range(0, width, SQUARE):
+                store(load(ahead(line, w), SQUARE, width - w, 0.0), ahead(target, w), width - w)
+        return
+    whole_width, whole_terms = width - width % SQUARE, terms - terms % SQUARE
+    for w in range(0, whole_width, SQUARE):
+        line, target = ahead(source.start, w * source.row), ahead(out, w)
+        for k in range(0, whole_terms, SQUARE):
+            square = transpose_square(load_square(ahead(line, k), source.row, SQUARE))
+            store_tile(square, ahead(target, k * panel), panel, None)
+        _copy(line, source.row, SQUARE, whole_terms, terms, panel, target)
+    line, target = ahead(source.start, whole_width * source.row), ahead(out, whole_width)
+    _copy(line, source.row, width - whole_width, 0, terms, panel, target)
+
+
+@inner
+def _copy(source, row, width, first, terms, panel, out):
+    """The edges, number by number."""
+    for w in range(width):
+        for k in range(first, terms):
+            out[k * panel + w] = source[w * row + k]

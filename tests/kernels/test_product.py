@@ -1,0 +1,175 @@
+"""The one compiled product: no block, pass, chunk, packing or fused epilogue shows in its bits."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import kernels
+from kernels.matmul import BLOCK, CUT, DEPTH, PACK_ELEMENTS, PACK_ROWS, nothing, product
+from kernels.microkernel import (
+    ACCUMULATE,
+    ADD_BIASES,
+    DESCEND,
+    MASK,
+    RELU,
+    SUM_COLUMNS,
+    TRANSPOSE_A,
+    TRANSPOSE_B,
+)
+
+pytestmark = pytest.mark.compiled
+each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+RATE = 0.3
+# How each fused door asks for its product.
+FUSED = {
+    "accumulate": ACCUMULATE,
+    "biases and ReLU": ADD_BIASES | RELU,
+    "ReLU's mask": TRANSPOSE_B | MASK,
+    "column sums": TRANSPOSE_A | SUM_COLUMNS,
+    "descent": TRANSPOSE_A | DESCEND,
+}
+# Rows, columns and terms: one tile, edges, many blocks; packed, in one pass, in several, and with
+# more than one chain.
+SMALL = [(1, 1, 1), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20), (5, 7, 0)]
+PACKED = [(PACK_ROWS + 1, 700, 760), (107, 300, 2 * DEPTH + 300), (40, 130, CUT + 9)]
+
+
+def numbers(dtype, *shape, seed):
+    """Numbers of both signs and several magnitudes, zeros among them."""
+    random = np.random.Generator(np.random.PCG64([seed, *shape]))
+    values = random.standard_normal(shape) * 2.0 ** random.integers(-6, 6, shape)
+    return (values * (random.random(shape) > 0.1)).astype(dtype)
+
+
+def operands(dtype, m, n, k, flags):
+    a = numbers(dtype, *((k, m) if flags & TRANSPOSE_A else (m, k)), seed=1)
+    b = numbers(dtype, *((n, k) if flags & TRANSPOSE_B else (k, n)), seed=2)
+    out = numbers(dtype, m, n, seed=3)
+    extra = numbers(dtype, *((m, n) if flags & MASK else (1, n)), seed=4)
+    return a, b, out, extra
+
+
+def step_by_step(a, b, out, extra, flags):
+    """The same by plain kernels, one after the other; the result and the column sums."""
+    transposes = bool(flags & TRANSPOSE_A), bool(flags & TRANSPOSE_B)
+    result = out.copy()
+    kernels.matmul(a, b, result, *transposes, bool(flags & ACCUMULATE))
+    if flags & ADD_BIASES:
+        result += extra  # one rounding
+    if flags & RELU:
+        kernels.relu_forward(result.copy(), result)
+    if flags & MASK:
+        kernels.relu_backward(extra, result.copy(), result)
+    if flags & DESCEND:
+        gradient, result = result, out.copy()
+        kernels.sgd_update(result, gradient, RATE)
+    sums = np.empty_like(extra)
+    if flags & SUM_COLUMNS:
+        kernels.column_sum.bare(b, sums)
+    return result, sums
+
+
+@each_dtype
+@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("sizes", SMALL + PACKED, ids=str)
+def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name, sizes):
+    flags = FUSED[name]
+    a, b, out, extra = operands(dtype, *sizes, flags)
+    expected, sums = step_by_step(a, b, out, extra, flags)
+    for twin, count in ((product.serial, 1), (product.parallel, 2), (product.parallel, 5)):
+        got, given = out.copy(), extra.copy()
+        twin(a, b, given, got, RATE, flags, count)
+        np.testing.assert_array_equal(got, expected, strict=True)
+        np.testing.assert_array_equal(given, sums if flags & SUM_COLUMNS else extra)
+
+
+@each_dtype
+@pytest.mark.parametrize("sizes", PACKED, ids=str)
+def test_packing_does_not_show(dtype, sizes):
+    """Columns by themselves are too few to be packed; together they are."""
+    m, n, k = sizes
+    assert k * n > PACK_ELEMENTS
+    assert k * 33 <= PACK_ELEMENTS
+    for flags in (0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B, ACCUMULATE):
+        a, b, out, _ = operands(dtype, m, n, k, flags)
+        direct = out.copy()
+        for j in range(0, n, 33):
+            part = np.ascontiguousarray(out[:, j : j + 33])
+            right = b[j : j + 33] if flags & TRANSPOSE_B else np.ascontiguousarray(b[:, j : j + 33])
+            product.serial(a, right, nothing(out), part, 0.0, flags, 1)
+            direct[:, j : j + 33] = part
+        packed = out.copy()
+        product.serial(a, b, nothing(out), packed, 0.0, flags, 1)
+        np.testing.assert_array_equal(packed, direct, strict=True)
+
+
+@each_dtype
+def test_every_element_has_one_block(dtype):
+    """Integers, so that any order is exact: blocks that overlap or leave gaps show."""
+    for m, n in ((1, 5000), (5000, 1), (70, 300), (2 * BLOCK + 17, 60), (65, BLOCK + 5)):
+        a = np.arange(m, dtype=dtype)[:, None] % 7 + np.array([[1, 2]], dtype)
+        b = np.arange(n, dtype=dtype)[None, :] % 5 + np.array([[1], [3]], dtype)
+        for count in (1, 2, 3, 8):
+            out = np.full((m, n), np.nan, dtype)
+            product.serial(a, b, nothing(out), out, 0.0, 0, count)
+            np.testing.assert_array_equal(out, a @ b)
+
+
+@each_dtype
+def test_the_fused_doors_have_the_bits_of_their_parts(dtype):
+    batch, n_in, n_out = 37, 53, 29
+    x, dz = numbers(dtype, batch, n_in, seed=5), numbers(dtype, batch, n_out, seed=6)
+    weights, biases = numbers(dtype, n_in, n_out, seed=7), numbers(dtype, 1, n_out, seed=8)
+    z, y, fused = (np.empty((batch, n_out), dtype) for _ in range(3))
+    kernels.dense_forward(x, weights, biases, z)
+    kernels.relu_forward(z, y)
+    kernels.dense_relu_forward(x, weights, biases, fused)
+    np.testing.assert_array_equal(fused, y, strict=True)
+
+    dx, masked, fused = (np.empty((batch, n_in), dtype) for _ in range(3))
+    kernels.dense_backward_inputs(dz, weights, dx)
+    kernels.relu_backward(x, dx, masked)
+    kernels.dense_relu_backward_inputs(dz, weights, x, fused)
+    np.testing.assert_array_equal(fused, masked, strict=True)
+
+    dweights, fused_dweights = np.empty_like(weights), np.empty_like(weights)
+    dbiases, fused_dbiases = np.empty_like(biases), np.empty_like(biases)
+    kernels.dense_backward_weights(x, dz, dweights)
+    kernels.column_sum(dz, dbiases)
+    kernels.dense_backward_parameters(x, dz, fused_dweights, fused_dbiases)
+    np.testing.assert_array_equal(fused_dweights, dweights, strict=True)
+    np.testing.assert_array_equal(fused_dbiases, dbiases, strict=True)
+
+    moved, fused = weights.copy(), weights.copy()
+    kernels.sgd_update(moved, dweights, 0.1)
+    kernels.dense_sgd_update(x, dz, 0.1, fused)
+    np.testing.assert_array_equal(fused, moved, strict=True)
+
+
+def test_nan_and_infinity_come_through_the_epilogues():
+    x, weights = np.array([[1.0, np.nan], [1.0, 2.0]]), np.eye(2)
+    biases, out = np.array([[0.0, -np.inf]]), np.empty((2, 2))
+    kernels.dense_relu_forward(x, weights, biases, out)
+    np.testing.assert_array_equal(out, [[np.nan, np.nan], [1.0, 0.0]])
+    kernels.dense_relu_backward_inputs(np.ones((2, 2)), weights, x, out)
+    np.testing.assert_array_equal(out, [[1.0, np.nan], [1.0, 1.0]])
+
+
+@each_dtype
+def test_shares_are_even(dtype):
+    """Blocks for so many threads differ by a tile at most, whatever the shape."""
+    from kernels.matmul import _blocks, _share
+    from kernels.microkernel import ROWS
+
+    for size, count in itertools.product((1, 8, 9, 100, 1000, 1025), (1, 2, 3, 7)):
+        shares = [_share.py_func(size, count, i, ROWS) for i in range(count)]
+        assert shares[0][0] == 0
+        assert shares[-1][1] == size
+        assert all(one[1] == other[0] for one, other in itertools.pairwise(shares))
+        lengths = [end - start for start, end in shares[:-1]] or [0]
+        assert max(lengths) - min(lengths) <= ROWS
+    rows, columns = _blocks.py_func(1024, 1024, 1024, 48, 2)
+    assert rows * columns >= 2
+    assert _blocks.py_func(512, 512, 512, 48, 1) == (1, 1)
