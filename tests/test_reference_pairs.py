@@ -186,6 +186,8 @@ def test_sums_of_small_whole_numbers_are_exact(name, dtype):
             for key, value in given.items():
                 if isinstance(value, np.ndarray):
                     given[key] = np.clip(np.rint(2 * value), -4, 4)
+            if "learning_rate" in given:
+                given["learning_rate"] = 0.5  # halves of them are exact too
             expected = table.results(name, getattr(reference, name), given)
             for got, twin in zip(through_the_door(name, given), expected, strict=True):
                 check_close(got, twin, 0, f"{name}, {form}")
