@@ -125,9 +125,12 @@ def product_cases():
     """The product takes its shapes by flags, and its operands lie packed or as they are."""
     drawn = random.Random(1)
     sizes = [tuple(drawn.choice(SIZES) for _ in range(3)) for _ in range(600)]
-    for m, n, k in [*sizes, (1, 9, 4097), (33, 130, 4100), (35, 701, 770)]:
-        flags = drawn.choice(PRODUCT_FLAGS)
-        dtype = drawn.choice(DTYPES)
+    chosen = [(s, drawn.choice(PRODUCT_FLAGS), drawn.choice(DTYPES)) for s in sizes]
+    # More than one chain; these are few, and the last two packed: every choice of flags.
+    sizes = [(1, 9, 4097), (33, 130, 4100), (35, 701, 770)]
+    chosen += itertools.product(sizes, PRODUCT_FLAGS, DTYPES)
+    twins = ((product.serial, 1), (product.serial, 3), (product.parallel, 2))
+    for (m, n, k), flags, dtype in chosen:
         shapes = (
             (k, m) if flags & TRANSPOSE_A else (m, k),
             (n, k) if flags & TRANSPOSE_B else (k, n),
@@ -138,10 +141,8 @@ def product_cases():
             np.linspace(0.1, 0.9, int(np.prod(shape)), dtype=dtype).reshape(shape)
             for shape in shapes
         ]
-        twin, count = drawn.choice(
-            ((product.serial, 1), (product.serial, 3), (product.parallel, 2))
-        )
         for at_end in (False, True):
+            twin, count = drawn.choice(twins)
             place = f"{np.dtype(dtype)} at the {'end' if at_end else 'start'}"
             description = f"{twin.dispatcher.__name__} {place} {m, n, k} flags {flags}"
             yield description, twin, (*values, 0.5, flags, count), at_end

@@ -193,6 +193,22 @@ def test_every_place_of_a_large_product_follows_the_rule(dtype):
 
 
 @each_dtype
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize(("transpose_a", "transpose_b"), TRANSPOSES)
+def test_a_product_larger_than_a_cache_follows_the_rule(
+    dtype, accumulate, transpose_a, transpose_b
+):
+    m, n, k = 45, 150, CUT + 5
+    a, b = operands(dtype, m, n, k, transpose_a, transpose_b)
+    onto = wild(dtype, m, n, seed=2) if accumulate else None
+    out = multiplied(a, b, transpose_a, transpose_b, onto)
+    places = [(0, 0), (m - 1, n - 1), (7, 47), (8, 48), (40, 3), (17, 100)]
+    assert_elements(
+        out, a.T if transpose_a else a, b.T if transpose_b else b, start=onto, places=places
+    )
+
+
+@each_dtype
 def test_results_below_the_normal_numbers_are_not_flushed(dtype):
     small = float(np.finfo(dtype).tiny) ** 0.5
 

@@ -448,6 +448,7 @@ def test_the_model_is_saved_even_where_the_test_fails(error_of, flowers, tmp_pat
 
 def test_missing_and_broken_files_are_named(error_of, tmp_path):
     assert "nowhere.csv: No such file" in error_of("train", tmp_path / "nowhere.csv")
+    assert "no where.csv: No such file" in error_of("train", "no\nwhere.csv")  # one line even so
     broken = tmp_path / "model.npz"
     broken.write_bytes(b"PK\x03\x04 cut off")
     assert "model.npz" in error_of("predict", broken, broken)
@@ -563,6 +564,7 @@ def test_info_without_a_cache(run, monkeypatch):
 def start(*arguments, **options):
     root = os.path.dirname(os.path.dirname(layers.__file__))
     environment = os.environ | {"PYTHONPATH": root} | options.pop("env", {})
+    environment.pop("PYTHONUNBUFFERED", None)  # what is left to the end is the harder case
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         stdout=options.pop("stdout", subprocess.PIPE),
