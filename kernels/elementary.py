@@ -47,7 +47,7 @@ _ROUNDER = (1.5 * 2**23, 1.5 * 2**52)
 # exp(r) = sum of r^k / k!; for |r| <= ln(2)/2 the first term left out is below 0.05 ulp.
 _EXP_TERMS = tuple(tuple(1 / math.factorial(k) for k in range(degree + 1)) for degree in (7, 13))
 
-_SMALLEST_NORMAL = (2.0**-126, 2.0**-1022)
+SMALLEST_NORMAL = (2.0**-126, 2.0**-1022)
 # A denormal has no exponent of its own: scale it into the normal numbers first.
 _DENORMAL_SCALE = (2.0**24, 2.0**54)
 _DENORMAL_EXPONENT = (24, 54)
@@ -90,7 +90,7 @@ def vector_log(x):
     The splitting of fdlibm's ``e_log.c`` with the plain series of 2 artanh(f / (2 + f)). 0 gives
     -Inf, negative numbers and NaN give NaN, Inf gives Inf, denormals are right.
     """
-    is_denormal = x < for_dtype(x, _SMALLEST_NORMAL)
+    is_denormal = x < for_dtype(x, SMALLEST_NORMAL)
     scaled = select(is_denormal, x * for_dtype(x, _DENORMAL_SCALE), x)
     bits = to_bits(scaled)
     k = (bits - for_dtype(bits, _SQRT_HALF_BITS)) >> for_dtype(bits, _MANTISSA_BITS)

@@ -228,7 +228,7 @@ class _Twin:
         self, function: Callable[..., Any], contract: contracts.Contract, parallel: bool
     ) -> None:
         self.contract = contract
-        self.dispatcher = numba.njit(parallel=dict(_PARALLEL) if parallel else False, **_FLAGS)(
+        self.dispatcher = numba.njit(parallel=parallel, **_FLAGS)(
             _renamed(function, "parallel" if parallel else "serial")
         )
         # A dispatcher compiles on its own for a call that comes while `compile` has it open.

@@ -194,7 +194,7 @@ def _block_product(m, n, k, a, b, c, epilogue):
     if splits_sums:
         sums = Rows(scratch(sums_space, c.start), n)
     done = 0
-    while done < k or done == 0:
+    while True:
         terms = min(depth, k - done, CUT - done % CUT)
         end = done + terms
         step = Pass(

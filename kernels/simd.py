@@ -590,6 +590,29 @@ def _count_or_none(type_, value):
     return None if isinstance(type_, types.NoneType) else value
 
 
+def _lines(builder, tile, c, c_row):
+    """(position, address of the row, first column) of each vector, as it lies at c + i * c_row."""
+    for place, row, column in _places(tile):
+        yield place, builder.gep(c, [builder.mul(c_row, _index(row))]), column
+
+
+def _with_stored(builder, signature, arguments, combine):
+    """A tile of combine(tile[i, j], stored[i, j]); the arguments end with c, c_row and count."""
+    value, (c, c_row, count) = arguments[0], arguments[-3:]
+    tile, count = signature.args[0], _count_or_none(signature.args[-1], count)
+    for place, line, column in _lines(builder, tile, c, c_row):
+        stored = _load(builder, tile.vector, line, offset=column, count=count)
+        combined = combine(builder.extract_value(value, place), stored)
+        value = builder.insert_value(value, combined, place)
+    return value
+
+
+def _relu(builder, x, passed):
+    """0 where x <= 0, else ``passed``; a comparison with NaN is false."""
+    zero = ir.Constant(x.type, None)
+    return builder.select(builder.fcmp_ordered("<=", x, zero), zero, passed)
+
+
 @intrinsic(prefer_literal=True)
 def tile_of_zeros(typing, shape, like, vector_bytes):
     """A tile of the given `TileShape`, all zero, in the dtype that ``like`` points at."""
@@ -609,14 +632,7 @@ def load_tile(typing, tile, c, c_row, count):
     signature = tile(tile, c, types.intp, types.unliteral(count))
 
     def generate(context, builder, signature, arguments):
-        value, c, c_row, count = arguments
-        tile = signature.args[0]
-        count = _count_or_none(signature.args[3], count)
-        for place, row, column in _places(tile):
-            line = builder.gep(c, [builder.mul(c_row, _index(row))])
-            stored = _load(builder, tile.vector, line, offset=column, count=count)
-            value = builder.insert_value(value, stored, place)
-        return value
+        return _with_stored(builder, signature, arguments, lambda element, stored: stored)
 
     return signature, generate
 
@@ -629,8 +645,7 @@ def prefetch_tile(typing, tile, c, c_row):
     def generate(context, builder, signature, arguments):
         _, c, c_row = arguments
         tile = signature.args[0]
-        for _, row, column in _places(tile):
-            line = builder.gep(c, [builder.mul(c_row, _index(row))])
+        for _, line, column in _lines(builder, tile, c, c_row):
             address = builder.bitcast(builder.gep(line, [_index(column)]), _BYTE_POINTER)
             flags = [ir.Constant(_LANE, flag) for flag in (1, 2, 1)]
             _call(builder, "llvm.prefetch.p0", _VOID, [address, *flags])
@@ -672,15 +687,10 @@ def tile_plus_stored(typing, tile, c, c_row, count):
     signature = tile(tile, c, types.intp, types.unliteral(count))
 
     def generate(context, builder, signature, arguments):
-        value, c, c_row, count = arguments
-        tile = signature.args[0]
-        count = _count_or_none(signature.args[3], count)
-        for place, row, column in _places(tile):
-            line = builder.gep(c, [builder.mul(c_row, _index(row))])
-            stored = _load(builder, tile.vector, line, offset=column, count=count)
-            added = builder.fadd(stored, builder.extract_value(value, place))
-            value = builder.insert_value(value, added, place)
-        return value
+        def added(element, stored):
+            return builder.fadd(stored, element)
+
+        return _with_stored(builder, signature, arguments, added)
 
     return signature, generate
 
@@ -693,11 +703,9 @@ def tile_relu(typing, tile):
     def generate(context, builder, signature, arguments):
         (value,) = arguments
         tile = signature.args[0]
-        zero = ir.Constant(tile.vector.llvm, None)
         for place, _, _ in _places(tile):
             x = builder.extract_value(value, place)
-            y = builder.select(builder.fcmp_ordered("<=", x, zero), zero, x)
-            value = builder.insert_value(value, y, place)
+            value = builder.insert_value(value, _relu(builder, x, x), place)
         return value
 
     return signature, generate
@@ -709,18 +717,11 @@ def tile_masked(typing, tile, mask, mask_row, count):
     signature = tile(tile, mask, types.intp, types.unliteral(count))
 
     def generate(context, builder, signature, arguments):
-        value, mask, mask_row, count = arguments
-        tile = signature.args[0]
-        count = _count_or_none(signature.args[3], count)
-        zero = ir.Constant(tile.vector.llvm, None)
-        for place, row, column in _places(tile):
-            line = builder.gep(mask, [builder.mul(mask_row, _index(row))])
-            x = _load(builder, tile.vector, line, offset=column, count=count)
-            dy = builder.extract_value(value, place)
-            dx = builder.select(builder.fcmp_ordered(">", x, zero), dy, x)
-            dx = builder.select(builder.fcmp_ordered("<=", x, zero), zero, dx)
-            value = builder.insert_value(value, dx, place)
-        return value
+        def masked(dy, x):
+            positive = builder.fcmp_ordered(">", x, ir.Constant(x.type, None))
+            return _relu(builder, x, builder.select(positive, dy, x))
+
+        return _with_stored(builder, signature, arguments, masked)
 
     return signature, generate
 
@@ -731,18 +732,12 @@ def tile_scaled_plus_stored(typing, tile, scale, c, c_row, count):
     signature = tile(tile, tile.vector.dtype, c, types.intp, types.unliteral(count))
 
     def generate(context, builder, signature, arguments):
-        value, scale, c, c_row, count = arguments
-        tile = signature.args[0]
-        count = _count_or_none(signature.args[4], count)
-        scale = _filled(builder, scale, tile.vector.lanes)
-        for place, row, column in _places(tile):
-            line = builder.gep(c, [builder.mul(c_row, _index(row))])
-            stored = _load(builder, tile.vector, line, offset=column, count=count)
-            moved = _llvm_fma(
-                builder, tile.vector, scale, builder.extract_value(value, place), stored
-            )
-            value = builder.insert_value(value, moved, place)
-        return value
+        scale = _filled(builder, arguments[1], tile.vector.lanes)
+
+        def moved(element, stored):
+            return _llvm_fma(builder, tile.vector, scale, element, stored)
+
+        return _with_stored(builder, signature, arguments, moved)
 
     return signature, generate
 
@@ -756,8 +751,7 @@ def store_tile(typing, tile, c, c_row, count):
         value, c, c_row, count = arguments
         tile = signature.args[0]
         count = _count_or_none(signature.args[3], count)
-        for place, row, column in _places(tile):
-            line = builder.gep(c, [builder.mul(c_row, _index(row))])
+        for place, line, column in _lines(builder, tile, c, c_row):
             _store(
                 builder,
                 tile.vector,
@@ -781,9 +775,8 @@ def load_square(typing, source, row, lanes):
     def generate(context, builder, signature, arguments):
         source, row, _ = arguments
         value = ir.Constant(tile.llvm, ir.Undefined)
-        for i in range(n):
-            line = builder.gep(source, [builder.mul(row, _index(i))])
-            value = builder.insert_value(value, _load(builder, tile.vector, line), i)
+        for place, line, _ in _lines(builder, tile, source, row):
+            value = builder.insert_value(value, _load(builder, tile.vector, line), place)
         return value
 
     return signature, generate

@@ -22,7 +22,7 @@ whatever stands beside it.
 import numpy as np
 from numba import prange
 
-from kernels.elementary import LANES, vector_exp, vector_log
+from kernels.elementary import LANES, SMALLEST_NORMAL, vector_exp, vector_log
 from kernels.jit import Array, door, inner, kernel
 from kernels.simd import (
     ahead,
@@ -38,8 +38,6 @@ from kernels.simd import (
     sum_of_lanes,
     to_float64,
 )
-
-_SMALLEST_NORMAL = (2.0**-126, 2.0**-1022)
 
 
 @kernel("z (batch, n_classes) -> out (batch, n_classes)", nanoseconds=lambda z, out: 1.0 * z.size)
@@ -275,5 +273,5 @@ def _targets(labels, i, j, n, like):
 @inner
 def _floored(p):
     """At least the smallest normal number; NaN stays."""
-    smallest = for_dtype(p, _SMALLEST_NORMAL)
+    smallest = for_dtype(p, SMALLEST_NORMAL)
     return select(p < smallest, smallest, p)

@@ -26,7 +26,9 @@ _WORTHWHILE_NANOSECONDS = {"omp": 40_000, "tbb": 200_000, "workqueue": 800_000}
 
 _lock = threading.Lock()
 _limit: int | None = None
+_known_layer: str | None = None
 _child_of_fork = False
+_parent_layer: str | None = None
 _limit_set_in_child = False
 
 
@@ -43,6 +45,11 @@ def _cgroup_cpus() -> int | None:
 
 
 _quota = _cgroup_cpus()
+
+
+def limit() -> int | None:
+    """What `set_num_threads` was last given; `get_num_threads` cannot tell it from no limit."""
+    return _limit
 
 
 def quota() -> int | None:
@@ -108,17 +115,8 @@ def worthwhile(nanoseconds: float) -> bool:
     """Whether work that takes this long on one thread is worth a parallel region."""
     if _limit == 1 or numba.config.NUMBA_NUM_THREADS == 1:
         return False
-    return nanoseconds >= _threshold()
-
-
-def _threshold() -> int:
-    if _known_layer is not None:
-        return _WORTHWHILE_NANOSECONDS.get(_known_layer, 40_000)
-    return _WORTHWHILE_NANOSECONDS["omp"]
-
-
-_known_layer: str | None = None
-_parent_layer: str | None = None
+    omp = _WORTHWHILE_NANOSECONDS["omp"]
+    return nanoseconds >= _WORTHWHILE_NANOSECONDS.get(_known_layer or "omp", omp)
 
 
 class Region:

@@ -1,20 +1,18 @@
 """Every kernel, and a whole training step, beside its NumPy twin: error, bound and time."""
 
-import contextlib
-import importlib
-import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from kernels import checks, reference, threads
+from kernels import checks, reference
 from kernels.jit import PUBLIC
 from layers.base import Array
 from layers.bounds import CASES, Arguments, arguments, bounds, results
+from layers.measuring import has_threadpoolctl, kernel_threads, one_blas_thread
 from layers.step_bounds import step_bounds
 from layers.tables import aligned
 
@@ -71,7 +69,7 @@ def compare(dtype: str = "float32", seed: int = 0, timed: bool = True) -> list[R
     """
     checked = checks.real_dtype("compare", dtype)
     seed = checks.integer("compare", "seed", seed, 0)
-    with _one_thread():
+    with one_blas_thread(), kernel_threads(1):
         rows = [_kernel_row(name, checked, seed, timed) for name in sorted(CASES)]
         return [*rows, _step_row(checked, seed, timed)]
 
@@ -167,27 +165,8 @@ def _seconds(call: Callable[[], Any], calls: int) -> float:
     return max(time.perf_counter() - began, 1e-9)
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for the kernels and, where threadpoolctl is there to say so, for BLAS."""
-    limit = threads._limit  # get_num_threads() would not tell a limit from none
-    with contextlib.ExitStack() as stack:
-        if _has_threadpoolctl():
-            threadpoolctl: Any = importlib.import_module("threadpoolctl")
-            stack.enter_context(threadpoolctl.threadpool_limits(limits=1, user_api="blas"))
-        threads.set_num_threads(1)
-        try:
-            yield
-        finally:
-            threads.set_num_threads(limit)
-
-
-def _has_threadpoolctl() -> bool:
-    return importlib.util.find_spec("threadpoolctl") is not None
-
-
 def _blas_threads() -> str:
-    if _has_threadpoolctl():
+    if has_threadpoolctl():
         return "one for BLAS"
     return "BLAS's own number for NumPy (threadpoolctl, which limits it, is not installed)"
 

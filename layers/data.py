@@ -62,7 +62,7 @@ def read(
     x : ndarray of float32, shape (n, features)
     labels : ndarray of int64, shape (n,)
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     place = f"read: {os.fsdecode(path)}"
     if labels is not None and kind != "idx":
         raise ValueError(f"{place}: labels is for IDX files, this is taken for {kind}")
@@ -86,7 +86,7 @@ def read_inputs(path: StrPath) -> Inputs:
     -------
     x : ndarray of float32, shape (n, features)
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     place = f"read_inputs: {os.fsdecode(path)}"
     if kind == "idx":
         return _idx_images(path, place)
@@ -97,7 +97,7 @@ def read_inputs(path: StrPath) -> Inputs:
         return _npz_inputs(read_array(archive, _pick(names, _NPZ_INPUTS, place), place), place)
 
 
-def _kind(path: StrPath) -> str:
+def kind_of(path: StrPath) -> str:
     # The name goes first, so that a damaged file is judged as what it was meant to be.
     name = os.path.basename(os.fsdecode(path)).lower().removesuffix(".gz")
     if name.endswith(".npz"):

@@ -217,7 +217,7 @@ def _inputs(path: Path, label_column: int | str | None, n_in: int) -> Array:
         x: Array = data.read(path, label_column=label_column)[0]
     else:
         x = data.read_inputs(path)
-        if x.shape[1] == n_in + 1 and data._kind(path) == "csv":
+        if x.shape[1] == n_in + 1 and data.kind_of(path) == "csv":
             print(
                 f"{path} has {n_in + 1} columns and the model takes {n_in}: the last is taken for "
                 "the label and left out (--label-column names another)",

@@ -56,7 +56,7 @@ def timed() -> Iterator[Timing]:
 @contextlib.contextmanager
 def kernel_threads(limit: int | None) -> Iterator[None]:
     """Run the kernels on at most so many threads, then under the limit that was there before."""
-    before = threads._limit  # get_num_threads() would not tell a limit from none
+    before = threads.limit()
     threads.set_num_threads(limit)
     try:
         yield
@@ -64,10 +64,15 @@ def kernel_threads(limit: int | None) -> Iterator[None]:
         threads.set_num_threads(before)
 
 
+def has_threadpoolctl() -> bool:
+    """Whether BLAS can be told how many threads to use."""
+    return importlib.util.find_spec("threadpoolctl") is not None
+
+
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[bool]:
     """Limit NumPy's BLAS to one thread where threadpoolctl is installed; whether it is."""
-    if importlib.util.find_spec("threadpoolctl") is None:
+    if not has_threadpoolctl():
         yield False
         return
     threadpoolctl: Any = importlib.import_module("threadpoolctl")

@@ -23,16 +23,7 @@ import numpy as np
 import pytest
 
 from kernels import cache, jit, tiles
-from kernels.microkernel import (
-    ACCUMULATE,
-    ADD_BIASES,
-    DESCEND,
-    MASK,
-    RELU,
-    SUM_COLUMNS,
-    TRANSPOSE_A,
-    TRANSPOSE_B,
-)
+from tests.kernels.product_flags import PRODUCT_FLAGS
 
 pytestmark = pytest.mark.compiled
 
@@ -82,10 +73,6 @@ OTHER_SIZES = {
     # Square, since flags transpose; B large enough to be packed.
     "product": dict.fromkeys("mnkef", 731),
 }
-PRODUCT_FLAGS = (
-    0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B, ACCUMULATE, ADD_BIASES | RELU,
-    TRANSPOSE_A | SUM_COLUMNS, TRANSPOSE_B | MASK, TRANSPOSE_A | DESCEND,
-)  # fmt: skip
 ELEMENTS = 50_021  # where any shape will do
 NUMBERS = {"rate": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1}
 

@@ -22,16 +22,8 @@ import pytest
 
 from kernels import jit
 from kernels.matmul import product
-from kernels.microkernel import (
-    ACCUMULATE,
-    ADD_BIASES,
-    DESCEND,
-    MASK,
-    RELU,
-    SUM_COLUMNS,
-    TRANSPOSE_A,
-    TRANSPOSE_B,
-)
+from kernels.microkernel import MASK, TRANSPOSE_A, TRANSPOSE_B
+from tests.kernels.product_flags import PRODUCT_FLAGS
 
 pytestmark = [
     pytest.mark.compiled,
@@ -48,10 +40,6 @@ ROOM = (max(LONG) * max(SHORT) * 8 // FENCE + 2) * FENCE
 MARGIN = 4096  # bytes looked at on the side of an array that is not against a fence
 UNTOUCHED = 0xAB
 DTYPES = (np.float32, np.float64)
-PRODUCT_FLAGS = (
-    0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B, ACCUMULATE, ADD_BIASES | RELU,
-    TRANSPOSE_A | SUM_COLUMNS, TRANSPOSE_B | MASK, TRANSPOSE_A | DESCEND,
-)  # fmt: skip
 
 
 # The part that runs in a process of its own

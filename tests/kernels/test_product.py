@@ -17,19 +17,12 @@ from kernels.microkernel import (
     TRANSPOSE_A,
     TRANSPOSE_B,
 )
+from tests.kernels.product_flags import FUSED
 
 pytestmark = pytest.mark.compiled
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 RATE = 0.3
-# How each fused door asks for its product.
-FUSED = {
-    "accumulate": ACCUMULATE,
-    "biases and ReLU": ADD_BIASES | RELU,
-    "ReLU's mask": TRANSPOSE_B | MASK,
-    "column sums": TRANSPOSE_A | SUM_COLUMNS,
-    "descent": TRANSPOSE_A | DESCEND,
-}
 # Rows, columns and terms: one tile, edges, many blocks; packed, in one pass, in several, and with
 # more than one chain.
 SMALL = [(1, 1, 1), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20), (5, 7, 0)]

@@ -9,6 +9,7 @@ import pytest
 
 import kernels
 from kernels import threads
+from tests.regions import COUNT_REGIONS
 
 pytestmark = [
     pytest.mark.compiled,
@@ -19,7 +20,9 @@ each_layer = pytest.mark.parametrize("layer", ["omp", "workqueue"])
 
 # What each process starts with: some work that is worth a parallel region under every layer, its
 # bits on one thread, and a count of the regions that were asked for and given.
-PREAMBLE = """
+PREAMBLE = (
+    COUNT_REGIONS
+    + """
 import collections, hashlib, os, signal, sys, threading, traceback
 
 import numba
@@ -27,17 +30,6 @@ import numpy as np
 
 import kernels
 from kernels import threads
-
-threads._quota = None  # of the machine that runs the test
-regions = collections.Counter()
-enter = threads.Region.enter
-
-def counted(region):
-    given = enter(region)
-    regions[given] += 1
-    return given
-
-threads.Region.enter = counted
 
 rng = np.random.default_rng(0)
 a = rng.normal(size=(320, 320)).astype(np.float32)
@@ -76,6 +68,7 @@ def check(bits, parallel):
     assert (regions[True] > 0) == parallel, regions
     assert (kernels.get_num_threads() > 1) == parallel
 """
+)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.regions import COUNT_REGIONS
+
 pytestmark = [
     pytest.mark.compiled,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX"),
@@ -18,22 +20,13 @@ each_layer = pytest.mark.parametrize("layer", ["omp", "workqueue"])
 
 # Models large enough that their products run in parallel under either layer, and a count of the
 # parallel regions that were asked for and given.
-PREAMBLE = """
+PREAMBLE = (
+    COUNT_REGIONS
+    + """
 import collections, json, os, signal, threading
 import numpy as np
 import kernels, layers
 from kernels import threads
-
-threads._quota = None  # of the machine that runs the test
-regions = collections.Counter()
-enter = threads.Region.enter
-
-def counted(region):
-    given = enter(region)
-    regions[given] += 1
-    return given
-
-threads.Region.enter = counted
 
 def make(seed, **shared):
     stack = [layers.Dense(128, 512), layers.ReLU(), layers.Dense(512, 10)]
@@ -70,6 +63,7 @@ def in_threads(function, count=16):
         raise errors[0]
     return results
 """
+)
 
 # The threads go first: they also meet kernels that nobody has compiled or loaded yet. They share
 # what models may share.
