@@ -15,36 +15,25 @@ it concerns is still in registers. They give the bits of the kernels that they s
 
 from numba import prange
 
-from kernels.jit import Array, door, inner, kernel
-from kernels.matmul import CUT, nothing, product
+from kernels.asking import Request, asks
+from kernels.columns import columns_at_a_time, sum_columns
+from kernels.jit import Array, kernel
+from kernels.matmul import product
 from kernels.microkernel import (
     ADD_BIASES,
     DESCEND,
     MASK,
+    NEVER_EMPTY,
     RELU,
     SUM_COLUMNS,
     TRANSPOSE_A,
     TRANSPOSE_B,
 )
-from kernels.simd import (
-    TileShape,
-    ahead,
-    lanes_of,
-    pointer,
-    store_tile,
-    tile_of_zeros,
-    tile_plus_stored,
-)
-from kernels.tiles import TILE
-
-# Four vectors of columns at a time: enough sums in flight to hide an addition's latency, and
-# enough of each row that memory is read in more than single cache lines.
-_VECTORS, _BYTES = 4, TILE.vector_bytes
-_STRIP = TileShape(1, _VECTORS)
+from kernels.simd import ahead, pointer
 
 
-@door("x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)")
-def dense_forward(x: Array, weights: Array, biases: Array, out: Array) -> None:
+@asks(product, "x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)")
+def dense_forward(x: Array, weights: Array, biases: Array, out: Array) -> Request:
     """Dense layer: out = x . weights + biases, the bias added after the chain, with one rounding.
 
     Parameters
@@ -61,11 +50,11 @@ def dense_forward(x: Array, weights: Array, biases: Array, out: Array) -> None:
     TypeError, ValueError
         An argument is not as described, or ``out`` shares memory with another one.
     """
-    product.bare(x, weights, biases, out, 0.0, ADD_BIASES)
+    return x, weights, biases, out, 0.0, ADD_BIASES | NEVER_EMPTY
 
 
-@door("x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)")
-def dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> None:
+@asks(product, "x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)")
+def dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> Request:
     """Dense layer and ReLU in one pass: `dense_forward`, then `relu_forward`.
 
     Parameters
@@ -75,11 +64,11 @@ def dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> N
     biases : ndarray, (1, n_out)
     out : ndarray, (batch, n_out)
     """
-    product.bare(x, weights, biases, out, 0.0, ADD_BIASES | RELU)
+    return x, weights, biases, out, 0.0, ADD_BIASES | RELU | NEVER_EMPTY
 
 
-@door("x (batch, n_in), dz (batch, n_out) -> out (n_in, n_out)")
-def dense_backward_weights(x: Array, dz: Array, out: Array) -> None:
+@asks(product, "x (batch, n_in), dz (batch, n_out) -> out (n_in, n_out)")
+def dense_backward_weights(x: Array, dz: Array, out: Array) -> Request:
     """Gradient of the weights: out = xT . dz.
 
     Parameters
@@ -92,11 +81,11 @@ def dense_backward_weights(x: Array, dz: Array, out: Array) -> None:
     out : ndarray, (n_in, n_out)
         Overwritten, not accumulated.
     """
-    product.bare(x, dz, nothing(out), out, 0.0, TRANSPOSE_A)
+    return x, dz, out, out, 0.0, TRANSPOSE_A | NEVER_EMPTY
 
 
-@door("dz (batch, n_out), weights (n_in, n_out) -> out (batch, n_in)")
-def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> None:
+@asks(product, "dz (batch, n_out), weights (n_in, n_out) -> out (batch, n_in)")
+def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> Request:
     """Gradient of the inputs: out = dz . weightsT.
 
     Parameters
@@ -106,11 +95,16 @@ def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> None:
     weights : ndarray, (n_in, n_out)
     out : ndarray, (batch, n_in)
     """
-    product.bare(dz, weights, nothing(out), out, 0.0, TRANSPOSE_B)
+    return dz, weights, out, out, 0.0, TRANSPOSE_B | NEVER_EMPTY
 
 
-@door("x (batch, n_in), dz (batch, n_out) -> out_dweights (n_in, n_out), out_dbiases (1, n_out)")
-def dense_backward_parameters(x: Array, dz: Array, out_dweights: Array, out_dbiases: Array) -> None:
+@asks(
+    product,
+    "x (batch, n_in), dz (batch, n_out) -> out_dweights (n_in, n_out), out_dbiases (1, n_out)",
+)
+def dense_backward_parameters(
+    x: Array, dz: Array, out_dweights: Array, out_dbiases: Array
+) -> Request:
     """Both gradients of the parameters: `dense_backward_weights` and `column_sum` in one pass.
 
     Parameters
@@ -120,11 +114,13 @@ def dense_backward_parameters(x: Array, dz: Array, out_dweights: Array, out_dbia
     out_dweights : ndarray, (n_in, n_out)
     out_dbiases : ndarray, (1, n_out)
     """
-    product.bare(x, dz, out_dbiases, out_dweights, 0.0, TRANSPOSE_A | SUM_COLUMNS)
+    if not out_dbiases.flags.writeable:
+        raise TypeError  # to the product it is an operand that others only read
+    return x, dz, out_dbiases, out_dweights, 0.0, TRANSPOSE_A | SUM_COLUMNS | NEVER_EMPTY
 
 
-@door("dz (batch, n_out), weights (n_in, n_out), y (batch, n_in) -> out (batch, n_in)")
-def dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) -> None:
+@asks(product, "dz (batch, n_out), weights (n_in, n_out), y (batch, n_in) -> out (batch, n_in)")
+def dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) -> Request:
     """Gradient through this layer and the ReLU before it, in one pass.
 
     `dense_backward_inputs`, then `relu_backward`: out = dz . weightsT where y > 0, else 0.
@@ -137,11 +133,11 @@ def dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) 
         The output of that ReLU, which is this layer's input (or the ReLU's input).
     out : ndarray, (batch, n_in)
     """
-    product.bare(dz, weights, y, out, 0.0, TRANSPOSE_B | MASK)
+    return dz, weights, y, out, 0.0, TRANSPOSE_B | MASK | NEVER_EMPTY
 
 
-@door("x (batch, n_in), dz (batch, n_out), learning_rate >= 0 -> weights (n_in, n_out)")
-def dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) -> None:
+@asks(product, "x (batch, n_in), dz (batch, n_out), learning_rate >= 0 -> weights (n_in, n_out)")
+def dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) -> Request:
     """The SGD step of the weights without their gradient: `dense_backward_weights`, `sgd_update`.
 
     weights <- fma(-learning_rate, xT . dz, weights), the gradient never stored.
@@ -155,7 +151,7 @@ def dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) 
     weights : ndarray, (n_in, n_out)
         Overwritten.
     """
-    product.bare(x, dz, nothing(weights), weights, learning_rate, TRANSPOSE_A | DESCEND)
+    return x, dz, weights, weights, learning_rate, TRANSPOSE_A | DESCEND | NEVER_EMPTY
 
 
 @kernel("dz (batch, n_out) -> out (1, n_out)", nanoseconds=lambda dz, out: 0.05 * dz.size)
@@ -171,24 +167,8 @@ def column_sum(dz: Array, out: Array) -> None:
         (n_out,) is accepted.
     """
     batch, n_out = dz.shape
-    width = _VECTORS * lanes_of(pointer(dz), _BYTES)
+    width = columns_at_a_time(pointer(dz))
     for strip in prange((n_out + width - 1) // width):
-        column = strip * width
-        columns = n_out - column
-        source, target = ahead(pointer(dz), column), ahead(pointer(out), column)
-        total = _sum_of_rows(source, min(CUT, batch), n_out, columns)
-        for row in range(CUT, batch, CUT):
-            store_tile(total, target, 0, columns)
-            rows = min(CUT, batch - row)
-            total = _sum_of_rows(ahead(source, row * n_out), rows, n_out, columns)
-            total = tile_plus_stored(total, target, 0, columns)
-        store_tile(total, target, 0, columns)
-
-
-@inner
-def _sum_of_rows(source, rows, stride, columns):
-    """The sum of a strip of columns over ``rows`` rows."""
-    total = tile_of_zeros(_STRIP, source, _BYTES)
-    for i in range(rows):
-        total = tile_plus_stored(total, ahead(source, i * stride), 0, columns)
-    return total
+        j = strip * width
+        source, target = ahead(pointer(dz), j), ahead(pointer(out), j)
+        sum_columns(source, batch, n_out, min(width, n_out - j), target)

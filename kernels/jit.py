@@ -5,7 +5,7 @@
   Behind both lie two compiled twins, ``.serial`` and ``.parallel``, of the same text and so of the
   same bits; ``kernels/threads.py`` says which one runs.
 - ``@door(contract)`` is a public kernel that only calls others.
-- ``@inner`` compiles a function that only other compiled functions call.
+- ``@inner`` and ``@inlined`` compile a function that only other compiled functions call.
 
 Nothing is compiled at import. A twin is compiled for one dtype when that is first used, from the
 signature that the contract implies, and loaded from the cache (``kernels/cache.py``) afterwards.
@@ -43,6 +43,10 @@ _PARALLEL = {
     "fusion": False,
 }
 
+# What a kernel says that takes ``count threads``. It checks its arrays' shapes itself, and a count
+# of 0 asks for one thread, unless the work is so large that it should first be asked for more.
+DONE, LARGE, MISFIT = 0, 1, 2
+
 Array = NDArray[Any]
 """An argument of a kernel: its contract says more about it than a type can."""
 
@@ -55,7 +59,16 @@ COMPILED: list["Kernel[Any, Any]"] = []
 
 def inner(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function for other compiled functions to call; LLVM may inline it."""
-    dispatcher = numba.njit(no_cpython_wrapper=True, **_FLAGS)(function)
+    return _inner(function)
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """`inner`, and LLVM must inline it: what it takes and gives stays in registers."""
+    return _inner(function, forceinline=True)
+
+
+def _inner(function: Callable[P, R], **options: bool) -> Callable[P, R]:
+    dispatcher = numba.njit(no_cpython_wrapper=True, **options, **_FLAGS)(function)
     if not numba.config.DISABLE_JIT:
         dispatcher._compiler.__class__ = _InnerCompiler
     return dispatcher  # type: ignore[no-any-return]
@@ -101,7 +114,7 @@ def door(contract: str) -> Callable[[Callable[P, R]], "Door[P, R]"]:
     """Make a public kernel of a function that only calls other kernels; see `Door`."""
 
     def make(function: Callable[P, R]) -> Door[P, R]:
-        return _registered(Door(function, contract))
+        return registered(Door(function, contract))
 
     return make
 
@@ -114,12 +127,13 @@ def kernel(
     def make(function: Callable[P, R]) -> Kernel[P, R]:
         made = Kernel(function, contract, nanoseconds)
         COMPILED.append(made)
-        return _registered(made) if public else made
+        return registered(made) if public else made
 
     return make
 
 
-def _registered(made: Any) -> Any:
+def registered(made: Any) -> Any:
+    """Keep a public kernel by its name."""
     PUBLIC[made.__name__] = made
     return made
 
@@ -188,13 +202,22 @@ class Kernel(Door[P, R]):
             self.serial = _Interpreted(function, self.contract)
         else:
             self.serial = _Twin(function, self.contract, parallel=False)
-        self.bare = self._serial_alone if self._one else self.serial
+        self.bare = self.serial
         if nanoseconds is not None and not numba.config.DISABLE_JIT:
             self.parallel = _Twin(function, self.contract, parallel=True)
             self.bare = self._serial_or_parallel
+        if takes_threads:
+            self.bare = self._ask_first
 
-    def _serial_alone(self, *args: Any) -> R:
-        return self.serial(*args, *self._one)  # type: ignore[no-any-return]
+    def _ask_first(self, *args: Any) -> None:
+        answer = self.serial(*args, 0)
+        if answer == LARGE:
+            answer = self._serial_or_parallel(*args)
+        if answer != DONE:
+            raise ValueError(
+                f"{self.contract.place}.bare: the arrays do not fit together, or share memory; "
+                f"it expects what its doors pass on: {self.contract.text}"
+            )
 
     def _serial_or_parallel(self, *args: Any) -> R:
         assert self.parallel is not None
@@ -233,15 +256,15 @@ class _Twin:
         )
         # A dispatcher compiles on its own for a call that comes while `compile` has it open.
         self.dispatcher._compile_for_args = self._when_compiled
-        self._run: Callable[..., Any] = _not_compiled
+        self.run: Callable[..., Any] = _not_compiled
 
     def __call__(self, *args: Any) -> Any:
         try:
-            return self._run(*args)
+            return self.run(*args)
         except TypeError:
             # Numba found no compiled form for these types: perhaps it is not compiled yet.
             self.compile(self.contract.signature_of(args))
-        return self._run(*args)
+        return self.run(*args)
 
     def compile(self, signature: tuple[types.Type, ...]) -> None:
         """Compile one signature, or load it from the cache, unless that has been done."""
@@ -257,7 +280,7 @@ class _Twin:
             try:
                 dispatcher.disable_compile(False)
                 dispatcher.compile(signature)
-                self._run = dispatcher
+                self.run = dispatcher
             finally:
                 # Only listed signatures: a stray layout is an error, not a compilation.
                 dispatcher.disable_compile(bool(dispatcher.overloads))
@@ -274,7 +297,7 @@ class _Interpreted:
     dispatcher = None
 
     def __init__(self, function: Callable[..., Any], contract: contracts.Contract) -> None:
-        self.function = function
+        self.function = self.run = function
         self.place = contract.place
 
     def __call__(self, *args: Any) -> Any:

@@ -24,11 +24,15 @@ from collections import namedtuple
 import numpy as np
 from numba import prange
 
-from kernels.jit import Array, door, inner, kernel
+from kernels.asking import Request, asks
+from kernels.columns import CUT, sum_columns
+from kernels.jit import DONE, LARGE, MISFIT, Array, inlined, inner, kernel
 from kernels.microkernel import (
     ACCUMULATE,
+    ADD_BIASES,
     DESCEND,
     MASK,
+    NEVER_EMPTY,
     ROWS,
     SUM_COLUMNS,
     TRANSPOSE_A,
@@ -40,15 +44,24 @@ from kernels.microkernel import (
     Targets,
     Tiled,
     from_row,
+    row_width,
     rows_from,
     strip_of_tiles,
     strip_width,
 )
 from kernels.packing import pack
-from kernels.simd import ahead, claim, itemsize, keep_alive, pointer, scratch
-
-CUT = 4096
-"""Terms of one fused multiply-add chain: longer sums are chains of CUT, added in order."""
+from kernels.simd import (
+    ahead,
+    allocate,
+    apart,
+    claim,
+    free,
+    is_aligned,
+    itemsize,
+    memory_at,
+    pointer,
+    start_counting,
+)
 
 # The cache blocks, found by trying; asv_benchmarks/benchmarks/kernels_matmul.py times sizes.
 DEPTH = 768
@@ -66,38 +79,24 @@ GRAIN = 2**26
 """Multiply-adds a thread (1 ms) from where on there are more blocks than threads, so that a thread
 that is slowed down takes fewer."""
 
-_Spaces = namedtuple("_Spaces", ["packs_a", "packs_b", "a", "b"])
+SMALL = 2**21
+"""Multiply-adds (40 us) up to which one thread is asked first, before anybody counts threads."""
 
+LINE = 64
+"""Bytes of a cache line: packed panels begin at one."""
 
-@door(
-    "a (m, k; transpose_a), b (k, n; transpose_b), transpose_a flag, transpose_b flag, "
-    "accumulate flag -> out (m, n)"
+_Plan = namedtuple(
+    "_Plan",
+    ["rows", "columns", "strip", "depth", "chunk", "panels"]
+    + ["a_bytes", "b_bytes", "partial_bytes", "sums_bytes", "bytes"],
 )
-def matmul(
-    a: Array,
-    b: Array,
-    out: Array,
-    transpose_a: bool = False,
-    transpose_b: bool = False,
-    accumulate: bool = False,
-) -> None:
-    """Matrix product: out = op(a) . op(b), where op transposes on request.
+"""How a product is cut into blocks, strips, passes and chunks, and the memory for each part."""
 
-    Parameters
-    ----------
-    a : ndarray, (m, k), or (k, m) with ``transpose_a``
-        float32 or float64, as all arrays here.
-    b : ndarray, (k, n), or (n, k) with ``transpose_b``
-    out : ndarray, (m, n)
-        Written; read only with ``accumulate``, which adds the chains to it in order.
+_Operands = namedtuple("_Operands", ["m", "n", "k", "a", "b", "out", "epilogue"])
+"""A whole product, as it lies in memory."""
 
-    Raises
-    ------
-    TypeError, ValueError
-        An argument is not as described, or ``out`` shares memory with ``a`` or ``b``.
-    """
-    flags = transpose_a * TRANSPOSE_A | transpose_b * TRANSPOSE_B | accumulate * ACCUMULATE
-    product.bare(a, b, nothing(out), out, 0.0, flags)
+_Spaces = namedtuple("_Spaces", ["a", "b"])
+"""Where the panels of A and B are packed."""
 
 
 @kernel(
@@ -106,24 +105,138 @@ def matmul(
     public=False,
 )
 def product(a, b, extra, out, rate, flags, count):
-    """The one compiled product behind every door: what differs is in ``flags``, so it is data."""
-    m, n = out.shape
-    k = a.shape[0] if flags & TRANSPOSE_A else a.shape[1]
-    grid = _blocks(m, n, k, strip_width(pointer(out)), count)
-    blocks = grid[0] * grid[1]
-    taken = np.zeros(1, np.int64)
-    for _ in prange(blocks):
+    """The one compiled product behind every door: what differs is in ``flags``, so it is data.
+
+    A ``count`` of 0 asks for one thread, and for nothing where more would be faster.
+    """
+    # From here on there are pointers and steps: nobody counts references to those.
+    (m, n), (a_rows, a_columns) = out.shape, a.shape
+    at_a, at_b, at_extra, at_out = pointer(a), pointer(b), pointer(extra), pointer(out)
+    whole = _operands((m, n), (a_rows, a_columns), at_a, at_b, at_extra, at_out, rate, flags)
+    if not _fits(whole, (a_rows, a_columns), b.shape, extra.shape):
+        return MISFIT
+    if count == 0 and m * n * whole.k > SMALL:
+        return LARGE
+    count = max(count, 1)
+    plan = _plan(whole, count)
+    size, blocks = plan.bytes, plan.rows * plan.columns
+    memory = allocate(size * count + (LINE if count > 1 else 0))
+    if count > 1:
+        start_counting(memory)
+    for worker in prange(count):
+        # Tuples do not get in here, but they are quickly made anew.
+        whole = _operands((m, n), (a_rows, a_columns), at_a, at_b, at_extra, at_out, rate, flags)
+        plan = _plan(whole, count)
+        space = memory + worker * size + (LINE if count > 1 else 0)
         # Whoever is free takes the next block. The bits do not depend on who computes it.
-        block = claim(pointer(taken))
+        block = claim(memory) if count > 1 else 0
         while block < blocks:
-            _one_block(block, grid, k, a, b, extra, out, rate, flags)
-            block = claim(pointer(taken))
+            _one_block(block, plan, space, whole)
+            block = claim(memory) if count > 1 else block + 1
+    free(memory)
+    return DONE
+
+
+@inlined
+def _fits(whole, a_shape, b_shape, extra_shape):
+    """Whether the shapes are those of a product, and nothing that is written is also read."""
+    m, n, k, a, b, out, epilogue = whole
+    flags, extra = epilogue.flags, epilogue.extra
+    a_m = a_shape[1] if flags & TRANSPOSE_A else a_shape[0]
+    b_k, b_n = (b_shape[1], b_shape[0]) if flags & TRANSPOSE_B else b_shape
+    fits = a_m == m and b_k == k and b_n == n
+    fits &= apart(out.start, m * n, a.start, m * k) and apart(out.start, m * n, b.start, k * n)
+    if flags & (ADD_BIASES | SUM_COLUMNS | MASK):
+        extra_m = m if flags & MASK else 1
+        fits &= extra_shape[0] == extra_m and extra_shape[1] == n
+        fits &= apart(out.start, m * n, extra, extra_m * n)
+    if flags & SUM_COLUMNS:
+        fits &= apart(extra, n, a.start, m * k) and apart(extra, n, b.start, k * n)
+    fits &= is_aligned(a.start) and is_aligned(b.start) and is_aligned(out.start)
+    fits &= is_aligned(extra)
+    # As `checks.number` has it: finite in the dtype of the weights.
+    largest = 3.4028234663852886e38 if itemsize(extra) == 4 else 1.7976931348623157e308
+    fits &= -largest <= epilogue.minus_rate <= 0.0
+    if flags & NEVER_EMPTY:
+        fits &= m > 0 and n > 0 and k > 0
+    return fits
+
+
+@inlined
+def _operands(shape, a_shape, a, b, extra, out, rate, flags):
+    """The operands as they lie."""
+    m, n = shape
+    k = a_shape[0] if flags & TRANSPOSE_A else a_shape[1]
+    # Typed numbers: a literal would be a type of its own, and the loops compiled once for each.
+    no, unit = np.int64(0), np.int64(1)
+    left = Strided(a, unit, m) if flags & TRANSPOSE_A else Strided(a, k, unit)
+    right = Strided(b, k, unit) if flags & TRANSPOSE_B else Strided(b, unit, n)
+    extra_row = n if flags & MASK else no
+    epilogue = Epilogue(flags, -rate, extra, extra_row)
+    return _Operands(m, n, k, left, right, Rows(out, n), epilogue)
+
+
+@inlined
+def _plan(operands, count):
+    """How a product is cut, what of it is packed, and the memory that a thread needs for that."""
+    m, n, k = operands.m, operands.n, operands.k
+    flags, like = operands.epilogue.flags, operands.out.start
+    strip, size = strip_width(like), itemsize(like)
+    rows, columns = _blocks(m, n, k, strip, count)
+    block_m, block_n = m, n
+    if rows * columns > 1:
+        block_m = min(m, _units(_units(m, ROWS), rows) * ROWS)
+        block_n = min(n, _units(_units(n, strip), columns) * strip)
+    packs_a = k * block_n > PACK_ELEMENTS and block_m >= PACK_ROWS
+    packs_b = packs_a or (flags & TRANSPOSE_B and k != 1)
+    depth, chunk = min(k, CUT), DIRECT_CHUNK
+    if packs_a:
+        depth, chunk = min(k, DEPTH), CHUNK
+    elif block_m < ROWS and not packs_b:
+        strip = row_width(like)
+    # A panel of B serves every chunk of A. Where there is but one, the next panel takes its place.
+    panels = _units(block_n, strip) if block_m > chunk else 1
+    # C holds unfinished chains too, unless it holds something else that is still needed: sums of
+    # earlier chains, or the weights that the whole sum will move.
+    keeps_c = k > CUT or flags & (ACCUMULATE | DESCEND)
+    a_bytes = _whole_lines(chunk * depth * size) if packs_a else 0
+    b_bytes = _whole_lines(panels * strip * depth * size) if packs_b else 0
+    c_bytes = _whole_lines(block_m * block_n * size)
+    partial_bytes = c_bytes if keeps_c and depth < min(k, CUT) else 0
+    sums_bytes = c_bytes if k > CUT and flags & DESCEND else 0
+    together = a_bytes + b_bytes + partial_bytes + sums_bytes
+    return _Plan(
+        rows,
+        columns,
+        strip,
+        depth,
+        chunk,
+        panels,
+        a_bytes,
+        b_bytes,
+        partial_bytes,
+        sums_bytes,
+        # What the first line is short of, where the memory does not begin at one.
+        together + LINE if together else 0,
+    )
+
+
+@inner
+def _units(size, unit):
+    """How many units, the last perhaps not whole."""
+    return (size + unit - 1) // unit
+
+
+@inner
+def _whole_lines(size):
+    """Bytes up to the end of a cache line."""
+    return _units(size, LINE) * LINE
 
 
 @inner
 def _blocks(m, n, k, strip, count):
     """Loop 5: into how many rows and columns of blocks C is cut, for so many threads."""
-    rows, columns = max(1, (m + BLOCK - 1) // BLOCK), max(1, (n + BLOCK - 1) // BLOCK)
+    rows, columns = max(1, _units(m, BLOCK)), max(1, _units(n, BLOCK))
     enough = count if m * n * k < count * GRAIN or count == 1 else 4 * count
     while rows * columns < enough:
         can_halve_rows, can_halve_columns = m >= 2 * rows * ROWS, n >= 2 * columns * strip
@@ -139,63 +252,43 @@ def _blocks(m, n, k, strip, count):
 @inner
 def _share(size, count, index, unit):
     """Where share ``index`` of ``count`` begins and ends: whole units, but for the last."""
-    units = (size + unit - 1) // unit
+    units = _units(size, unit)
     return min(size, units * index // count * unit), min(size, units * (index + 1) // count * unit)
 
 
 @inner
-def _one_block(block, grid, k, a, b, extra, out, rate, flags):
-    """The operands of one block of the grid, as they lie."""
-    m, n = out.shape
-    rows, columns = grid
-    i, i_end = _share(m, rows, block // columns, ROWS)
-    j, j_end = _share(n, columns, block % columns, strip_width(pointer(out)))
-    # Typed numbers: a literal would be a type of its own, and the loops compiled once for each.
-    no, unit = np.int64(0), np.int64(1)
-    left = Strided(pointer(a), unit, m) if flags & TRANSPOSE_A else Strided(pointer(a), k, unit)
-    right = Strided(pointer(b), k, unit) if flags & TRANSPOSE_B else Strided(pointer(b), unit, n)
-    right = from_row(right, j)
-    target = rows_from(Rows(pointer(out), n), i, j)
-    extra_row = n if flags & MASK else no
-    epilogue = Epilogue(
-        flags, out.dtype.type(-rate), ahead(pointer(extra), i * extra_row + j), extra_row
-    )
-    _block_product(i_end - i, j_end - j, k, from_row(left, i), right, target, epilogue)
+def _one_block(block, plan, memory, operands):
+    """The operands of one block of the grid."""
+    m, n, k, a, b, out, epilogue = operands
+    i, i_end, j, j_end = np.int64(0), m, np.int64(0), n
+    if plan.rows * plan.columns > 1:
+        i, i_end = _share(m, plan.rows, block // plan.columns, ROWS)
+        j, j_end = _share(n, plan.columns, block % plan.columns, strip_width(out.start))
+    a, b, target = from_row(a, i), from_row(b, j), rows_from(out, i, j)
+    flags, minus_rate, extra, extra_row = epilogue
+    extra = ahead(extra, i * extra_row + j)
+    then = Epilogue(flags, minus_rate, extra, extra_row)
+    _block_product(i_end - i, j_end - j, k, a, b, target, then, plan, memory)
     if flags & SUM_COLUMNS and i == 0:
-        # The column sum is one more row of the product, for a row of ones in A.
-        one = np.ones(1, out.dtype)
-        sums = Rows(ahead(pointer(extra), j), no)
-        plain = Epilogue(no, out.dtype.type(0), pointer(extra), no)
-        _block_product(unit, j_end - j, k, Strided(pointer(one), no, no), right, sums, plain)
-        keep_alive(one)
+        sum_columns(b.start, k, b.step, j_end - j, extra)
 
 
 @inner
-def _block_product(m, n, k, a, b, c, epilogue):
+def _block_product(m, n, k, a, b, c, epilogue, plan, memory):
     """Loop 4: passes over k, for one block of C."""
-    strip, size = strip_width(c.start), itemsize(c.start)
-    packs_a = k * n > PACK_ELEMENTS and m >= PACK_ROWS
-    packs_b = packs_a or b.row != 1
-    depth = min(k, DEPTH if packs_a else CUT)
-    a_space = np.empty((CHUNK * depth * size if packs_a else 0) + 64, np.uint8)
-    width = (n + strip - 1) // strip * strip
-    b_space = np.empty((width * depth * size if packs_b else 0) + 64, np.uint8)
-    spaces = _Spaces(packs_a, packs_b, scratch(a_space, c.start), scratch(b_space, c.start))
-    # C holds unfinished chains too, unless it holds something else that is still needed: sums of
-    # earlier chains, or the weights that the whole sum will move.
-    keeps_c = k > CUT or epilogue.flags & (ACCUMULATE | DESCEND) != 0
-    splits_chains = keeps_c and depth < min(k, CUT)
-    splits_sums = k > CUT and epilogue.flags & DESCEND != 0
-    partial_space = np.empty((m * n * size if splits_chains else 0) + 64, np.uint8)
-    sums_space = np.empty((m * n * size if splits_sums else 0) + 64, np.uint8)
+    spaces = _Spaces(
+        memory_at(memory, c.start),
+        memory_at(memory + plan.a_bytes, c.start),
+    )
     partial, sums = c, c
-    if splits_chains:
-        partial = Rows(scratch(partial_space, c.start), n)
-    if splits_sums:
-        sums = Rows(scratch(sums_space, c.start), n)
+    if plan.partial_bytes:
+        partial = Rows(memory_at(memory + plan.a_bytes + plan.b_bytes, c.start), n)
+    if plan.sums_bytes:
+        before = plan.a_bytes + plan.b_bytes + plan.partial_bytes
+        sums = Rows(memory_at(memory + before, c.start), n)
     done = 0
     while True:
-        terms = min(depth, k - done, CUT - done % CUT)
+        terms = min(plan.depth, k - done, CUT - done % CUT)
         end = done + terms
         step = Pass(
             resumes=done % CUT != 0,
@@ -205,35 +298,33 @@ def _block_product(m, n, k, a, b, c, epilogue):
         )
         a_pass = Strided(ahead(a.start, done * a.step), a.row, a.step)
         b_pass = Strided(ahead(b.start, done * b.step), b.row, b.step)
-        _one_pass(m, n, terms, a_pass, b_pass, Targets(partial, sums, c), epilogue, step, spaces)
+        targets = Targets(partial, sums, c)
+        _one_pass((m, n, terms), a_pass, b_pass, targets, epilogue, step, plan, spaces)
         if end == k:
             break
         done = end
-    for space in (a_space, b_space, partial_space, sums_space):
-        keep_alive(space)
 
 
 @inner
-def _one_pass(m, n, terms, a, b, targets, epilogue, step, spaces):
+def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
     """Loops 3 and 2: chunks of A, strips of B, for one pass over k."""
-    strip = strip_width(spaces.b)
-    if spaces.packs_b:
-        for j in range(0, n, strip):
-            panel = ahead(spaces.b, j * terms)
-            pack(from_row(b, j), min(strip, n - j), terms, strip, panel)
-    chunk = CHUNK if spaces.packs_a else DIRECT_CHUNK
-    for i in range(0, m, chunk):
-        rows = min(chunk, m - i)
+    m, n, terms = sizes
+    for i in range(0, m, plan.chunk):
+        rows = min(plan.chunk, m - i)
         a_chunk = Tiled(ahead(a.start, i * a.row), a.row, a.step, ROWS * a.row)
-        if spaces.packs_a:
+        if plan.a_bytes:
             for r in range(0, rows, ROWS):
                 panel = ahead(spaces.a, r * terms)
                 pack(from_row(a, i + r), min(ROWS, rows - r), terms, ROWS, panel)
             a_chunk = Tiled(spaces.a, 1, ROWS, ROWS * terms)
-        for j in range(0, n, strip):
+        for j in range(0, n, plan.strip):
+            columns = min(plan.strip, n - j)
             b_strip = Rows(ahead(b.start, j), b.step)
-            if spaces.packs_b:
-                b_strip = Rows(ahead(spaces.b, j * terms), strip)
+            if plan.b_bytes:
+                panel = ahead(spaces.b, j * terms if plan.panels > 1 else 0)
+                if i == 0:
+                    pack(from_row(b, j), columns, terms, plan.strip, panel)
+                b_strip = Rows(panel, plan.strip)
             here = Targets(
                 rows_from(targets.partial, i, j),
                 rows_from(targets.sums, i, j),
@@ -241,13 +332,40 @@ def _one_pass(m, n, terms, a, b, targets, epilogue, step, spaces):
             )
             extra = ahead(epilogue.extra, i * epilogue.extra_row + j)
             then = Epilogue(epilogue.flags, epilogue.minus_rate, extra, epilogue.extra_row)
-            columns = min(strip, n - j)
             strip_of_tiles(rows, columns, terms, a_chunk, b_strip, here, then, step)
 
 
-_NOTHING = {np.dtype(real): np.zeros((1, 0), real) for real in (np.float32, np.float64)}
+@asks(
+    product,
+    "a (m, k; transpose_a), b (k, n; transpose_b), transpose_a flag, transpose_b flag, "
+    "accumulate flag -> out (m, n)",
+)
+def matmul(
+    a: Array,
+    b: Array,
+    out: Array,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    accumulate: bool = False,
+) -> Request:
+    """Matrix product: out = op(a) . op(b), where op transposes on request.
 
+    Parameters
+    ----------
+    a : ndarray, (m, k), or (k, m) with ``transpose_a``
+        float32 or float64, as all arrays here.
+    b : ndarray, (k, n), or (n, k) with ``transpose_b``
+    out : ndarray, (m, n)
+        Written; read only with ``accumulate``, which adds the chains to it in order.
 
-def nothing(out: Array) -> Array:
-    """What `product` is given for an extra operand where it takes none."""
-    return _NOTHING[out.dtype]
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not as described, or ``out`` shares memory with ``a`` or ``b``.
+    """
+    flags = 0
+    if not transpose_a is transpose_b is accumulate is False:
+        if not type(transpose_a) is type(transpose_b) is type(accumulate) is bool:
+            raise TypeError  # in the contract's words
+        flags = transpose_a * TRANSPOSE_A | transpose_b * TRANSPOSE_B | accumulate * ACCUMULATE
+    return a, b, out, out, 0.0, flags

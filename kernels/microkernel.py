@@ -15,7 +15,7 @@ element of A: 28 of the 32 that AVX-512 has. A step of k is 24 fused multiply-ad
 
 from collections import namedtuple
 
-from kernels.jit import inner
+from kernels.jit import inlined, inner
 from kernels.simd import (
     TileShape,
     ahead,
@@ -40,12 +40,16 @@ RELU = 16  # 0 where it is <= 0
 MASK = 32  # ReLU's gradient by extra[i, j], the layer's input or output
 DESCEND = 64  # C holds weights: they move by -rate times it
 SUM_COLUMNS = 128  # extra[0, j] becomes the column sum of B
+NEVER_EMPTY = 256  # sizes of 0 are refused
 
 ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 # As many vectors as the last strip's columns need, and one row for the rows that are left. Each is
 # compiled apart, so there are no more than these.
 _TALL_3, _TALL_2, _TALL_1 = (TileShape(ROWS, vectors) for vectors in (_VECTORS, 2, 1))
 _FLAT = TileShape(1, _VECTORS)
+# One row alone: as many sums in flight as hide the latency of a multiply-add.
+_WIDE_VECTORS = 8
+_WIDE = TileShape(1, _WIDE_VECTORS)
 
 Strided = namedtuple("Strided", ["start", "row", "step"])
 """An operand read as start[i * row + k * step]: a matrix or its transpose, as it lies or packed."""
@@ -70,6 +74,12 @@ Epilogue = namedtuple("Epilogue", ["flags", "minus_rate", "extra", "extra_row"])
 def strip_width(like):
     """Columns of a full tile, in the dtype that ``like`` points at."""
     return _VECTORS * lanes_of(like, _BYTES)
+
+
+@inner
+def row_width(like):
+    """Columns of a strip where C has fewer rows than a tile."""
+    return _WIDE_VECTORS * lanes_of(like, _BYTES)
 
 
 @inner
@@ -100,7 +110,11 @@ def strip_of_tiles(rows, columns, terms, a, b, targets, epilogue, step):
     rest = Strided(ahead(a.start, tiled * a.tile), a.row, a.step)
     for i in range(rows - tiled * ROWS):
         row = tiled * ROWS + i
-        _tile(_FLAT, columns, terms, from_row(rest, i), b, targets, row, epilogue, step)
+        a_row = from_row(rest, i)
+        if columns > _VECTORS * lanes:
+            _tile(_WIDE, columns, terms, a_row, b, targets, row, epilogue, step)
+        else:
+            _tile(_FLAT, columns, terms, a_row, b, targets, row, epilogue, step)
 
 
 @inner
@@ -135,7 +149,7 @@ def _tile(shape, columns, terms, a, b, targets, i, epilogue, step):
     store_tile(tile, target.start, target.row, columns)
 
 
-@inner
+@inlined
 def _chain(tile, columns, terms, a, b):
     """k ascending; four steps a turn, since the loop itself costs 0.95 -> 0.99 otherwise."""
     a_k, b_k = a.start, b.start
@@ -154,7 +168,7 @@ def _chain(tile, columns, terms, a, b):
     return tile
 
 
-@inner
+@inlined
 def _finished(tile, columns, out, i, epilogue):
     """The epilogue, while the tile is in registers."""
     if epilogue.flags & ADD_BIASES:

@@ -225,26 +225,46 @@ def itemsize(typing, like):
 
 
 @intrinsic
-def scratch(typing, array, like):
-    """The first multiple of 64 among an array's addresses, as a pointer like ``like``."""
-    signature = like(array, like)
+def allocate(typing, size):
+    """The address of ``size`` bytes for `free` to give back, or 0 where ``size`` is 0."""
+    signature = types.intp(types.intp)
 
     def generate(context, builder, signature, arguments):
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        address = builder.add(builder.ptrtoint(data, _INDEX), _index(63))
-        return builder.inttoptr(builder.and_(address, _index(~63)), context.get_value_type(like))
+        (size,) = arguments
+        address = cgutils.alloca_once_value(builder, _index(0))
+        with builder.if_then(builder.icmp_signed("!=", size, _index(0))):
+            # Raises MemoryError where there is none.
+            start = context.nrt.allocate(builder, size)
+            builder.store(builder.ptrtoint(start, _INDEX), address)
+        return builder.load(address)
 
     return signature, generate
 
 
 @intrinsic
-def keep_alive(typing, array):
-    """Nothing; but an array lives until its last use, and a pointer into it is none."""
+def free(typing, address):
+    """Give back what `allocate` gave."""
+    signature = types.void(types.intp)
 
     def generate(context, builder, signature, arguments):
+        (address,) = arguments
+        with builder.if_then(builder.icmp_signed("!=", address, _index(0))):
+            context.nrt.free(builder, builder.inttoptr(address, _BYTE_POINTER))
         return context.get_dummy_value()
 
-    return types.void(array), generate
+    return signature, generate
+
+
+@intrinsic
+def memory_at(typing, address, like):
+    """The first multiple of 64 from an address on, as a pointer like ``like``."""
+    signature = like(types.intp, like)
+
+    def generate(context, builder, signature, arguments):
+        start = builder.and_(builder.add(arguments[0], _index(63)), _index(~63))
+        return builder.inttoptr(start, context.get_value_type(like))
+
+    return signature, generate
 
 
 @intrinsic
@@ -254,6 +274,36 @@ def ahead(typing, start, count):
 
     def generate(context, builder, signature, arguments):
         return builder.gep(arguments[0], [arguments[1]])
+
+    return signature, generate
+
+
+@intrinsic
+def is_aligned(typing, start):
+    """Whether an address is a multiple of the size of what lies there."""
+    signature = types.boolean(start)
+    below = start.dtype.bitwidth // 8 - 1
+
+    def generate(context, builder, signature, arguments):
+        rest = builder.and_(builder.ptrtoint(arguments[0], _INDEX), _index(below))
+        return builder.icmp_unsigned("==", rest, _index(0))
+
+    return signature, generate
+
+
+@intrinsic
+def apart(typing, one, count, other, other_count):
+    """Whether ``count`` elements from ``one`` on share no memory with those from ``other`` on."""
+    signature = types.boolean(one, types.intp, other, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        one, count, other, other_count = arguments
+        ends = builder.gep(one, [count]), builder.gep(other, [other_count])
+        start, other_start, end, other_end = (
+            builder.ptrtoint(place, _INDEX) for place in (one, other, *ends)
+        )
+        before = builder.icmp_unsigned("<=", end, other_start)
+        return builder.or_(before, builder.icmp_unsigned("<=", other_end, start))
 
     return signature, generate
 
@@ -271,12 +321,26 @@ def lanes_of(typing, like, vector_bytes):
 
 
 @intrinsic
-def claim(typing, counter):
-    """The number at ``counter``, which becomes one larger: no two threads get the same."""
-    signature = types.int64(counter)
+def start_counting(typing, address):
+    """Make the integer at an address 0, for `claim`."""
+    signature = types.void(types.intp)
 
     def generate(context, builder, signature, arguments):
-        return builder.atomic_rmw("add", arguments[0], ir.Constant(_INDEX, 1), "monotonic")
+        counter = builder.inttoptr(arguments[0], _INDEX.as_pointer())
+        builder.store(_index(0), counter)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def claim(typing, address):
+    """The integer at an address, which becomes one larger: no two threads get the same."""
+    signature = types.intp(types.intp)
+
+    def generate(context, builder, signature, arguments):
+        counter = builder.inttoptr(arguments[0], _INDEX.as_pointer())
+        return builder.atomic_rmw("add", counter, _index(1), "monotonic")
 
     return signature, generate
 

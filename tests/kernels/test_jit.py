@@ -273,7 +273,7 @@ def test_a_form_that_another_thread_compiled_in_between_is_used():
         kernel.compile(np.float32)  # as another thread does, between the call and its failure
         raise TypeError
 
-    kernel.serial._run = overtaken
+    kernel.serial.run = overtaken
     x, out = arrays(np.float32)
     kernel.bare(x, out)
     assert (out == 2 * x).all()

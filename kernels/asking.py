@@ -1,0 +1,65 @@
+"""Doors that ask first: a product of a few microseconds should not wait for its checks.
+
+`matmul` and the dense layer's products are one compiled kernel, called with other arguments. It
+looks at shapes, alignment and overlap itself, in nanoseconds, and Numba has looked at types and
+layouts before; so such a door hands the arguments on as they are. Only where that is refused does
+it check them by its contract, which says what is wrong, or makes them fit.
+"""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+from kernels.jit import DONE, Door, Kernel, registered
+
+P = ParamSpec("P")
+
+Request = tuple[Any, ...]
+"""What to call the kernel with; the first four are arrays."""
+
+
+def asks(
+    kernel: Kernel[..., Any], contract: str
+) -> Callable[[Callable[P, Request]], Door[P, None]]:
+    """Make a public kernel of a function that says what to call another kernel with.
+
+    The function raises TypeError for arguments that neither it nor the kernel can judge.
+    """
+
+    def make(function: Callable[P, Request]) -> Door[P, None]:
+        return registered(_Asking(function, contract, kernel))  # type: ignore[no-any-return]
+
+    return make
+
+
+class _Asking(Door[P, None]):
+    """See `asks`."""
+
+    def __init__(
+        self, function: Callable[P, Request], contract: str, kernel: Kernel[..., Any]
+    ) -> None:
+        super().__init__(function, contract)  # type: ignore[arg-type]
+        self.bare = self._bare
+        self.__signature__ = self.contract.python.replace(return_annotation=None)
+        self._request = function
+        self._kernel = kernel
+        self._twin = kernel.serial
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Ask with the arguments as they are; where that is refused, check them, then run."""
+        try:
+            a, b, extra, out, rate, flags = self._request(*args, **kwargs)
+            dtype = out.dtype
+            # Numba takes an array of the other byte order for one of this machine's.
+            if (
+                dtype is a.dtype is b.dtype is extra.dtype
+                and dtype.isnative
+                and type(rate) is float
+                and self._twin.run(a, b, extra, out, rate, flags, 0) == DONE
+            ):
+                return
+        except Exception:  # whatever it is, the contract knows better
+            pass
+        self.bare(*self.contract.check(args, kwargs))
+
+    def _bare(self, *args: Any) -> None:
+        self._kernel.bare(*self._request(*args))  # type: ignore[call-arg]
