@@ -9,9 +9,13 @@ it check them by its contract, which says what is wrong, or makes them fit.
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
+import numpy as np
+
 from kernels.jit import DONE, Door, Kernel, registered
 
 P = ParamSpec("P")
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 Request = tuple[Any, ...]
 """What to call the kernel with; the first four are arrays."""
@@ -49,10 +53,11 @@ class _Asking(Door[P, None]):
         try:
             a, b, extra, out, rate, flags = self._request(*args, **kwargs)
             dtype = out.dtype
-            # Numba takes an array of the other byte order for one of this machine's.
+            # Numba takes masked arrays for plain ones, and any byte order for this machine's.
             if (
-                dtype is a.dtype is b.dtype is extra.dtype
-                and dtype.isnative
+                type(out) is type(a) is type(b) is type(extra) is np.ndarray
+                and (dtype is _FLOAT32 or dtype is _FLOAT64)
+                and dtype is a.dtype is b.dtype is extra.dtype
                 and type(rate) is float
                 and self._twin.run(a, b, extra, out, rate, flags, 0) == DONE
             ):

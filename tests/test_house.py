@@ -32,7 +32,9 @@ OWNERS = {
         "stencil",
         "vectorize",
     },
-    "kernels/simd.py": {"intrinsic"},
+    "kernels/simd/memory.py": {"intrinsic"},
+    "kernels/simd/tiles.py": {"intrinsic"},
+    "kernels/simd/vectors.py": {"intrinsic"},
 }
 
 # LLVM's fast-math flags, as Numba and llvmlite spell them. "fast" is a word of English too; it is

@@ -1,0 +1,100 @@
+"""Vectors and register tiles as Numba types, with the few operations that the kernels need.
+
+Numba has no vector type and no fused multiply-add. This package adds both, so that a kernel can say
+``acc = rank_one_update(acc, a, a_row, b)`` in plain Python and become the machine's own vector
+instructions. Every operation is one LLVM instruction or intrinsic without fast-math flags: what is
+computed, and in which order, is what the kernel's text says, on every CPU.
+
+- `Vector`: ``lanes`` numbers in one value. LLVM splits it over registers of whatever width
+  the CPU has, so 16 lanes of float32 are one AVX-512, two AVX2 or four 128-bit registers, and the
+  same bits.
+- `Tile`: a grid of ``rows`` x ``vectors`` vectors, the accumulators of a matmul micro-kernel.
+- A pointer is ``numba.types.CPointer(dtype)``: nothing checks it. Only kernels behind the gate
+  (``kernels/checks.py``) may use one.
+"""
+
+from kernels.simd.llvm import TileShape
+from kernels.simd.memory import (
+    ahead,
+    allocate,
+    apart,
+    claim,
+    free,
+    is_aligned,
+    itemsize,
+    lanes_of,
+    memory_at,
+    pointer,
+    start_counting,
+)
+from kernels.simd.tiles import (
+    load_square,
+    load_tile,
+    prefetch_tile,
+    rank_one_update,
+    store_tile,
+    tile_masked,
+    tile_of_zeros,
+    tile_plus_stored,
+    tile_relu,
+    tile_scaled_plus_stored,
+    transpose_square,
+)
+from kernels.simd.vectors import (
+    first_lane,
+    fma,
+    for_dtype,
+    from_bits,
+    lane_numbers,
+    load,
+    max_of_lanes,
+    polynomial,
+    select,
+    splat,
+    store,
+    sum_of_lanes,
+    to_bits,
+    to_float,
+    to_float64,
+)
+
+__all__ = [
+    "TileShape",
+    "ahead",
+    "allocate",
+    "apart",
+    "claim",
+    "first_lane",
+    "fma",
+    "for_dtype",
+    "free",
+    "from_bits",
+    "is_aligned",
+    "itemsize",
+    "lane_numbers",
+    "lanes_of",
+    "load",
+    "load_square",
+    "load_tile",
+    "max_of_lanes",
+    "memory_at",
+    "pointer",
+    "polynomial",
+    "prefetch_tile",
+    "rank_one_update",
+    "select",
+    "splat",
+    "start_counting",
+    "store",
+    "store_tile",
+    "sum_of_lanes",
+    "tile_masked",
+    "tile_of_zeros",
+    "tile_plus_stored",
+    "tile_relu",
+    "tile_scaled_plus_stored",
+    "to_bits",
+    "to_float",
+    "to_float64",
+    "transpose_square",
+]

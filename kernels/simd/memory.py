@@ -1,0 +1,154 @@
+"""Pointers, and memory that no array holds.
+
+A pointer is ``numba.types.CPointer(dtype)``: nothing checks it, and it keeps nothing alive. An
+address is an integer, which may also cross into a parallel region.
+"""
+
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from kernels.simd.llvm import BYTE_POINTER, INDEX, index
+
+
+@intrinsic
+def pointer(typing, array):
+    """The address of the first element of a C-contiguous array."""
+    signature = types.CPointer(array.dtype)(array)
+
+    def generate(context, builder, signature, arguments):
+        return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+
+    return signature, generate
+
+
+@intrinsic
+def itemsize(typing, like):
+    """Bytes of the dtype that ``like`` points at."""
+    signature = types.intp(like)
+    size = like.dtype.bitwidth // 8
+
+    def generate(context, builder, signature, arguments):
+        return index(size)
+
+    return signature, generate
+
+
+@intrinsic
+def allocate(typing, size):
+    """The address of ``size`` bytes for `free` to give back, or 0 where ``size`` is 0."""
+    signature = types.intp(types.intp)
+
+    def generate(context, builder, signature, arguments):
+        (size,) = arguments
+        address = cgutils.alloca_once_value(builder, index(0))
+        with builder.if_then(builder.icmp_signed("!=", size, index(0))):
+            # Raises MemoryError where there is none.
+            start = context.nrt.allocate(builder, size)
+            builder.store(builder.ptrtoint(start, INDEX), address)
+        return builder.load(address)
+
+    return signature, generate
+
+
+@intrinsic
+def free(typing, address):
+    """Give back what `allocate` gave."""
+    signature = types.void(types.intp)
+
+    def generate(context, builder, signature, arguments):
+        (address,) = arguments
+        with builder.if_then(builder.icmp_signed("!=", address, index(0))):
+            context.nrt.free(builder, builder.inttoptr(address, BYTE_POINTER))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def memory_at(typing, address, like):
+    """The first multiple of 64 from an address on, as a pointer like ``like``."""
+    signature = like(types.intp, like)
+
+    def generate(context, builder, signature, arguments):
+        start = builder.and_(builder.add(arguments[0], index(63)), index(~63))
+        return builder.inttoptr(start, context.get_value_type(like))
+
+    return signature, generate
+
+
+@intrinsic
+def ahead(typing, start, count):
+    """The address ``count`` elements further on."""
+    signature = start(start, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return signature, generate
+
+
+@intrinsic
+def is_aligned(typing, start):
+    """Whether an address is a multiple of the size of what lies there."""
+    signature = types.boolean(start)
+    below = start.dtype.bitwidth // 8 - 1
+
+    def generate(context, builder, signature, arguments):
+        rest = builder.and_(builder.ptrtoint(arguments[0], INDEX), index(below))
+        return builder.icmp_unsigned("==", rest, index(0))
+
+    return signature, generate
+
+
+@intrinsic
+def apart(typing, one, count, other, other_count):
+    """Whether ``count`` elements from ``one`` on share no memory with those from ``other`` on."""
+    signature = types.boolean(one, types.intp, other, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        one, count, other, other_count = arguments
+        ends = builder.gep(one, [count]), builder.gep(other, [other_count])
+        start, other_start, end, other_end = (
+            builder.ptrtoint(place, INDEX) for place in (one, other, *ends)
+        )
+        before = builder.icmp_unsigned("<=", end, other_start)
+        return builder.or_(before, builder.icmp_unsigned("<=", other_end, start))
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def lanes_of(typing, like, vector_bytes):
+    """How many elements of the dtype that ``like`` points at are in ``vector_bytes``."""
+    signature = types.intp(like, vector_bytes)
+    lanes = vector_bytes.literal_value // (like.dtype.bitwidth // 8)
+
+    def generate(context, builder, signature, arguments):
+        return index(lanes)
+
+    return signature, generate
+
+
+@intrinsic
+def start_counting(typing, address):
+    """Make the integer at an address 0, for `claim`."""
+    signature = types.void(types.intp)
+
+    def generate(context, builder, signature, arguments):
+        counter = builder.inttoptr(arguments[0], INDEX.as_pointer())
+        builder.store(index(0), counter)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def claim(typing, address):
+    """The integer at an address, which becomes one larger: no two threads get the same."""
+    signature = types.intp(types.intp)
+
+    def generate(context, builder, signature, arguments):
+        counter = builder.inttoptr(arguments[0], INDEX.as_pointer())
+        return builder.atomic_rmw("add", counter, index(1), "monotonic")
+
+    return signature, generate

@@ -1,0 +1,255 @@
+"""Operations on register tiles: what a micro-kernel is made of.
+
+``count`` says how many columns of the tile exist: None for all of them (no masks), a number for
+the last, narrower strip. Which of the two it is shows in the type, so each is compiled apart.
+"""
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from kernels.simd.llvm import (
+    BYTE_POINTER,
+    LANE,
+    VOID,
+    Tile,
+    call,
+    filled,
+    index,
+    load_lanes,
+    multiply_add,
+    store_lanes,
+)
+
+
+def _places(tile):
+    """(position in the LLVM array, row, first column) of each vector of a tile."""
+    for row in range(tile.rows):
+        for v in range(tile.vectors):
+            yield row * tile.vectors + v, row, v * tile.vector.lanes
+
+
+def _count_or_none(type_, value):
+    return None if isinstance(type_, types.NoneType) else value
+
+
+def _lines(builder, tile, c, c_row):
+    """(position, address of the row, first column) of each vector, as it lies at c + i * c_row."""
+    for place, row, column in _places(tile):
+        yield place, builder.gep(c, [builder.mul(c_row, index(row))]), column
+
+
+def _with_stored(builder, signature, arguments, combine):
+    """A tile of combine(tile[i, j], stored[i, j]); the arguments end with c, c_row and count."""
+    value, (c, c_row, count) = arguments[0], arguments[-3:]
+    tile, count = signature.args[0], _count_or_none(signature.args[-1], count)
+    for place, line, column in _lines(builder, tile, c, c_row):
+        stored = load_lanes(builder, tile.vector, line, offset=column, count=count)
+        combined = combine(builder.extract_value(value, place), stored)
+        value = builder.insert_value(value, combined, place)
+    return value
+
+
+def _relu(builder, x, passed):
+    """0 where x <= 0, else ``passed``; a comparison with NaN is false."""
+    zero = ir.Constant(x.type, None)
+    return builder.select(builder.fcmp_ordered("<=", x, zero), zero, passed)
+
+
+@intrinsic(prefer_literal=True)
+def tile_of_zeros(typing, shape, like, vector_bytes):
+    """A tile of the given `TileShape`, all zero, in the dtype that ``like`` points at."""
+    lanes = vector_bytes.literal_value // (like.dtype.bitwidth // 8)
+    tile = Tile(like.dtype, shape.rows, shape.vectors, lanes)
+    signature = tile(shape, like, vector_bytes)
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(tile.llvm, None)
+
+    return signature, generate
+
+
+@intrinsic
+def load_tile(typing, tile, c, c_row, count):
+    """What is stored at c + i * c_row + j, as a tile shaped like ``tile``."""
+    signature = tile(tile, c, types.intp, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        return _with_stored(builder, signature, arguments, lambda element, stored: stored)
+
+    return signature, generate
+
+
+@intrinsic
+def prefetch_tile(typing, tile, c, c_row):
+    """Ask for the cache lines of c + i * c_row + j, to be written soon."""
+    signature = types.void(tile, c, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        _, c, c_row = arguments
+        tile = signature.args[0]
+        for _, line, column in _lines(builder, tile, c, c_row):
+            address = builder.bitcast(builder.gep(line, [index(column)]), BYTE_POINTER)
+            flags = [ir.Constant(LANE, flag) for flag in (1, 2, 1)]
+            call(builder, "llvm.prefetch.p0", VOID, [address, *flags])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def rank_one_update(typing, tile, a, a_row, b, count):
+    """tile[i, j] = fma(a[i * a_row], b[j], tile[i, j]): one step of k for a whole tile."""
+    signature = tile(tile, a, types.intp, b, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        value, a, a_row, b, count = arguments
+        tile = signature.args[0]
+        count = _count_or_none(signature.args[4], count)
+        lanes = tile.vector.lanes
+        columns = [
+            load_lanes(builder, tile.vector, b, offset=v * lanes, count=count)
+            for v in range(tile.vectors)
+        ]
+        for row in range(tile.rows):
+            a_pointer = builder.gep(a, [builder.mul(a_row, index(row))])
+            element = filled(builder, builder.load(a_pointer), lanes)
+            for v in range(tile.vectors):
+                place = row * tile.vectors + v
+                chain = builder.extract_value(value, place)
+                chain = multiply_add(builder, tile.vector, element, columns[v], chain)
+                value = builder.insert_value(value, chain, place)
+        return value
+
+    return signature, generate
+
+
+@intrinsic
+def tile_plus_stored(typing, tile, c, c_row, count):
+    """stored[i, j] + tile[i, j], where stored[i, j] is at c + i * c_row + j."""
+    signature = tile(tile, c, types.intp, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        def added(element, stored):
+            return builder.fadd(stored, element)
+
+        return _with_stored(builder, signature, arguments, added)
+
+    return signature, generate
+
+
+@intrinsic
+def tile_relu(typing, tile):
+    """0 where tile[i, j] <= 0, else tile[i, j]."""
+    signature = tile(tile)
+
+    def generate(context, builder, signature, arguments):
+        (value,) = arguments
+        tile = signature.args[0]
+        for place, _, _ in _places(tile):
+            x = builder.extract_value(value, place)
+            value = builder.insert_value(value, _relu(builder, x, x), place)
+        return value
+
+    return signature, generate
+
+
+@intrinsic
+def tile_masked(typing, tile, mask, mask_row, count):
+    """tile[i, j] where stored[i, j] > 0, 0 where it is <= 0, NaN where it is NaN."""
+    signature = tile(tile, mask, types.intp, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        def masked(dy, x):
+            positive = builder.fcmp_ordered(">", x, ir.Constant(x.type, None))
+            return _relu(builder, x, builder.select(positive, dy, x))
+
+        return _with_stored(builder, signature, arguments, masked)
+
+    return signature, generate
+
+
+@intrinsic
+def tile_scaled_plus_stored(typing, tile, scale, c, c_row, count):
+    """fma(scale, tile[i, j], stored[i, j])."""
+    signature = tile(tile, tile.vector.dtype, c, types.intp, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        scale = filled(builder, arguments[1], tile.vector.lanes)
+
+        def moved(element, stored):
+            return multiply_add(builder, tile.vector, scale, element, stored)
+
+        return _with_stored(builder, signature, arguments, moved)
+
+    return signature, generate
+
+
+@intrinsic
+def store_tile(typing, tile, c, c_row, count):
+    """Write tile[i, j] to c + i * c_row + j."""
+    signature = types.void(tile, c, types.intp, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        value, c, c_row, count = arguments
+        tile = signature.args[0]
+        count = _count_or_none(signature.args[3], count)
+        for place, line, column in _lines(builder, tile, c, c_row):
+            store_lanes(
+                builder,
+                tile.vector,
+                builder.extract_value(value, place),
+                line,
+                offset=column,
+                count=count,
+            )
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def load_square(typing, source, row, lanes):
+    """A square tile: ``lanes`` rows of one vector each, from source + i * row."""
+    n = lanes.literal_value
+    tile = Tile(source.dtype, n, 1, n)
+    signature = tile(source, types.intp, lanes)
+
+    def generate(context, builder, signature, arguments):
+        source, row, _ = arguments
+        value = ir.Constant(tile.llvm, ir.Undefined)
+        for place, line, _ in _lines(builder, tile, source, row):
+            value = builder.insert_value(value, load_lanes(builder, tile.vector, line), place)
+        return value
+
+    return signature, generate
+
+
+@intrinsic
+def transpose_square(typing, tile):
+    """The transpose of a square tile: log2(n) rounds that swap blocks off the diagonal.
+
+    Round s exchanges, in each pair of rows (i, i + s), the s lanes that belong to the other row.
+    """
+    signature = tile(tile)
+
+    def generate(context, builder, signature, arguments):
+        n = tile.rows
+        rows = [builder.extract_value(arguments[0], i) for i in range(n)]
+        s = 1
+        while s < n:
+            upper = [j if not j & s else n + j - s for j in range(n)]
+            lower = [j + s if not j & s else n + j for j in range(n)]
+            for i in range(n):
+                if not i & s:
+                    a, b = rows[i], rows[i + s]
+                    for place, picks in ((i, upper), (i + s, lower)):
+                        mask = ir.Constant(ir.VectorType(LANE, n), picks)
+                        rows[place] = builder.shuffle_vector(a, b, mask)
+            s *= 2
+        value = arguments[0]
+        for i in range(n):
+            value = builder.insert_value(value, rows[i], i)
+        return value
+
+    return signature, generate
