@@ -14,6 +14,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -240,6 +241,7 @@ def work(side: str) -> None:
         a, b, out = operands(shape, "float32")
         ours = partial(kernels.matmul.bare, a, b, out, False, False, False)
         call = ours if side == "ours" else numpy_product(shape, a, b, out)
+        time.sleep(0.1)  # until the other side's threads have stopped waiting for more
         calls = calls_per_sample(call, 0.05)
         print(seconds_of(calls, call) / calls, flush=True)
 
@@ -247,7 +249,6 @@ def work(side: str) -> None:
 def take_turns(threads: int, seconds: float) -> None:
     """Large squares on several threads: two processes, of which one waits while the other works."""
     environment = os.environ | {name: str(threads) for name in ONE_THREAD}
-    environment |= {"OMP_WAIT_POLICY": "passive"}
     sides = {
         side: subprocess.Popen(
             [sys.executable, __file__, "--worker", side],
@@ -273,8 +274,8 @@ def take_turns(threads: int, seconds: float) -> None:
         ask("ours", n), ask("numpy", n)
         pairs = [(ask("ours", n), ask("numpy", n)) for _ in range(max(3, round(seconds * 20)))]
         ratios.append(median(theirs / mine for mine, theirs in pairs))
-        time = median(mine for mine, _ in pairs)
-        print(f"  {ratios[-1]:12.2f} {time * 1e6:12.1f}  {Shape(n, n, n)}", flush=True)
+        took = median(mine for mine, _ in pairs)
+        print(f"  {ratios[-1]:12.2f} {took * 1e6:12.1f}  {Shape(n, n, n)}", flush=True)
     print(f"  geometric mean {geometric_mean(ratios):.2f}, least {min(ratios):.2f}")
     for process in sides.values():
         process.terminate()

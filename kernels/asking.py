@@ -11,7 +11,7 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-from kernels.jit import DONE, Door, Kernel, registered
+from kernels.jit import DONE, LARGE, MISFIT, Door, Kernel, registered
 
 P = ParamSpec("P")
 
@@ -50,6 +50,7 @@ class _Asking(Door[P, None]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Ask with the arguments as they are; where that is refused, check them, then run."""
+        answer = MISFIT
         try:
             a, b, extra, out, rate, flags = self._request(*args, **kwargs)
             dtype = out.dtype
@@ -59,12 +60,14 @@ class _Asking(Door[P, None]):
                 and (dtype is _FLOAT32 or dtype is _FLOAT64)
                 and dtype is a.dtype is b.dtype is extra.dtype
                 and type(rate) is float
-                and self._twin.run(a, b, extra, out, rate, flags, 0) == DONE
             ):
-                return
+                answer = self._twin.run(a, b, extra, out, rate, flags, 0)
         except Exception:  # whatever it is, the contract knows better
             pass
-        self.bare(*self.contract.check(args, kwargs))
+        if answer == LARGE:
+            answer = self._kernel.share_out(a, b, extra, out, rate, flags)
+        if answer != DONE:
+            self.bare(*self.contract.check(args, kwargs))
 
     def _bare(self, *args: Any) -> None:
         self._kernel.bare(*self._request(*args))  # type: ignore[call-arg]

@@ -205,21 +205,22 @@ class Kernel(Door[P, R]):
         self.bare = self.serial
         if nanoseconds is not None and not numba.config.DISABLE_JIT:
             self.parallel = _Twin(function, self.contract, parallel=True)
-            self.bare = self._serial_or_parallel
+            self.bare = self.share_out
         if takes_threads:
             self.bare = self._ask_first
 
     def _ask_first(self, *args: Any) -> None:
         answer = self.serial(*args, 0)
         if answer == LARGE:
-            answer = self._serial_or_parallel(*args)
+            answer = self.share_out(*args)
         if answer != DONE:
             raise ValueError(
                 f"{self.contract.place}.bare: the arrays do not fit together, or share memory; "
                 f"it expects what its doors pass on: {self.contract.text}"
             )
 
-    def _serial_or_parallel(self, *args: Any) -> R:
+    def share_out(self, *args: Any) -> R:
+        """On as many threads as the work is worth, and as there are; nothing is checked."""
         assert self.parallel is not None
         assert self.nanoseconds is not None
         try:

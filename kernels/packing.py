@@ -33,20 +33,16 @@ def pack(source, width, terms, panel, out):
             for w in range(0, width, SQUARE):
                 store(load(ahead(line, w), SQUARE, width - w, 0.0), ahead(target, w), width - w)
         return
-    whole_width, whole_terms = width - width % SQUARE, terms - terms % SQUARE
-    for w in range(0, whole_width, SQUARE):
+    if width < SQUARE or terms < SQUARE:
+        for w in range(width):
+            for k in range(terms):
+                out[k * panel + w] = source.start[w * source.row + k]
+        return
+    for after in range(SQUARE, width + SQUARE, SQUARE):
+        # The last square overlaps the one before: what both write is the same.
+        w = min(after, width) - SQUARE
         line, target = ahead(source.start, w * source.row), ahead(out, w)
-        for k in range(0, whole_terms, SQUARE):
+        for beyond in range(SQUARE, terms + SQUARE, SQUARE):
+            k = min(beyond, terms) - SQUARE
             square = transpose_square(load_square(ahead(line, k), source.row, SQUARE))
             store_tile(square, ahead(target, k * panel), panel, None)
-        _copy(line, source.row, SQUARE, whole_terms, terms, panel, target)
-    line, target = ahead(source.start, whole_width * source.row), ahead(out, whole_width)
-    _copy(line, source.row, width - whole_width, 0, terms, panel, target)
-
-
-@inner
-def _copy(source, row, width, first, terms, panel, out):
-    """The edges, number by number."""
-    for w in range(width):
-        for k in range(first, terms):
-            out[k * panel + w] = source[w * row + k]
