@@ -111,7 +111,7 @@ def operands(shape: Shape, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def numpy_product(shape: Shape, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Callable:
     left, right = a.T if shape.transpose_a else a, b.T if shape.transpose_b else b
-    return lambda: np.dot(left, right, out=out)
+    return partial(np.dot, left, right, out)
 
 
 def bare(shape: Shape, dtype: str):
@@ -119,14 +119,14 @@ def bare(shape: Shape, dtype: str):
     a, b, out = operands(shape, dtype)
     product.compile(dtype, parallel=False)
     twin, flags = product.serial.dispatcher, shape.transpose_a | shape.transpose_b << 1
-    return lambda: twin(a, b, out, out, 0.0, flags, 1), numpy_product(shape, a, b, out.copy())
+    ours = partial(twin, a, b, out, out, 0.0, flags, 1)
+    return ours, numpy_product(shape, a, b, out.copy())
 
 
 def public(shape: Shape, dtype: str):
     """The public call, with its checks."""
     a, b, out = operands(shape, dtype)
-    transposes = shape.transpose_a, shape.transpose_b
-    return lambda: kernels.matmul(a, b, out, *transposes), numpy_product(shape, a, b, out.copy())
+    return partial(kernels.matmul, a, b, out), numpy_product(shape, a, b, out.copy())
 
 
 def backward(shape: Shape, dtype: str):
@@ -206,10 +206,10 @@ def rows_of(group: Group, seconds: float) -> Iterator[tuple[Shape, float, float,
 def print_group(group: Group, seconds: float) -> None:
     print(f"\n{group.title}\n  {'beside NumPy':>12} {'microseconds':>12} {'of the limit':>12}")
     ratios = []
-    for shape, ratio, time, share in rows_of(group, seconds):
+    for shape, ratio, took, share in rows_of(group, seconds):
         ratios.append(ratio)
         of_limit = f"{share:12.0%}" if group.sides is not backward else f"{'':12}"
-        print(f"  {ratio:12.2f} {time * 1e6:12.1f} {of_limit}  {shape}", flush=True)
+        print(f"  {ratio:12.2f} {took * 1e6:12.1f} {of_limit}  {shape}", flush=True)
     print(f"  geometric mean {geometric_mean(ratios):.2f}, least {min(ratios):.2f}")
 
 

@@ -68,7 +68,7 @@ DEPTH = 768
 """Terms of a pass over packed operands: a panel of B, DEPTH x 48 float32, is 144 KB of level 2."""
 CHUNK = 96
 """Rows of A packed at a time: CHUNK x DEPTH float32 is 288 KB of level 2."""
-DIRECT_CHUNK = 64
+DIRECT_CHUNK = 128
 """The same where A is read as it lies."""
 PACK_ELEMENTS = 512 * 1024
 """A B of more elements than this is packed, and A with it, where C has PACK_ROWS rows or more."""

@@ -124,7 +124,7 @@ def _tall_tiles(shape, columns, rows, terms, a, b, targets, epilogue, step):
         _tile(shape, columns, terms, a_rows, b, targets, t * ROWS, epilogue, step)
 
 
-@inner
+@inlined
 def _tile(shape, columns, terms, a, b, targets, i, epilogue, step):
     """One tile of C, from row i of the targets on, for one pass over k.
 
