@@ -29,27 +29,15 @@ if __name__ == "__main__":
     if not any(argument.startswith(("--threads", "--worker")) for argument in sys.argv):
         os.environ.update(ONE_THREAD)
 
-import numba  # noqa: E402
 import numpy as np  # noqa: E402
 
 import kernels  # noqa: E402
 from asv_benchmarks.benchmarks.common import calls_per_sample, seconds_of  # noqa: E402
+from asv_benchmarks.benchmarks.limit import limit  # noqa: E402
 from kernels.matmul import product  # noqa: E402
-from kernels.simd import (  # noqa: E402
-    TileShape,
-    lanes_of,
-    pointer,
-    rank_one_update,
-    store_tile,
-    tile_of_zeros,
-)
-from kernels.tiles import TILE  # noqa: E402
 
 BATCHES = (1, 32, 256, 2048)
 NETWORKS = ((784, 128, 10), (784, 512, 512, 10))
-_BYTES = TILE.vector_bytes
-# Half a micro-kernel's tile and its operands fit the registers with room to spare.
-_SHAPE = TileShape(TILE.rows, 2)
 
 
 class Shape(NamedTuple):
@@ -159,26 +147,6 @@ GROUPS = {
     "backward": Group("backward of a layer: dW, db, dx, mask", backwards(), backward),
     "float64": Group("squares in float64", squares(64, 128, 256, 512, 1024, 2048), bare, "float64"),
 }
-
-
-@numba.njit(nogil=True)
-def _registers(a, steps):
-    """Multiply-adds on operands that never change: nothing but registers."""
-    start = pointer(a)
-    tile = tile_of_zeros(_SHAPE, start, _BYTES)
-    for _ in range(steps):
-        tile = rank_one_update(tile, start, 1, start, None)
-        tile = rank_one_update(tile, start, 1, start, None)
-        tile = rank_one_update(tile, start, 1, start, None)
-        tile = rank_one_update(tile, start, 1, start, None)
-    store_tile(tile, start, 2 * lanes_of(start, _BYTES), None)
-
-
-def limit(dtype: str, steps: int = 20_000) -> tuple[Callable[[], None], int]:
-    """A call that does what a core can, and its operations."""
-    lanes = _BYTES // np.dtype(dtype).itemsize
-    a = np.zeros((1, 2 * TILE.rows * lanes), dtype)
-    return lambda: _registers(a, steps), 4 * steps * 2 * TILE.rows * 2 * lanes
 
 
 def rows_of(group: Group, seconds: float) -> Iterator[tuple[Shape, float, float, float]]:

@@ -98,6 +98,7 @@ def read_inputs(path: StrPath) -> Inputs:
 
 
 def kind_of(path: StrPath) -> str:
+    """What a file holds, by its name or its first bytes."""
     # The name goes first, so that a damaged file is judged as what it was meant to be.
     name = os.path.basename(os.fsdecode(path)).lower().removesuffix(".gz")
     if name.endswith(".npz"):

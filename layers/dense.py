@@ -105,8 +105,9 @@ class Dense(Layer):
         inputs = self._inputs
         dz = self._checked_gradient(dy, inputs, self.n_out)
         self._own_arrays()
-        active().dense_backward_weights(inputs, dz, self._gradients["weights"])
-        active().column_sum(dz, self._gradients["biases"])
+        active().dense_backward_parameters(
+            inputs, dz, self._gradients["weights"], self._gradients["biases"]
+        )
         self._has_gradients = True
         return dz
 
