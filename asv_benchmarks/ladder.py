@@ -24,7 +24,7 @@ import numba
 import numpy as np
 
 import kernels
-from asv_benchmarks.benchmarks.common import calls_per_sample, seconds_of
+from asv_benchmarks.benchmarks.common import Data, calls_per_sample, seconds_of
 from kernels.microkernel import Strided
 from kernels.packing import pack
 from kernels.simd import (
@@ -171,9 +171,8 @@ def fused(n: int) -> list[tuple[str, Callable[[], None]]]:
 
 
 def operands(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    random = np.random.default_rng(0)
-    a, b = (random.uniform(-1, 1, (n, n)).astype(np.float32) for _ in range(2))
-    return a, b, np.full((n, n), 0.5, np.float32)
+    data = Data()
+    return data.numbers(n, n), data.numbers(n, n), data.output(n, n)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ if __name__ == "__main__":
 import numpy as np  # noqa: E402
 
 import kernels  # noqa: E402
-from asv_benchmarks.benchmarks.common import calls_per_sample, seconds_of  # noqa: E402
+from asv_benchmarks.benchmarks.common import Data, calls_per_sample, seconds_of  # noqa: E402
 from asv_benchmarks.benchmarks.limit import limit  # noqa: E402
 from kernels.matmul import product  # noqa: E402
 
@@ -90,11 +90,10 @@ def backwards() -> list[Shape]:
 
 
 def operands(shape: Shape, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    random = np.random.default_rng(0)
-    m, k, n, transpose_a, transpose_b = shape
-    a = random.uniform(-1, 1, (k, m) if transpose_a else (m, k)).astype(dtype)
-    b = random.uniform(-1, 1, (n, k) if transpose_b else (k, n)).astype(dtype)
-    return a, b, np.full((m, n), 0.5, dtype)
+    data, (m, k, n, transpose_a, transpose_b) = Data(dtype), shape
+    a = data.numbers(k, m) if transpose_a else data.numbers(m, k)
+    b = data.numbers(n, k) if transpose_b else data.numbers(k, n)
+    return a, b, data.output(m, n)
 
 
 def numpy_product(shape: Shape, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Callable:
@@ -120,10 +119,10 @@ def public(shape: Shape, dtype: str):
 def backward(shape: Shape, dtype: str):
     """A layer's gradients, with the mask of the ReLU before it, beside NumPy's four calls."""
     batch, n_in, n_out = shape[:3]
-    x, dz, dweights = operands(Shape(n_in, batch, n_out, transpose_a=True), dtype)
-    dz = dz * np.ones((), dtype)
-    _, weights, dx = operands(Shape(batch, n_in, n_out), dtype)
-    dx, dbiases, mask = np.empty_like(x), np.empty((1, n_out), dtype), x > 0
+    data = Data(dtype)
+    x, dz = data.numbers(batch, n_in), data.numbers(batch, n_out)
+    weights, dweights = data.numbers(n_in, n_out), data.output(n_in, n_out)
+    dbiases, dx, mask = data.output(1, n_out), data.output(batch, n_in), x > 0
 
     def ours():
         kernels.dense_backward_parameters(x, dz, dweights, dbiases)

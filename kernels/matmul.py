@@ -82,6 +82,8 @@ that is slowed down takes fewer."""
 SMALL = 2**21
 """Multiply-adds (40 us) up to which one thread is asked first, before anybody counts threads."""
 
+_LARGEST_32, _LARGEST_64 = (float(np.finfo(real).max) for real in (np.float32, np.float64))
+
 LINE = 64
 """Bytes of a cache line: packed panels begin at one."""
 
@@ -120,14 +122,15 @@ def product(a, b, extra, out, rate, flags, count):
     count = max(count, 1)
     plan = _plan(whole, count)
     size, blocks = plan.bytes, plan.rows * plan.columns
-    memory = allocate(size * count + (LINE if count > 1 else 0))
+    counter = LINE if count > 1 else 0
+    memory = allocate(counter + size * count)
     if count > 1:
         start_counting(memory)
     for worker in prange(count):
         # Tuples do not get in here, but they are quickly made anew.
         whole = _operands((m, n), (a_rows, a_columns), at_a, at_b, at_extra, at_out, rate, flags)
         plan = _plan(whole, count)
-        space = memory + worker * size + (LINE if count > 1 else 0)
+        space = memory + counter + worker * size
         # Whoever is free takes the next block. The bits do not depend on who computes it.
         block = claim(memory) if count > 1 else 0
         while block < blocks:
@@ -155,7 +158,7 @@ def _fits(whole, a_shape, b_shape, extra_shape):
     fits &= is_aligned(a.start) and is_aligned(b.start) and is_aligned(out.start)
     fits &= is_aligned(extra)
     # As `checks.number` has it: finite in the dtype of the weights.
-    largest = 3.4028234663852886e38 if itemsize(extra) == 4 else 1.7976931348623157e308
+    largest = _LARGEST_32 if itemsize(extra) == 4 else _LARGEST_64
     fits &= -largest <= epilogue.minus_rate <= 0.0
     if flags & NEVER_EMPTY:
         fits &= m > 0 and n > 0 and k > 0

@@ -111,8 +111,14 @@ def apart(typing, one, count, other, other_count):
         start, other_start, end, other_end = (
             builder.ptrtoint(place, INDEX) for place in (one, other, *ends)
         )
+        # Nothing lies nowhere, also where its address is amid the other's.
+        empty = builder.or_(
+            builder.icmp_signed("==", count, index(0)),
+            builder.icmp_signed("==", other_count, index(0)),
+        )
         before = builder.icmp_unsigned("<=", end, other_start)
-        return builder.or_(before, builder.icmp_unsigned("<=", other_end, start))
+        after = builder.icmp_unsigned("<=", other_end, start)
+        return builder.or_(empty, builder.or_(before, after))
 
     return signature, generate
 

@@ -152,6 +152,15 @@ def test_nan_and_infinity_come_through_the_epilogues():
     np.testing.assert_array_equal(out, [[1.0, np.nan], [1.0, 1.0]])
 
 
+def test_an_empty_output_shares_no_memory():
+    """Wherever its address is: amid an operand, too."""
+    whole = np.ones((4, 4))
+    amid = np.ndarray((0, 4), whole.dtype, whole, offset=64)
+    kernels.matmul(np.ones((0, 4)), whole, amid)
+    kernels.matmul.bare(np.ones((0, 4)), whole, amid)
+    np.testing.assert_array_equal(whole, 1)
+
+
 def test_shares_are_even(monkeypatch):
     """Blocks for so many threads differ by a tile at most, whatever the shape."""
     module = importlib.import_module("kernels.matmul")  # `kernels.matmul` is the door
