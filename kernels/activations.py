@@ -3,7 +3,7 @@
 from numba import prange
 
 from kernels.elementary import LANES
-from kernels.jit import Array, kernel
+from kernels.jit import Array, inner, kernel
 from kernels.simd import ahead, load, pointer, select, store
 
 _BLOCK = 16_384
@@ -24,11 +24,16 @@ def relu_forward(x: Array, out: Array) -> None:
     for block in prange((x.size + _BLOCK - 1) // _BLOCK):
         start = block * _BLOCK
         count = min(_BLOCK, x.size - start)
-        source, target = ahead(pointer(x), start), ahead(pointer(out), start)
-        for i in range(0, count, LANES):
-            lanes = load(ahead(source, i), LANES, count - i, 0.0)
-            # Not `x where x > 0, else 0`, which would turn NaN into 0.
-            store(select(lanes <= 0.0, 0.0, lanes), ahead(target, i), count - i)
+        relu(ahead(pointer(x), start), ahead(pointer(out), start), count)
+
+
+@inner
+def relu(x, out, count):
+    """`relu_forward` of ``count`` numbers."""
+    for i in range(0, count, LANES):
+        lanes = load(ahead(x, i), LANES, count - i, 0.0)
+        # Not `x where x > 0, else 0`, which would turn NaN into 0.
+        store(select(lanes <= 0.0, 0.0, lanes), ahead(out, i), count - i)
 
 
 @kernel("x (...), dy (...) -> out (...)", nanoseconds=lambda x, dy, out: 0.15 * x.size)
@@ -48,8 +53,13 @@ def relu_backward(x: Array, dy: Array, out: Array) -> None:
         start = block * _BLOCK
         count = min(_BLOCK, x.size - start)
         x_block, dy_block = ahead(pointer(x), start), ahead(pointer(dy), start)
-        target = ahead(pointer(out), start)
-        for i in range(0, count, LANES):
-            lanes = load(ahead(x_block, i), LANES, count - i, 0.0)
-            dx = select(lanes > 0.0, load(ahead(dy_block, i), LANES, count - i, 0.0), lanes)
-            store(select(lanes <= 0.0, 0.0, dx), ahead(target, i), count - i)
+        relu_gradient(x_block, dy_block, ahead(pointer(out), start), count)
+
+
+@inner
+def relu_gradient(x, dy, out, count):
+    """`relu_backward` of ``count`` numbers."""
+    for i in range(0, count, LANES):
+        lanes = load(ahead(x, i), LANES, count - i, 0.0)
+        dx = select(lanes > 0.0, load(ahead(dy, i), LANES, count - i, 0.0), lanes)
+        store(select(lanes <= 0.0, 0.0, dx), ahead(out, i), count - i)

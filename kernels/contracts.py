@@ -132,6 +132,13 @@ class Contract:
                 f"expects what {self.place} passes on: {self.text}"
             ) from None
 
+    def real_of(self, signature: tuple[types.Type, ...]) -> types.Type:
+        """The dtype, as Numba calls it, that a signature is for."""
+        for argument, numba_type in zip(self.arguments, signature, strict=True):
+            if argument.kind in ("matrix", "any_shape"):
+                return numba_type.dtype
+        raise ValueError(f"{self.place}: no argument has the dtype: {self.text}")
+
     def _signature(self, dtype: np.dtype, labels_ndim: int) -> tuple[types.Type, ...]:
         real = checks.FLOATS[dtype]
 

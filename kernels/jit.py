@@ -6,16 +6,19 @@
   same bits; ``kernels/threads.py`` says which one runs.
 - ``@door(contract)`` is a public kernel that only calls others.
 - ``@inner`` and ``@inlined`` compile a function that only other compiled functions call.
+  ``@shared`` compiles one apart, for kernels that would otherwise each hold its machine code.
 
 Nothing is compiled at import. A twin is compiled for one dtype when that is first used, from the
 signature that the contract implies, and loaded from the cache (``kernels/cache.py``) afterwards.
 """
 
+import copy
 import functools
 import types as python_types
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
+import llvmlite.binding  # type: ignore[import-untyped]
 import numba
 import numpy as np
 from numba import types
@@ -110,6 +113,63 @@ class _InnerLibrary(JITCodeLibrary):  # type: ignore[misc]
         self._finalized = True
 
 
+def shared(signature: Callable[[types.Type], tuple[types.Type, ...]]) -> Callable[[Any], Any]:
+    """Compile a function apart: several kernels call it, and none holds its machine code.
+
+    A kernel that does so lists it in ``calls``. The product's loops take seconds to compile, and
+    the serial and the parallel twins of several kernels need them.
+
+    Parameters
+    ----------
+    signature : callable
+        From float32 or float64, as a Numba type, to the types of the arguments.
+    """
+
+    def make(function: Callable[P, R]) -> Callable[P, R]:
+        dispatcher = numba.njit(no_cpython_wrapper=True, **_FLAGS)(function)
+        if not numba.config.DISABLE_JIT:
+            _SHARED[function.__name__] = _Shared(dispatcher, signature)
+        return dispatcher  # type: ignore[no-any-return]
+
+    return make
+
+
+class _Shared:
+    """A function under a symbol of its own, which callers name and the linker finds."""
+
+    def __init__(self, dispatcher: Any, signature: Callable[..., Any]) -> None:
+        self.dispatcher = dispatcher
+        self.signature = signature
+        # Not before `compile`: a caller from the cache would not find what typing had compiled.
+        dispatcher._can_compile = False
+
+    def compile(self, real: types.Type) -> None:
+        """Compile it for one dtype, or load it from the cache, and make its symbol known."""
+        dispatcher, signature = self.dispatcher, self.signature(real)
+        if signature in dispatcher.overloads:
+            return
+        if not dispatcher.overloads:
+            cache.attach(dispatcher)
+        dispatcher.disable_compile(False)
+        try:
+            dispatcher.compile(signature)
+        finally:
+            dispatcher.disable_compile()
+        result = dispatcher.overloads[signature]
+        # Numba's own name counts what this process has compiled before; callers from the cache need
+        # one that is the same in each.
+        declared = copy.copy(result.fndesc)
+        declared.mangled_name = f"numba_layers.{dispatcher.py_func.__name__}.{real}"
+        address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        llvmlite.binding.add_symbol(declared.mangled_name, address)
+        target = dispatcher.targetdescr.target_context
+        del target._defns[result.entry_point]
+        target.insert_user_function(result.entry_point, declared, [])
+
+
+_SHARED: dict[str, _Shared] = {}
+
+
 def door(contract: str) -> Callable[[Callable[P, R]], "Door[P, R]"]:
     """Make a public kernel of a function that only calls other kernels; see `Door`."""
 
@@ -120,12 +180,16 @@ def door(contract: str) -> Callable[[Callable[P, R]], "Door[P, R]"]:
 
 
 def kernel(
-    contract: str, *, nanoseconds: Callable[..., float] | None = None, public: bool = True
+    contract: str,
+    *,
+    nanoseconds: Callable[..., float] | None = None,
+    public: bool = True,
+    calls: tuple[str, ...] = (),
 ) -> Callable[[Callable[P, R]], "Kernel[P, R]"]:
     """Make a kernel of a function to compile; see `Kernel`."""
 
     def make(function: Callable[P, R]) -> Kernel[P, R]:
-        made = Kernel(function, contract, nanoseconds)
+        made = Kernel(function, contract, nanoseconds, calls)
         COMPILED.append(made)
         return registered(made) if public else made
 
@@ -186,10 +250,16 @@ class Kernel(Door[P, R]):
     nanoseconds : callable, optional
         Of the kernel's arguments: about how long the serial twin takes. A kernel without it has no
         parallel twin.
+    calls : tuple of str
+        The `shared` functions that it calls.
     """
 
     def __init__(
-        self, function: Callable[P, R], contract: str, nanoseconds: Callable[..., float] | None
+        self,
+        function: Callable[P, R],
+        contract: str,
+        nanoseconds: Callable[..., float] | None,
+        calls: tuple[str, ...] = (),
     ) -> None:
         super().__init__(function, contract)
         self.nanoseconds = nanoseconds
@@ -201,10 +271,10 @@ class Kernel(Door[P, R]):
         if numba.config.DISABLE_JIT:
             self.serial = _Interpreted(function, self.contract)
         else:
-            self.serial = _Twin(function, self.contract, parallel=False)
+            self.serial = _Twin(function, self.contract, calls, parallel=False)
         self.bare = self.serial
         if nanoseconds is not None and not numba.config.DISABLE_JIT:
-            self.parallel = _Twin(function, self.contract, parallel=True)
+            self.parallel = _Twin(function, self.contract, calls, parallel=True)
             self.bare = self.share_out
         if takes_threads:
             self.bare = self._ask_first
@@ -228,13 +298,19 @@ class Kernel(Door[P, R]):
         except AttributeError:
             nanoseconds = 0.0  # not the right arguments: the serial twin says so
         if threads.worthwhile(nanoseconds):
-            region = threads.Region()
-            if region.enter():
-                try:
-                    count = (region.threads,) if self._one else ()
-                    return self.parallel(*args, *count)  # type: ignore[no-any-return]
-                finally:
-                    region.leave()
+            return self.on_threads(*args)
+        return self.serial(*args, *self._one)  # type: ignore[no-any-return]
+
+    def on_threads(self, *args: Any) -> R:
+        """On as many threads as there are, or on one while another caller has them."""
+        assert self.parallel is not None
+        region = threads.Region()
+        if region.enter():
+            try:
+                count = (region.threads,) if self._one else ()
+                return self.parallel(*args, *count)  # type: ignore[no-any-return]
+            finally:
+                region.leave()
         return self.serial(*args, *self._one)  # type: ignore[no-any-return]
 
     def compile(self, dtype: Any, *, parallel: bool = True) -> None:
@@ -249,9 +325,14 @@ class _Twin:
     """One compiled form of a kernel: each signature of the contract when it is first used."""
 
     def __init__(
-        self, function: Callable[..., Any], contract: contracts.Contract, parallel: bool
+        self,
+        function: Callable[..., Any],
+        contract: contracts.Contract,
+        calls: tuple[str, ...],
+        parallel: bool,
     ) -> None:
         self.contract = contract
+        self.calls = calls
         self.dispatcher = numba.njit(parallel=parallel, **_FLAGS)(
             _renamed(function, "parallel" if parallel else "serial")
         )
@@ -273,6 +354,8 @@ class _Twin:
         with cache.filling():
             if signature in dispatcher.overloads:
                 return
+            for name in self.calls:
+                _SHARED[name].compile(self.contract.real_of(signature))
             if dispatcher.targetoptions.get("parallel"):
                 # A fresh copy for each compilation: Numba takes the options out as it reads them.
                 dispatcher.targetoptions["parallel"] = dict(_PARALLEL)

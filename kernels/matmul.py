@@ -22,11 +22,11 @@ panel is a matrix with other strides.
 from collections import namedtuple
 
 import numpy as np
-from numba import prange
+from numba import prange, types
 
 from kernels.asking import Request, asks
 from kernels.columns import CUT, sum_columns
-from kernels.jit import DONE, LARGE, MISFIT, Array, inlined, inner, kernel
+from kernels.jit import DONE, LARGE, MISFIT, Array, inlined, inner, kernel, shared
 from kernels.microkernel import (
     ACCUMULATE,
     ADD_BIASES,
@@ -105,6 +105,7 @@ _Spaces = namedtuple("_Spaces", ["a", "b"])
     "a (m, k), b (k, n), extra (e, f), rate number, flags int64, count threads -> out (m, n)",
     nanoseconds=lambda a, b, extra, out, rate, flags: 0.018 * a.size * out.shape[1],
     public=False,
+    calls=("block_product",),
 )
 def product(a, b, extra, out, rate, flags, count):
     """The one compiled product behind every door: what differs is in ``flags``, so it is data.
@@ -114,13 +115,13 @@ def product(a, b, extra, out, rate, flags, count):
     # From here on there are pointers and steps: nobody counts references to those.
     (m, n), (a_rows, a_columns) = out.shape, a.shape
     at_a, at_b, at_extra, at_out = pointer(a), pointer(b), pointer(extra), pointer(out)
-    whole = _operands((m, n), (a_rows, a_columns), at_a, at_b, at_extra, at_out, rate, flags)
+    whole = operands_at((m, n), (a_rows, a_columns), at_a, at_b, at_extra, at_out, rate, flags)
     if not _fits(whole, (a_rows, a_columns), b.shape, extra.shape):
         return MISFIT
     if count == 0 and m * n * whole.k > SMALL:
         return LARGE
     count = max(count, 1)
-    plan = _plan(whole, count)
+    plan = plan_of(whole, count)
     size, blocks = plan.bytes, plan.rows * plan.columns
     counter = LINE if count > 1 else 0
     memory = allocate(counter + size * count)
@@ -128,13 +129,13 @@ def product(a, b, extra, out, rate, flags, count):
         start_counting(memory)
     for worker in prange(count):
         # Tuples do not get in here, but they are quickly made anew.
-        whole = _operands((m, n), (a_rows, a_columns), at_a, at_b, at_extra, at_out, rate, flags)
-        plan = _plan(whole, count)
+        whole = operands_at((m, n), (a_rows, a_columns), at_a, at_b, at_extra, at_out, rate, flags)
+        plan = plan_of(whole, count)
         space = memory + counter + worker * size
         # Whoever is free takes the next block. The bits do not depend on who computes it.
         block = claim(memory) if count > 1 else 0
         while block < blocks:
-            _one_block(block, plan, space, whole)
+            one_block(block, plan, space, whole)
             block = claim(memory) if count > 1 else block + 1
     free(memory)
     return DONE
@@ -166,7 +167,7 @@ def _fits(whole, a_shape, b_shape, extra_shape):
 
 
 @inlined
-def _operands(shape, a_shape, a, b, extra, out, rate, flags):
+def operands_at(shape, a_shape, a, b, extra, out, rate, flags):
     """The operands as they lie."""
     m, n = shape
     k = a_shape[0] if flags & TRANSPOSE_A else a_shape[1]
@@ -180,7 +181,7 @@ def _operands(shape, a_shape, a, b, extra, out, rate, flags):
 
 
 @inlined
-def _plan(operands, count):
+def plan_of(operands, count):
     """How a product is cut, what of it is packed, and the memory that a thread needs for that."""
     m, n, k = operands.m, operands.n, operands.k
     flags, like = operands.epilogue.flags, operands.out.start
@@ -188,8 +189,8 @@ def _plan(operands, count):
     rows, columns = _blocks(m, n, k, strip, count)
     block_m, block_n = m, n
     if rows * columns > 1:
-        block_m = min(m, _units(_units(m, ROWS), rows) * ROWS)
-        block_n = min(n, _units(_units(n, strip), columns) * strip)
+        block_m = min(m, units(units(m, ROWS), rows) * ROWS)
+        block_n = min(n, units(units(n, strip), columns) * strip)
     packs_a = k * block_n > PACK_ELEMENTS and block_m >= PACK_ROWS
     packs_b = packs_a or (flags & TRANSPOSE_B and k != 1)
     depth, chunk = min(k, CUT), DIRECT_CHUNK
@@ -198,7 +199,7 @@ def _plan(operands, count):
     elif block_m < ROWS and not packs_b:
         strip = row_width(like)
     # A panel of B serves every chunk of A. Where there is but one, the next panel takes its place.
-    panels = _units(block_n, strip) if block_m > chunk else 1
+    panels = units(block_n, strip) if block_m > chunk else 1
     # C holds unfinished chains too, unless it holds something else that is still needed: sums of
     # earlier chains, or the weights that the whole sum will move.
     keeps_c = k > CUT or flags & (ACCUMULATE | DESCEND)
@@ -224,8 +225,17 @@ def _plan(operands, count):
     )
 
 
+def _block_product_types(real):
+    at, size = types.CPointer(real), types.int64
+    strided = types.NamedTuple((at, size, size), Strided)
+    epilogue = types.NamedTuple((size, types.float64, at, size), Epilogue)
+    plan = types.NamedUniTuple(size, len(_Plan._fields), _Plan)
+    rows = types.NamedTuple((at, size), Rows)
+    return (size, size, size, strided, strided, rows, epilogue, plan, size)
+
+
 @inner
-def _units(size, unit):
+def units(size, unit):
     """How many units, the last perhaps not whole."""
     return (size + unit - 1) // unit
 
@@ -233,13 +243,13 @@ def _units(size, unit):
 @inner
 def _whole_lines(size):
     """Bytes up to the end of a cache line."""
-    return _units(size, LINE) * LINE
+    return units(size, LINE) * LINE
 
 
 @inner
 def _blocks(m, n, k, strip, count):
     """Loop 5: into how many rows and columns of blocks C is cut, for so many threads."""
-    rows, columns = max(1, _units(m, BLOCK)), max(1, _units(n, BLOCK))
+    rows, columns = max(1, units(m, BLOCK)), max(1, units(n, BLOCK))
     enough = count if m * n * k < count * GRAIN or count == 1 else 4 * count
     while rows * columns < enough:
         can_halve_rows, can_halve_columns = m >= 2 * rows * ROWS, n >= 2 * columns * strip
@@ -253,31 +263,31 @@ def _blocks(m, n, k, strip, count):
 
 
 @inner
-def _share(size, count, index, unit):
+def share(size, count, index, unit):
     """Where share ``index`` of ``count`` begins and ends: whole units, but for the last."""
-    units = _units(size, unit)
-    return min(size, units * index // count * unit), min(size, units * (index + 1) // count * unit)
+    whole = units(size, unit)
+    return min(size, whole * index // count * unit), min(size, whole * (index + 1) // count * unit)
 
 
 @inner
-def _one_block(block, plan, memory, operands):
+def one_block(block, plan, memory, operands):
     """The operands of one block of the grid."""
     m, n, k, a, b, out, epilogue = operands
     i, i_end, j, j_end = np.int64(0), m, np.int64(0), n
     if plan.rows * plan.columns > 1:
-        i, i_end = _share(m, plan.rows, block // plan.columns, ROWS)
-        j, j_end = _share(n, plan.columns, block % plan.columns, strip_width(out.start))
+        i, i_end = share(m, plan.rows, block // plan.columns, ROWS)
+        j, j_end = share(n, plan.columns, block % plan.columns, strip_width(out.start))
     a, b, target = from_row(a, i), from_row(b, j), rows_from(out, i, j)
     flags, minus_rate, extra, extra_row = epilogue
     extra = ahead(extra, i * extra_row + j)
     then = Epilogue(flags, minus_rate, extra, extra_row)
-    _block_product(i_end - i, j_end - j, k, a, b, target, then, plan, memory)
+    block_product(i_end - i, j_end - j, k, a, b, target, then, plan, memory)
     if flags & SUM_COLUMNS and i == 0:
         sum_columns(b.start, k, b.step, j_end - j, extra)
 
 
-@inner
-def _block_product(m, n, k, a, b, c, epilogue, plan, memory):
+@shared(_block_product_types)
+def block_product(m, n, k, a, b, c, epilogue, plan, memory):
     """Loop 4: passes over k, for one block of C."""
     spaces = _Spaces(
         memory_at(memory, c.start),

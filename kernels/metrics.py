@@ -3,6 +3,8 @@
 from numba import prange
 
 from kernels.jit import Array, door, inner, kernel
+from kernels.simd import row_of
+from kernels.targets import wanted
 
 
 @kernel(
@@ -18,7 +20,7 @@ def argmax_rows(scores: Array, out: Array) -> None:
     out : ndarray of int64, (batch,)
     """
     for i in prange(scores.shape[0]):
-        out[i] = _argmax(scores, i)
+        out[i] = argmax(row_of(scores, i), scores.shape[1])
 
 
 @door("scores (batch, n_classes), labels [batch < n_classes]")
@@ -47,18 +49,25 @@ def count_correct(scores: Array, labels: Array) -> int:
     """
     correct = 0
     for i in range(scores.shape[0]):
-        label = labels[i] if labels.ndim == 1 else _argmax(labels, i)
-        if _argmax(scores, i) == label:
-            correct += 1
+        scored = row_of(scores, i)
+        correct += is_right(scored, wanted(labels, i, scored), scores.shape[1])
     return correct
 
 
 @inner
-def _argmax(scores, i):
-    best = 0
-    for j in range(scores.shape[1]):
-        if scores[i, j] != scores[i, j]:
+def is_right(scores, target, n):
+    """Whether the largest of n scores is the target's."""
+    label = target.label if target.label >= 0 else argmax(target.row, n)
+    return argmax(scores, n) == label
+
+
+@inner
+def argmax(row, n):
+    """Index of the largest of n numbers; the first of equals; -1 where one is NaN."""
+    best, largest = 0, row[0]
+    for j in range(n):
+        if row[j] != row[j]:
             return -1
-        if scores[i, j] > scores[i, best]:
-            best = j
+        if row[j] > largest:
+            best, largest = j, row[j]
     return best

@@ -3,7 +3,7 @@
 from numba import prange
 
 from kernels.elementary import LANES
-from kernels.jit import Array, kernel
+from kernels.jit import Array, inner, kernel
 from kernels.simd import ahead, fma, load, pointer, store
 
 _BLOCK = 16_384
@@ -28,8 +28,13 @@ def sgd_update(weights: Array, dweights: Array, learning_rate: float) -> None:
     for block in prange((weights.size + _BLOCK - 1) // _BLOCK):
         start = block * _BLOCK
         count = min(_BLOCK, weights.size - start)
-        w_block, dw_block = ahead(pointer(weights), start), ahead(pointer(dweights), start)
-        for i in range(0, count, LANES):
-            w = load(ahead(w_block, i), LANES, count - i, 0.0)
-            dw = load(ahead(dw_block, i), LANES, count - i, 0.0)
-            store(fma(step, dw, w), ahead(w_block, i), count - i)
+        descend(ahead(pointer(weights), start), ahead(pointer(dweights), start), step, count)
+
+
+@inner
+def descend(weights, dweights, step, count):
+    """`sgd_update` of ``count`` numbers; ``step`` is minus the learning rate, in their dtype."""
+    for i in range(0, count, LANES):
+        w = load(ahead(weights, i), LANES, count - i, 0.0)
+        dw = load(ahead(dweights, i), LANES, count - i, 0.0)
+        store(fma(step, dw, w), ahead(weights, i), count - i)

@@ -26,18 +26,20 @@ from kernels.elementary import LANES, SMALLEST_NORMAL, vector_exp, vector_log
 from kernels.jit import Array, door, inner, kernel
 from kernels.simd import (
     ahead,
+    as_item,
     fma,
     for_dtype,
-    lane_numbers,
     load,
     max_of_lanes,
     pointer,
+    row_of,
     select,
     splat,
     store,
     sum_of_lanes,
     to_float64,
 )
+from kernels.targets import targets_from, wanted
 
 
 @kernel("z (batch, n_classes) -> out (batch, n_classes)", nanoseconds=lambda z, out: 1.0 * z.size)
@@ -50,11 +52,15 @@ def softmax_forward(z: Array, out: Array) -> None:
         float32 or float64, as all arrays here.
     out : ndarray, (batch, n_classes)
     """
-    n = z.shape[1]
     for i in prange(z.shape[0]):
-        source, target = ahead(pointer(z), i * n), ahead(pointer(out), i * n)
-        _, total = _exp_of_row(source, target, n)
-        _divide_row(target, total, n)
+        softmax_row(row_of(z, i), row_of(out, i), z.shape[1])
+
+
+@inner
+def softmax_row(z, out, n):
+    """`softmax_forward` of one row of n."""
+    _, total = _exp_of_row(z, out, n)
+    _divide_row(out, total, n)
 
 
 @kernel(
@@ -72,18 +78,21 @@ def softmax_backward(probabilities: Array, dy: Array, out: Array) -> None:
         Gradient of the loss by that output.
     out : ndarray, (batch, n_classes)
     """
-    n = dy.shape[1]
     for i in prange(dy.shape[0]):
-        p_row, dy_row = ahead(pointer(probabilities), i * n), ahead(pointer(dy), i * n)
-        target = ahead(pointer(out), i * n)
-        partial = splat(dy_row, LANES, 0.0)
-        for j in range(0, n, LANES):
-            p = load(ahead(p_row, j), LANES, n - j, 0.0)
-            partial = fma(p, load(ahead(dy_row, j), LANES, n - j, 0.0), partial)
-        mean = sum_of_lanes(partial)
-        for j in range(0, n, LANES):
-            p = load(ahead(p_row, j), LANES, n - j, 0.0)
-            store(p * (load(ahead(dy_row, j), LANES, n - j, 0.0) - mean), ahead(target, j), n - j)
+        softmax_gradient(row_of(probabilities, i), row_of(dy, i), row_of(out, i), dy.shape[1])
+
+
+@inner
+def softmax_gradient(probabilities, dy, out, n):
+    """`softmax_backward` of one row of n."""
+    partial = splat(dy, LANES, 0.0)
+    for j in range(0, n, LANES):
+        p = load(ahead(probabilities, j), LANES, n - j, 0.0)
+        partial = fma(p, load(ahead(dy, j), LANES, n - j, 0.0), partial)
+    mean = sum_of_lanes(partial)
+    for j in range(0, n, LANES):
+        p = load(ahead(probabilities, j), LANES, n - j, 0.0)
+        store(p * (load(ahead(dy, j), LANES, n - j, 0.0) - mean), ahead(out, j), n - j)
 
 
 @door("probabilities (batch, n_classes), labels [batch < n_classes]")
@@ -123,15 +132,20 @@ def cross_entropy_rows(probabilities: Array, labels: Array, out: Array) -> None:
         Class indices (batch,), or target rows (batch, n_classes) that sum to 1.
     out : ndarray, (batch, 1)
     """
-    n = probabilities.shape[1]
     for i in prange(probabilities.shape[0]):
-        row = ahead(pointer(probabilities), i * n)
-        partial = splat(row, LANES, 0.0)
-        for j in range(0, n, LANES):
-            t = _targets(labels, i, j, n, row)
-            p = _floored(load(ahead(row, j), LANES, n - j, 1.0))
-            partial = partial + select(t == 0.0, 0.0, t * vector_log(p))
-        out[i, 0] = -sum_of_lanes(partial)
+        row = row_of(probabilities, i)
+        out[i, 0] = cross_entropy_of(row, wanted(labels, i, row), probabilities.shape[1])
+
+
+@inner
+def cross_entropy_of(probabilities, target, n):
+    """`cross_entropy_rows` of one row of n."""
+    partial = splat(probabilities, LANES, 0.0)
+    for j in range(0, n, LANES):
+        t = targets_from(target, j, n)
+        p = _floored(load(ahead(probabilities, j), LANES, n - j, 1.0))
+        partial = partial + select(t == 0.0, 0.0, t * vector_log(p))
+    return -sum_of_lanes(partial)
 
 
 @kernel(
@@ -150,13 +164,19 @@ def cross_entropy_backward(probabilities: Array, labels: Array, out: Array) -> N
     out : ndarray, (batch, n_classes)
     """
     batch, n = probabilities.shape
-    scale = out.dtype.type(-batch)
     for i in prange(batch):
-        row, target = ahead(pointer(probabilities), i * n), ahead(pointer(out), i * n)
-        for j in range(0, n, LANES):
-            t = _targets(labels, i, j, n, row)
-            p = _floored(load(ahead(row, j), LANES, n - j, 1.0))
-            store(select(t == 0.0, 0.0, t / p / scale), ahead(target, j), n - j)
+        row = row_of(probabilities, i)
+        cross_entropy_gradient(row, wanted(labels, i, row), row_of(out, i), n, batch)
+
+
+@inner
+def cross_entropy_gradient(probabilities, target, out, n, batch):
+    """`cross_entropy_backward` of one row of n."""
+    scale = as_item(-batch, out)
+    for j in range(0, n, LANES):
+        t = targets_from(target, j, n)
+        p = _floored(load(ahead(probabilities, j), LANES, n - j, 1.0))
+        store(select(t == 0.0, 0.0, t / p / scale), ahead(out, j), n - j)
 
 
 @kernel(
@@ -178,18 +198,24 @@ def softmax_cross_entropy(z: Array, labels: Array, out: Array, out_losses: Array
     out_losses : ndarray, (batch, 1)
         `mean_loss` takes their mean.
     """
-    n = z.shape[1]
     for i in prange(z.shape[0]):
-        row, target = ahead(pointer(z), i * n), ahead(pointer(out), i * n)
-        top, total = _exp_of_row(row, target, n)
-        _divide_row(target, total, n)
-        log_total = vector_log(splat(row, LANES, total))
-        partial = splat(row, LANES, 0.0)
-        for j in range(0, n, LANES):
-            t = _targets(labels, i, j, n, row)
-            z_j = load(ahead(row, j), LANES, n - j, 0.0)
-            partial = partial + select(t == 0.0, 0.0, t * (log_total - (z_j - top)))
-        out_losses[i, 0] = sum_of_lanes(partial)
+        row = row_of(z, i)
+        target = wanted(labels, i, row)
+        out_losses[i, 0] = softmax_cross_entropy_of(row, target, row_of(out, i), z.shape[1])
+
+
+@inner
+def softmax_cross_entropy_of(z, target, out, n):
+    """`softmax_cross_entropy` of one row of n: its loss."""
+    top, total = _exp_of_row(z, out, n)
+    _divide_row(out, total, n)
+    log_total = vector_log(splat(z, LANES, total))
+    partial = splat(z, LANES, 0.0)
+    for j in range(0, n, LANES):
+        t = targets_from(target, j, n)
+        z_j = load(ahead(z, j), LANES, n - j, 0.0)
+        partial = partial + select(t == 0.0, 0.0, t * (log_total - (z_j - top)))
+    return sum_of_lanes(partial)
 
 
 @kernel(
@@ -209,13 +235,19 @@ def softmax_minus_target(probabilities: Array, labels: Array, out: Array) -> Non
         The mean over the batch is taken here, once; no later kernel divides again.
     """
     batch, n = probabilities.shape
-    scale = out.dtype.type(batch)
     for i in prange(batch):
-        row, target = ahead(pointer(probabilities), i * n), ahead(pointer(out), i * n)
-        for j in range(0, n, LANES):
-            t = _targets(labels, i, j, n, row)
-            p = load(ahead(row, j), LANES, n - j, 0.0)
-            store((p - t) / scale, ahead(target, j), n - j)
+        row = row_of(probabilities, i)
+        minus_target(row, wanted(labels, i, row), row_of(out, i), n, batch)
+
+
+@inner
+def minus_target(probabilities, target, out, n, batch):
+    """`softmax_minus_target` of one row of n."""
+    scale = as_item(batch, out)
+    for j in range(0, n, LANES):
+        t = targets_from(target, j, n)
+        p = load(ahead(probabilities, j), LANES, n - j, 0.0)
+        store((p - t) / scale, ahead(out, j), n - j)
 
 
 @kernel("losses (batch, 1)")
@@ -231,11 +263,16 @@ def mean_loss(losses: Array) -> float:
     float
         The denominator is the batch size.
     """
-    batch = losses.shape[0]
-    partial = to_float64(splat(pointer(losses), LANES, 0.0))
-    for i in range(0, batch, LANES):
-        partial = partial + to_float64(load(ahead(pointer(losses), i), LANES, batch - i, 0.0))
-    return sum_of_lanes(partial) / batch
+    return mean(pointer(losses), losses.shape[0])
+
+
+@inner
+def mean(numbers, count):
+    """`mean_loss` of ``count`` numbers."""
+    partial = to_float64(splat(numbers, LANES, 0.0))
+    for i in range(0, count, LANES):
+        partial = partial + to_float64(load(ahead(numbers, i), LANES, count - i, 0.0))
+    return sum_of_lanes(partial) / count
 
 
 @inner
@@ -259,15 +296,6 @@ def _exp_of_row(z, out, n):
 def _divide_row(out, total, n):
     for j in range(0, n, LANES):
         store(load(ahead(out, j), LANES, n - j, 0.0) / total, ahead(out, j), n - j)
-
-
-@inner
-def _targets(labels, i, j, n, like):
-    """Targets of row i from column j on: from a class index, or from a row of probabilities."""
-    if labels.ndim == 1:
-        ones = splat(like, LANES, 1.0)
-        return select(lane_numbers(ones) == labels[i] - j, ones, 0.0)
-    return load(ahead(pointer(labels), i * n + j), LANES, n - j, 0.0)
 
 
 @inner

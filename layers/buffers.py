@@ -36,6 +36,8 @@ class FlatBuffers:
     parameters, gradients : ndarray, (1, size)
     parameter_views, gradient_views : list of dict
         For each layer its arrays by name, views into the buffers.
+    places : list of dict
+        For each layer where its arrays begin in a buffer.
     """
 
     def __init__(self, shapes: Sequence[dict[str, tuple[int, int]]], dtype: np.dtype[Any]) -> None:
@@ -49,6 +51,7 @@ class FlatBuffers:
                 size += -(-shape[0] * shape[1] // step) * step
         self.parameters = aligned_zeros(size, dtype)
         self.gradients = aligned_zeros(size, dtype)
+        self.places = [{name: start for name, (start, _) in named.items()} for named in places]
         self.parameter_views = _views(self.parameters, places)
         self.gradient_views = _views(self.gradients, places)
 

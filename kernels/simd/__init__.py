@@ -13,19 +13,20 @@ computed, and in which order, is what the kernel's text says, on every CPU.
   (``kernels/checks.py``) may use one.
 """
 
+from kernels.simd.atomics import add_at, claim, give_way, pause, read_at, start_counting
 from kernels.simd.llvm import TileShape
 from kernels.simd.memory import (
     ahead,
     allocate,
     apart,
-    claim,
+    as_item,
     free,
     is_aligned,
     itemsize,
     lanes_of,
     memory_at,
     pointer,
-    start_counting,
+    row_of,
 )
 from kernels.simd.tiles import (
     load_square,
@@ -60,15 +61,18 @@ from kernels.simd.vectors import (
 
 __all__ = [
     "TileShape",
+    "add_at",
     "ahead",
     "allocate",
     "apart",
+    "as_item",
     "claim",
     "first_lane",
     "fma",
     "for_dtype",
     "free",
     "from_bits",
+    "give_way",
     "is_aligned",
     "itemsize",
     "lane_numbers",
@@ -78,10 +82,13 @@ __all__ = [
     "load_tile",
     "max_of_lanes",
     "memory_at",
+    "pause",
     "pointer",
     "polynomial",
     "prefetch_tile",
     "rank_one_update",
+    "read_at",
+    "row_of",
     "select",
     "splat",
     "start_counting",

@@ -22,6 +22,30 @@ def pointer(typing, array):
 
 
 @intrinsic
+def row_of(typing, array, i):
+    """The address of row i of a C-contiguous matrix."""
+    signature = types.CPointer(array.dtype)(array, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        matrix = context.make_array(signature.args[0])(context, builder, arguments[0])
+        columns = builder.extract_value(matrix.shape, 1)
+        return builder.gep(matrix.data, [builder.mul(arguments[1], columns)])
+
+    return signature, generate
+
+
+@intrinsic
+def as_item(typing, number, like):
+    """A number in the dtype that ``like`` points at."""
+    signature = like.dtype(number, like)
+
+    def generate(context, builder, signature, arguments):
+        return context.cast(builder, arguments[0], number, like.dtype)
+
+    return signature, generate
+
+
+@intrinsic
 def itemsize(typing, like):
     """Bytes of the dtype that ``like`` points at."""
     signature = types.intp(like)
@@ -66,12 +90,13 @@ def free(typing, address):
 
 @intrinsic
 def memory_at(typing, address, like):
-    """The first multiple of 64 from an address on, as a pointer like ``like``."""
-    signature = like(types.intp, like)
+    """The first multiple of 64 from an address on, as a pointer like ``like``, or to that dtype."""
+    kind = like if isinstance(like, types.CPointer) else types.CPointer(like.dtype)
+    signature = kind(types.intp, like)
 
     def generate(context, builder, signature, arguments):
         start = builder.and_(builder.add(arguments[0], index(63)), index(~63))
-        return builder.inttoptr(start, context.get_value_type(like))
+        return builder.inttoptr(start, context.get_value_type(kind))
 
     return signature, generate
 
@@ -131,30 +156,5 @@ def lanes_of(typing, like, vector_bytes):
 
     def generate(context, builder, signature, arguments):
         return index(lanes)
-
-    return signature, generate
-
-
-@intrinsic
-def start_counting(typing, address):
-    """Make the integer at an address 0, for `claim`."""
-    signature = types.void(types.intp)
-
-    def generate(context, builder, signature, arguments):
-        counter = builder.inttoptr(arguments[0], INDEX.as_pointer())
-        builder.store(index(0), counter)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def claim(typing, address):
-    """The integer at an address, which becomes one larger: no two threads get the same."""
-    signature = types.intp(types.intp)
-
-    def generate(context, builder, signature, arguments):
-        counter = builder.inttoptr(arguments[0], INDEX.as_pointer())
-        return builder.atomic_rmw("add", counter, index(1), "monotonic")
 
     return signature, generate

@@ -1,0 +1,27 @@
+"""What a row should have been: a class index, or a row of target probabilities."""
+
+from collections import namedtuple
+
+from kernels.elementary import LANES
+from kernels.jit import inner
+from kernels.simd import ahead, lane_numbers, load, row_of, select, splat
+
+Target = namedtuple("Target", ["label", "row"])
+"""One row's class index; or -1, and where its target probabilities are."""
+
+
+@inner
+def wanted(labels, i, like):
+    """The target of row i, from class indices (batch,) or target rows (batch, n_classes)."""
+    if labels.ndim == 1:
+        return Target(labels[i], like)
+    return Target(-1, row_of(labels, i))
+
+
+@inner
+def targets_from(target, j, n):
+    """The target probabilities of a row of n from column j on; a class index is a 1 among zeros."""
+    if target.label >= 0:
+        ones = splat(target.row, LANES, 1.0)
+        return select(lane_numbers(ones) == target.label - j, ones, 0.0)
+    return load(ahead(target.row, j), LANES, n - j, 0.0)
