@@ -291,23 +291,22 @@ class Kernel(Door[P, R]):
 
     def share_out(self, *args: Any) -> R:
         """On as many threads as the work is worth, and as there are; nothing is checked."""
-        assert self.parallel is not None
         assert self.nanoseconds is not None
         try:
             nanoseconds = self.nanoseconds(*args)
         except AttributeError:
             nanoseconds = 0.0  # not the right arguments: the serial twin says so
         if threads.worthwhile(nanoseconds):
-            return self.on_threads(*args)
+            return self.on_threads(None, *args)
         return self.serial(*args, *self._one)  # type: ignore[no-any-return]
 
-    def on_threads(self, *args: Any) -> R:
-        """On as many threads as there are, or on one while another caller has them."""
-        assert self.parallel is not None
+    def on_threads(self, wanted: int | None, *args: Any) -> R:
+        """On so many threads, or all there are; on one while another caller has them."""
         region = threads.Region()
-        if region.enter():
+        if wanted != 1 and self.parallel is not None and region.enter():
             try:
-                count = (region.threads,) if self._one else ()
+                allowed = region.threads if wanted is None else min(wanted, region.threads)
+                count = (allowed,) if self._one else ()
                 return self.parallel(*args, *count)  # type: ignore[no-any-return]
             finally:
                 region.leave()

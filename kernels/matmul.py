@@ -30,6 +30,7 @@ from kernels.jit import DONE, LARGE, MISFIT, Array, inlined, inner, kernel, shar
 from kernels.microkernel import (
     ACCUMULATE,
     ADD_BIASES,
+    BY_COLUMNS,
     DESCEND,
     MASK,
     NEVER_EMPTY,
@@ -44,6 +45,7 @@ from kernels.microkernel import (
     Targets,
     Tiled,
     from_row,
+    lane_count,
     row_width,
     rows_from,
     strip_of_tiles,
@@ -186,11 +188,13 @@ def plan_of(operands, count):
     m, n, k = operands.m, operands.n, operands.k
     flags, like = operands.epilogue.flags, operands.out.start
     strip, size = strip_width(like), itemsize(like)
-    rows, columns = _blocks(m, n, k, strip, count)
+    by_columns = flags & BY_COLUMNS != 0
+    rows, columns = _blocks(m, n, k, strip, lane_count(like), count, by_columns)
     block_m, block_n = m, n
     if rows * columns > 1:
         block_m = min(m, units(units(m, ROWS), rows) * ROWS)
-        block_n = min(n, units(units(n, strip), columns) * strip)
+        lanes = lane_count(like)
+        block_n = min(n, units(units(n, lanes), columns) * lanes)
     packs_a = k * block_n > PACK_ELEMENTS and block_m >= PACK_ROWS
     packs_b = packs_a or (flags & TRANSPOSE_B and k != 1)
     depth, chunk = min(k, CUT), DIRECT_CHUNK
@@ -247,13 +251,15 @@ def _whole_lines(size):
 
 
 @inner
-def _blocks(m, n, k, strip, count):
+def _blocks(m, n, k, strip, lanes, count, by_columns):
     """Loop 5: into how many rows and columns of blocks C is cut, for so many threads."""
     rows, columns = max(1, units(m, BLOCK)), max(1, units(n, BLOCK))
     enough = count if m * n * k < count * GRAIN or count == 1 else 4 * count
     while rows * columns < enough:
         can_halve_rows, can_halve_columns = m >= 2 * rows * ROWS, n >= 2 * columns * strip
-        if can_halve_rows and (m * columns >= n * rows or not can_halve_columns):
+        if by_columns and n >= 4 * columns * lanes:
+            columns *= 2
+        elif can_halve_rows and (m * columns >= n * rows or not can_halve_columns):
             rows *= 2
         elif can_halve_columns:
             columns *= 2
@@ -276,7 +282,7 @@ def one_block(block, plan, memory, operands):
     i, i_end, j, j_end = np.int64(0), m, np.int64(0), n
     if plan.rows * plan.columns > 1:
         i, i_end = share(m, plan.rows, block // plan.columns, ROWS)
-        j, j_end = share(n, plan.columns, block % plan.columns, strip_width(out.start))
+        j, j_end = share(n, plan.columns, block % plan.columns, lane_count(out.start))
     a, b, target = from_row(a, i), from_row(b, j), rows_from(out, i, j)
     flags, minus_rate, extra, extra_row = epilogue
     extra = ahead(extra, i * extra_row + j)
@@ -322,6 +328,7 @@ def block_product(m, n, k, a, b, c, epilogue, plan, memory):
 def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
     """Loops 3 and 2: chunks of A, strips of B, for one pass over k."""
     m, n, terms = sizes
+    lanes = lane_count(b.start)
     for i in range(0, m, plan.chunk):
         rows = min(plan.chunk, m - i)
         a_chunk = Tiled(ahead(a.start, i * a.row), a.row, a.step, ROWS * a.row)
@@ -330,14 +337,16 @@ def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
                 panel = ahead(spaces.a, r * terms)
                 pack(from_row(a, i + r), min(ROWS, rows - r), terms, ROWS, panel)
             a_chunk = Tiled(spaces.a, 1, ROWS, ROWS * terms)
-        for j in range(0, n, plan.strip):
-            columns = min(plan.strip, n - j)
+        j = 0
+        while j < n:
+            columns = _next_strip(n - j, plan.strip, lanes)
             b_strip = Rows(ahead(b.start, j), b.step)
             if plan.b_bytes:
                 panel = ahead(spaces.b, j * terms if plan.panels > 1 else 0)
+                width = units(columns, lanes) * lanes
                 if i == 0:
-                    pack(from_row(b, j), columns, terms, plan.strip, panel)
-                b_strip = Rows(panel, plan.strip)
+                    pack(from_row(b, j), columns, terms, width, panel)
+                b_strip = Rows(panel, width)
             here = Targets(
                 rows_from(targets.partial, i, j),
                 rows_from(targets.sums, i, j),
@@ -346,6 +355,18 @@ def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
             extra = ahead(epilogue.extra, i * epilogue.extra_row + j)
             then = Epilogue(epilogue.flags, epilogue.minus_rate, extra, epilogue.extra_row)
             strip_of_tiles(rows, columns, terms, a_chunk, b_strip, here, then, step)
+            j += columns
+
+
+@inner
+def _next_strip(left, strip, lanes):
+    """Columns of the next strip: whole tiles, but the last two of about one width.
+
+    Four vectors are 2 + 2 rather than 3 + 1: a tile of one vector waits for its loads.
+    """
+    if left <= strip:
+        return left
+    return strip if left >= 2 * strip else units(units(left, lanes), 2) * lanes
 
 
 @asks(

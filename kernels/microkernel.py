@@ -41,6 +41,7 @@ MASK = 32  # ReLU's gradient by extra[i, j], the layer's input or output
 DESCEND = 64  # C holds weights: they move by -rate times it
 SUM_COLUMNS = 128  # extra[0, j] becomes the column sum of B
 NEVER_EMPTY = 256  # sizes of 0 are refused
+BY_COLUMNS = 512  # threads share its columns, where there are enough
 
 ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 # As many vectors as the last strip's columns need, and one row for the rows that are left. Each is
@@ -68,6 +69,12 @@ Targets = namedtuple("Targets", ["partial", "sums", "out"])
 
 Epilogue = namedtuple("Epilogue", ["flags", "minus_rate", "extra", "extra_row"])
 """What happens to a finished element, and the operand that it needs."""
+
+
+@inner
+def lane_count(like):
+    """Columns of a vector, in the dtype that ``like`` points at."""
+    return lanes_of(like, _BYTES)
 
 
 @inner

@@ -24,14 +24,14 @@ from kernels.elementary import LANES
 from kernels.jit import Array, inner, kernel, shared
 from kernels.matmul import BLOCK, LINE, PACK_ROWS, one_block, operands_at, plan_of, share, units
 from kernels.metrics import is_right
-from kernels.microkernel import ADD_BIASES, DESCEND, MASK, ROWS, TRANSPOSE_A
+from kernels.microkernel import ADD_BIASES, BY_COLUMNS, DESCEND, MASK, ROWS, TRANSPOSE_A
 from kernels.optimizers import descend
 from kernels.simd import (
     add_at,
     ahead,
     allocate,
     as_item,
-    claim,
+    claim_turn,
     free,
     give_way,
     itemsize,
@@ -72,9 +72,11 @@ parameters, ``source`` has the layer's inputs, ``extra`` the gradient by its out
 ``target`` is the place of the biases.
 """
 
-Header = namedtuple("Header", ["row_steps", "parameter_steps", "losses", "width", *"abcd"])
-"""A program's first line: how many instructions of each sort, the buffer of the losses, and how
-many elements of workspace a row needs."""
+Header = namedtuple(
+    "Header", ["row_steps", "parameter_steps", "losses", "width", "no_4", "no_5", "no_6", "no_7"]
+)
+"""A program's first line, as long as the others: how many instructions there are of each sort, the
+buffer of the losses, and how many elements of workspace a row needs."""
 
 _FIELDS = len(Instruction._fields)
 
@@ -83,7 +85,7 @@ _Memory = namedtuple("_Memory", ["parameters", "space", "batch", "control", "scr
 _Batch = namedtuple("_Batch", ["start", "rows", "losses"])
 _Stage = namedtuple("_Stage", ["end", "parts", "by_blocks"])
 
-ALONE = 2**23
+ALONE = 2**22
 """Multiply-adds from which on the threads share one product, rather than rows through several."""
 PART = 2**18
 """Multiply-adds (5 us) that are worth a ticket of their own."""
@@ -94,9 +96,11 @@ _SPINS = 2_000
 _STOPPED = 2**60
 """What the count of finished tasks jumps by where nobody should go on."""
 
-# The memory that threads share, in lines of their own: the next ticket, tasks done, right
-# predictions; then numbers that only the first task on parameters writes.
-_TICKET, _DONE, _CORRECT, _NUMBERS, _CONTROL = (LINE * line for line in range(5))
+# The memory that threads share, in lines of their own: tasks done, right predictions; numbers that
+# only the first task on parameters writes; then the last turn that each part was claimed for.
+_DONE, _CORRECT, _NUMBERS, _CLAIMS = (LINE * line for line in range(4))
+_MOST_PARTS = 1024
+_CONTROL = _CLAIMS + 8 * _MOST_PARTS
 
 
 def _work_types(real):
@@ -108,42 +112,58 @@ def _work_types(real):
 
 @shared(_work_types)
 def work(program, data, rate, memory, worker, count):
-    """What one of ``count`` threads does: the next task, and the next, until there is none."""
+    """What one of ``count`` threads does: its own tasks, and those that nobody has begun."""
     header = _header(program)
     rows_end, end = header.row_steps, header.row_steps + header.parameter_steps
     losses = ahead(memory.space, header.losses * memory.batch)
     scratch = memory.scratch + worker * memory.bytes
-    ticket, before = claim(memory.control + _TICKET), np.int64(0)
+    turn, before = np.int64(0), np.int64(0)
     for start in range(0, data.rows, memory.batch):
         batch = _Batch(start, min(memory.batch, data.rows - start), losses)
         first = np.int64(0)
         while first < rows_end:
             stage = _stage(program, first, rows_end, batch, data, memory, count)
-            while ticket < before + stage.parts:
-                if not _begins(memory.control, before):
-                    return
-                part = ticket - before
-                _rows_task(program, first, stage, part, batch, data, memory, scratch, count)
-                ticket = _next_ticket(memory.control)
+            turn += 1
+            if not _begins(memory.control, before, stage.parts):
+                return
+            for some in range(stage.parts):
+                part = _turn_of(worker, some, stage.parts, count)
+                if claim_turn(memory.control + _CLAIMS + 8 * part, turn):
+                    _rows_task(program, first, stage, part, batch, data, memory, scratch, count)
+                    add_at(memory.control + _DONE, 1)
             before += stage.parts
             first = stage.end
         parts = _parameter_parts(program, rows_end, end, batch, rate, data, memory, count)
-        while ticket < before + parts:
-            if not _begins(memory.control, before):
-                return
-            part = ticket - before
-            if not _goes_on(mean(losses, batch.rows), batch, part == 0, memory.control):
-                return
-            _parameters_task(program, rows_end, part, batch, rate, data, memory, scratch, count)
-            ticket = _next_ticket(memory.control)
+        turn += 1
+        if parts == 0:
+            continue
+        if not _begins(memory.control, before, parts):
+            return
+        for some in range(parts):
+            part = _turn_of(worker, some, parts, count)
+            if claim_turn(memory.control + _CLAIMS + 8 * part, turn):
+                if not _goes_on(mean(losses, batch.rows), batch, part == 0, memory.control):
+                    return
+                _parameters_task(program, rows_end, part, batch, rate, data, memory, scratch, count)
+                add_at(memory.control + _DONE, 1)
         before += parts
 
 
-# --- tickets ---
+# --- turns ---
 
 
 @inner
-def _begins(control, before):
+def _turn_of(worker, some, parts, count):
+    """The part that a thread tries as its ``some``-th: its own first, the same in each batch.
+
+    So it finds what it wrote last time in its own cache.
+    """
+    part = worker * parts // count + some
+    return part - parts if part >= parts else part
+
+
+@inner
+def _begins(control, before, parts):
     """Wait until all tasks of earlier stages are done; False where the run has been stopped."""
     spins = 0
     done = read_at(control + _DONE)
@@ -155,12 +175,6 @@ def _begins(control, before):
             give_way()
         done = read_at(control + _DONE)
     return done < _STOPPED
-
-
-@inner
-def _next_ticket(control):
-    add_at(control + _DONE, 1)
-    return claim(control + _TICKET)
 
 
 @inner
@@ -251,7 +265,8 @@ def _product(step, i, i_end, batch, data, memory):
     elif step.flags & MASK:
         extra = ahead(memory.space, step.extra * memory.batch + i * n)
     weights = ahead(memory.parameters, step.weights)
-    return operands_at((m, n), (m, k), source, weights, extra, out, 0.0, step.flags)
+    flags = step.flags | BY_COLUMNS
+    return operands_at((m, n), (m, k), source, weights, extra, out, 0.0, flags)
 
 
 @inner
@@ -311,7 +326,7 @@ def _weights(step, batch, rate, data, memory):
     x = _source(step, 0, batch, data, memory)
     dz = ahead(memory.space, step.extra * memory.batch)
     weights = ahead(memory.parameters, step.weights)
-    flags = TRANSPOSE_A | DESCEND
+    flags = TRANSPOSE_A | DESCEND | BY_COLUMNS
     return operands_at((m, n), (k, m), x, dz, weights, weights, rate, flags)
 
 
@@ -380,12 +395,12 @@ def _scratch_bytes(program, rate, data, memory, count):
 
 @kernel(
     "x (n, n_in), order <r>, labels <l>, targets (t, n_out), program <p>, rate number, "
-    "batch int64, count threads -> parameters (1, q), space (1, w)",
+    "batch int64, before number, count threads -> parameters (1, q), space (1, w)",
     nanoseconds=lambda *_: 0.0,
     public=False,
     calls=("block_product", "work"),
 )
-def train(
+def train(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by itself
     x: Array,
     order: Array,
     labels: Array,
@@ -393,6 +408,7 @@ def train(
     program: Array,
     rate: float,
     batch: int,
+    before: float,
     parameters: Array,
     space: Array,
     count: int,
@@ -402,8 +418,8 @@ def train(
     Returns
     -------
     tuple of float
-        The last batch's loss; the sum over rows of their batch's loss, the rows, and the right
-        predictions among them, of all batches that parameters have moved by.
+        The last batch's loss; then of all batches that parameters have moved by: ``before`` plus
+        the sum over rows of their batch's loss, the rows, and the right predictions among them.
     """
     like = pointer(space)
     at_x, at_order, at_labels, at_targets = (
@@ -417,15 +433,17 @@ def train(
     data = _Data(at_x, at_order, at_labels, at_targets, has_labels, like, rows)
     memory = _Memory(at_parameters, like, batch, np.int64(0), np.int64(0), np.int64(0))
     scratch = _scratch_bytes(at_program, rate, data, memory, count)
-    control = allocate(_CONTROL + LINE + scratch * count)
+    memory_taken = allocate(_CONTROL + LINE + scratch * count)
+    control = units(memory_taken, LINE) * LINE
     _clear(control)
+    numbers = memory_at(control + _NUMBERS, np.float64)
+    numbers[1] = before
     for worker in prange(count):
         data = _Data(at_x, at_order, at_labels, at_targets, has_labels, like, rows)
         memory = _Memory(at_parameters, like, batch, control, control + _CONTROL, scratch)
         work(at_program, data, rate, memory, worker, count)
-    numbers = memory_at(control + _NUMBERS, np.float64)
     outcome = numbers[0], numbers[1], numbers[2], np.float64(read_at(control + _CORRECT))
-    free(control)
+    free(memory_taken)
     return outcome
 
 
@@ -449,21 +467,22 @@ def infer(x: Array, program: Array, parameters: Array, batch: int, out: Array, c
     memory = _Memory(at_parameters, at_x, batch, no, no, no)
     scratch = _scratch_bytes(at_program, 0.0, data, memory, count)
     space = units(_header(at_program).width * batch * itemsize(at_x), LINE) * LINE
-    control = allocate(_CONTROL + LINE + space + scratch * count)
+    memory_taken = allocate(_CONTROL + LINE + space + scratch * count)
+    control = units(memory_taken, LINE) * LINE
     _clear(control)
     for worker in prange(count):
         data = _Data(at_x, at_program, at_program, at_x, no, at_out, rows)
         at_space = memory_at(control + _CONTROL, at_x)
-        after = control + _CONTROL + LINE + space
+        after = control + _CONTROL + space
         memory = _Memory(at_parameters, at_space, batch, control, after, scratch)
         work(at_program, data, 0.0, memory, worker, count)
-    free(control)
+    free(memory_taken)
 
 
 @inner
 def _clear(control):
-    for line in range(0, _NUMBERS, LINE):
-        start_counting(control + line)
+    for place in range(0, _CONTROL, 8):
+        start_counting(control + place)
     numbers = memory_at(control + _NUMBERS, np.float64)
     for index in range(3):
         numbers[index] = 0.0

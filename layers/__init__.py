@@ -19,10 +19,11 @@ from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
 from layers.comparison import compare as compare
 from layers.dense import Dense as Dense
+from layers.fitting import NonFiniteLoss as NonFiniteLoss
+from layers.fitting import Progress as Progress
 from layers.history import History as History
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
 from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from layers.optimizers import SGD as SGD
 from layers.saving import load as load
-from layers.sequential import NonFiniteLoss as NonFiniteLoss
 from layers.sequential import Sequential as Sequential

@@ -23,6 +23,11 @@ def active() -> Any:
     return _active.get()
 
 
+def is_compiled() -> bool:
+    """Whether the functions to call now are the compiled kernels."""
+    return _active.get() is _BACKENDS["numba"]
+
+
 @contextmanager
 def backend(name: str) -> Iterator[None]:
     """Run every layer inside the ``with`` on the named backend, in this thread or task.

@@ -65,6 +65,10 @@ class Layer:
     ) -> None:
         """Take the given arrays as parameters and gradients from now on; see `Dense.bind`."""
 
+    def forget(self) -> None:
+        """Let go of what the last pass left behind."""
+        self.output = self.dinputs = None
+
     # --- for subclasses ---
 
     def _checked_input(self, x: Any, n_in: int | str) -> Array:

@@ -197,6 +197,11 @@ class Dense(Layer):
         self.dtype = parameters["weights"].dtype
         self._has_gradients = False
 
+    def forget(self) -> None:
+        """Let go of what the last pass left behind, gradients too."""
+        super().forget()
+        self._inputs, self._has_gradients = None, False
+
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the parameters, without gradients; see `Layer.__getstate__`."""
         return super().__getstate__() | {"_inputs": None, "_gradients": {}, "_has_gradients": False}

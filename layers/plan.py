@@ -36,15 +36,16 @@ class Plan:
     ----------
     training, inference : ndarray of int64
         What `kernels.network.train` and `kernels.network.infer` run.
+    width : int
+        Elements of workspace that training needs for each row of a batch.
+    multiply_adds : int
+        Of a row's forward pass.
     """
 
     training: Array
     inference: Array
-
-    @property
-    def width(self) -> int:
-        """Elements of workspace that training needs for each row of a batch."""
-        return int(Header(*self.training[: len(Header._fields)]).width)
+    width: int
+    multiply_adds: int
 
 
 def obstacle(model: "Sequential") -> str | None:
@@ -74,7 +75,14 @@ def lower(model: "Sequential", places: Sequence[Mapping[str, int]]) -> Plan:
         For each layer where its parameters begin in the flat buffer, by name.
     """
     unit = 64 // model.dtype.itemsize
-    return Plan(_training(model, places, unit), _inference(model, places, unit))
+    training = _training(model, places, unit)
+    dense = [layer for layer in model.layers if isinstance(layer, Dense)]
+    return Plan(
+        training,
+        inference=_inference(model, places, unit),
+        width=int(Header(*training[: len(Header._fields)]).width),
+        multiply_adds=sum(layer.n_in * layer.n_out for layer in dense),
+    )
 
 
 @dataclass(frozen=True)

@@ -2,36 +2,31 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from kernels import checks
-from layers import seeds
+from layers import plan, seeds
 from layers.activations import ReLU, Softmax
-from layers.backends import active
+from layers.backends import active, is_compiled
 from layers.base import Array, Layer
 from layers.buffers import FlatBuffers
+from layers.compiled import Compiled, Totals
 from layers.dense import Dense
+from layers.feeding import Batches, Piece, Rows, Source
+from layers.fitting import Callback, Fitting, checked_callbacks
 from layers.history import History
 from layers.labels import as_labels
 from layers.losses import CategoricalCrossEntropy, Loss, SoftmaxCrossEntropy
 from layers.optimizers import SGD
 from layers.summary import summary
 
-_PREDICT_ROWS = 1024
-"""Rows of one pass of predict and evaluate; the results do not depend on it."""
-
-_BAR = "{desc}{percentage:3.0f}%|{bar}| {remaining}{postfix}"
-"""Short: what `_shown` gives must find room in a terminal of 80 columns."""
+_PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
+"""Rows that go through the layers, and through the loss, together: no result depends on it."""
 
 _Part = TypeVar("_Part")
-
-
-class NonFiniteLoss(FloatingPointError):
-    """`Sequential.fit` met a loss that is NaN or Inf, and stopped before using it."""
 
 
 class Sequential:
@@ -93,6 +88,29 @@ class Sequential:
             layer.dtype = self.dtype
             layer.in_model = True
 
+        self._runner: Compiled | None = None
+
+    def _compiled(self) -> Compiled | None:
+        """What runs the whole network in one compiled call, where it can."""
+        if self.obstacle() is not None:
+            return None
+        if self._runner is None:
+            lowered = plan.lower(self, self._buffers.places)
+            self._runner = Compiled(lowered, self._buffers.parameters)
+        return self._runner
+
+    def obstacle(self) -> str | None:
+        """Why the network runs layer by layer; None where it runs as one compiled program."""
+        if not is_compiled():
+            return "the backend is NumPy"
+        return plan.obstacle(self)
+
+    def _forget(self) -> None:
+        """What layers keep of their last pass: a compiled one would leave it out of date."""
+        if self.obstacle() is None:
+            for layer in self.layers:
+                layer.forget()
+
     # --- one pass ---
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -144,10 +162,31 @@ class Sequential:
         """
         checked = self._checked_data("train_step", "x", x)
         labels = as_labels("Sequential.train_step", "y", y, len(checked), self.n_out, self.dtype)
-        loss, _ = self._train_step(checked, labels)
+        self._forget()
+        piece = Piece(checked, labels, np.arange(len(checked)), len(checked))
+        loss, _ = self._train(piece, piece.order, Totals())
         return loss
 
-    def _train_step(self, x: Array, labels: Array) -> tuple[float, int]:
+    def _train(self, piece: Piece, order: Array, totals: Totals) -> tuple[float, Totals]:
+        """Train on a batch of the given rows, or on as many as one compiled call takes.
+
+        The last batch's loss, and the totals; where it is not finite, nothing moves by it.
+        """
+        x, labels, _, batch_size = piece
+        compiled = self._compiled()
+        if compiled is not None:
+            rate = self.optimizer.learning_rate
+            return compiled.train(x, labels, order, batch_size, rate, totals)
+        rows = order[:batch_size]
+        batch = np.empty((len(rows), x.shape[1]), self.dtype)
+        active().gather_rows(x, rows, batch)
+        loss, right = self._by_layers(batch, labels[rows])
+        if math.isfinite(loss):
+            losses, count, correct = totals
+            totals = Totals(losses + loss * len(rows), count + len(rows), correct + right)
+        return loss, totals
+
+    def _by_layers(self, x: Array, labels: Array) -> tuple[float, int]:
         """The loss before the update and the number of right predictions."""
         scores = self._forward(x, training=True)
         losses = np.empty((len(x), 1), self.dtype)
@@ -163,21 +202,27 @@ class Sequential:
 
     # --- training ---
 
-    def fit(
+    def fit(  # noqa: PLR0913 - Keras has them all in one place too
         self,
-        x: Array,
-        y: Any,
+        x: Any,
+        y: Any = None,
         epochs: int = 1,
         batch_size: int = 32,
         validation_data: tuple[Array, Any] | None = None,
         shuffle: bool = True,
         progress: bool = False,
+        *,
+        callbacks: Callback | Sequence[Callback] = (),
+        callback_batches: int | None = None,
+        steps_per_epoch: int | None = None,
     ) -> History:
         """Train on shuffled mini-batches.
 
         Parameters
         ----------
-        x : array_like, (n, n_in)
+        x : array_like, (n, n_in), or iterable of batches
+            A `numpy.memmap` is neither loaded nor copied as a whole. Without ``y``, an iterable of
+            pairs (x, y), each a batch of any size, in the order in which they come.
         y : array_like
             Class indices (n,), or target rows (n, n_classes).
         epochs, batch_size : int
@@ -188,6 +233,13 @@ class Sequential:
             Whether each epoch has an order of its own, from the model's seed.
         progress : bool
             Whether to show a bar with loss and accuracy.
+        callbacks : function or list of functions, optional
+            Each is called with a `Progress` at the end of an epoch; if one returns True, training
+            ends there.
+        callback_batches : int, optional
+            Call them after so many batches too.
+        steps_per_epoch : int, optional
+            Batches of an epoch, where ``x`` is an iterable of batches.
 
         Returns
         -------
@@ -197,69 +249,35 @@ class Sequential:
         Raises
         ------
         TypeError, ValueError
-            An argument is not as described; no parameter has changed.
+            An argument is not as described; no parameter has changed. Or so is a batch of an
+            iterable: the parameters are those before it.
         NonFiniteLoss
             A batch's loss is NaN or Inf. The parameters are those before that batch.
+        MemoryError
+            There is none for the workspace: for all that a batch becomes on its way.
+        OSError
+            A file that ``x`` is mapped from has shrunk.
         """
         place = "Sequential.fit"
-        checked = self._checked_data("fit", "x", x)
-        labels = as_labels(place, "y", y, len(checked), self.n_out, self.dtype)
         epochs = checks.integer(place, "epochs", epochs, 1)
         batch_size = checks.integer(place, "batch_size", batch_size, 1)
+        if steps_per_epoch is not None:
+            steps_per_epoch = checks.integer(place, "steps_per_epoch", steps_per_epoch, 1)
+        sizes = self.n_in, self.n_out, self.dtype
+        source: Source
+        if y is None and isinstance(x, Iterable) and not hasattr(x, "__array__"):
+            source = Batches(x, steps_per_epoch, epochs, *sizes)
+        elif steps_per_epoch is not None:
+            raise ValueError(
+                f"{place}: steps_per_epoch is {steps_per_epoch}, expected it only where x is an "
+                "iterable of batches"
+            )
+        else:
+            source = Rows(x, y, *sizes, batch_size)
+        checked, every = checked_callbacks(callbacks, callback_batches)
         validation = self._checked_validation(validation_data)
-        history = History()
-        with tqdm(total=epochs * len(checked), bar_format=_BAR, disable=not progress) as bar:
-            for epoch in range(epochs):
-                bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
-                numbers = self._epoch(checked, labels, epoch, batch_size, shuffle, bar)
-                if validation is not None:
-                    scored = self._evaluate(*validation)
-                    numbers |= {f"val_{name}": value for name, value in scored.items()}
-                history.add(**numbers)
-                self.history.add(**numbers)
-                bar.set_postfix_str(_shown(**numbers), refresh=epoch == epochs - 1)
-        return history
-
-    def _epoch(
-        self, x: Array, labels: Array, epoch: int, batch_size: int, shuffle: bool, bar: Any
-    ) -> dict[str, float]:
-        """One pass over the data; its mean loss and accuracy."""
-        losses, correct = 0.0, 0
-        for number, (rows, batch, targets) in enumerate(
-            self._batches(x, labels, batch_size, shuffle)
-        ):
-            loss, right = self._train_step(batch, targets)
-            if not math.isfinite(loss):
-                raise NonFiniteLoss(self._not_finite(loss, epoch, number, batch))
-            losses, correct = losses + loss * rows, correct + right
-            bar.update(rows)
-        return {"loss": losses / len(x), "accuracy": correct / len(x)}
-
-    def _batches(
-        self, x: Array, labels: Array, batch_size: int, shuffle: bool
-    ) -> Iterator[tuple[int, Array, Array]]:
-        """Mini-batches (rows, x, labels), shuffled by the seed and the number of the epoch."""
-        order = np.arange(len(x))
-        if shuffle:
-            active().permutation(self._key, seeds.SHUFFLE + self.history.epochs, order)
-        for start in range(0, len(x), batch_size):
-            rows = order[start : start + batch_size]
-            batch = np.empty((len(rows), x.shape[1]), self.dtype)
-            active().gather_rows(x, rows, batch)
-            yield len(rows), batch, labels[rows]
-
-    def _not_finite(self, loss: float, epoch: int, batch: int, x: Array) -> str:
-        """What to say of a loss that is NaN or Inf, and where it may come from."""
-        text = (
-            f"Sequential.fit: the loss is {loss} at epoch {epoch + 1}, batch {batch + 1}; "
-            "the parameters are those before that batch"
-        )
-        for name, array in self.parameters().items():
-            if not np.isfinite(array).all():
-                return f"{text}, and {name} is not finite itself"
-        if not np.isfinite(x).all():
-            return f"{text}. The batch's x holds NaN or Inf"
-        return f"{text}. Scores have overflowed: try a smaller learning rate"
+        self._forget()
+        return Fitting(self, source, epochs, shuffle, validation, checked, every).run(progress)
 
     # --- use ---
 
@@ -284,9 +302,9 @@ class Sequential:
     def _evaluate(self, x: Array, labels: Array) -> dict[str, float]:
         losses = np.empty((len(x), 1), self.dtype)
         correct = 0
-        for start in range(0, len(x), _PREDICT_ROWS):
-            part = slice(start, start + _PREDICT_ROWS)
-            scores = self._forward(x[part], training=False)
+        for start in range(0, len(x), _EVALUATE_ROWS):
+            part = slice(start, start + _EVALUATE_ROWS)
+            scores = self._scores(x[part])
             self.loss.rows(scores, labels[part], losses[part])
             correct += active().count_correct(scores, labels[part])
         return {"loss": float(active().mean_loss(losses)), "accuracy": correct / len(x)}
@@ -340,6 +358,10 @@ class Sequential:
 
     def _scores(self, x: Array) -> Array:
         scores = np.empty((len(x), self.n_out), self.dtype)
+        compiled = self._compiled()
+        if compiled is not None:
+            compiled.scores(x, scores)
+            return scores
         for start in range(0, len(x), _PREDICT_ROWS):
             part = slice(start, start + _PREDICT_ROWS)
             scores[part] = self._forward(x[part], training=False)
@@ -375,7 +397,11 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the layers bring the parameters, the buffers are made anew."""
-        return {name: value for name, value in self.__dict__.items() if name != "_buffers"}
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in ("_buffers", "_runner")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -405,14 +431,6 @@ class Sequential:
             f"Sequential([\n{lines}], loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"dtype={self.dtype.name!r})"
         )
-
-
-def _shown(
-    loss: float, accuracy: float, val_loss: float | None = None, val_accuracy: float = math.nan
-) -> str:
-    """An epoch's numbers for the progress bar."""
-    validation = "" if val_loss is None else f" (val: {val_loss:.3g} {val_accuracy:.3f})"
-    return f"loss={loss:.3g} accuracy={accuracy:.3f}{validation}"
 
 
 def _checked_layers(layers: Any) -> list[Layer]:

@@ -13,7 +13,15 @@ computed, and in which order, is what the kernel's text says, on every CPU.
   (``kernels/checks.py``) may use one.
 """
 
-from kernels.simd.atomics import add_at, claim, give_way, pause, read_at, start_counting
+from kernels.simd.atomics import (
+    add_at,
+    claim,
+    claim_turn,
+    give_way,
+    pause,
+    read_at,
+    start_counting,
+)
 from kernels.simd.llvm import TileShape
 from kernels.simd.memory import (
     ahead,
@@ -67,6 +75,7 @@ __all__ = [
     "apart",
     "as_item",
     "claim",
+    "claim_turn",
     "first_lane",
     "fma",
     "for_dtype",

@@ -42,6 +42,19 @@ def claim(typing, address):
 
 
 @intrinsic
+def claim_turn(typing, address, turn):
+    """Raise the integer at an address to ``turn``; True for the one thread that does."""
+    signature = types.boolean(types.intp, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        address, turn = arguments
+        before = builder.atomic_rmw("max", _counter(builder, address), turn, "monotonic")
+        return builder.icmp_signed("<", before, turn)
+
+    return signature, generate
+
+
+@intrinsic
 def add_at(typing, address, number):
     """Add to the integer at an address: who then reads it sees what this thread wrote before."""
     signature = types.void(types.intp, types.intp)

@@ -534,8 +534,11 @@ results = []
 x, order = np.empty((2048, 256), dtype), np.empty(2048, np.int64)
 kernels.uniform(1, 1, -1.0, 1.0, x)
 kernels.permutation(1, 0, order)
-for with_softmax in (False, True):
-    stack = [layers.Dense(256, 800), layers.ReLU(), layers.Dense(800, 400), layers.ReLU(),
+class OwnReLU(layers.ReLU):  # which the compiled executor does not know
+    pass
+
+for with_softmax, relu in ((False, layers.ReLU), (False, OwnReLU), (True, layers.ReLU)):
+    stack = [layers.Dense(256, 800), relu(), layers.Dense(800, 400), relu(),
              layers.Dense(400, 40)]
     y, loss = order % 40, layers.SoftmaxCrossEntropy()
     if with_softmax:
@@ -565,8 +568,10 @@ def test_two_threads_give_the_bits_of_one(python: Callable, dtype: str):
         pytest.skip("this machine's quota allows one CPU only")
     assert (one["threads"], one["layer"], one["parallel"]) == (1, None, [])
     assert two["layer"] is not None
-    assert {"product", "relu_forward", "sgd_update"} <= set(two["parallel"])
+    kernels_used = {"product", "relu_forward", "sgd_update", "train", "infer"}
+    assert kernels_used <= set(two["parallel"])
     assert two["results"] == one["results"]
+    assert one["results"][:4] == one["results"][4:8]  # the compiled executor, and layer by layer
 
 
 @pytest.mark.skipif(
