@@ -23,7 +23,7 @@ from kernels.columns import sum_columns
 from kernels.elementary import LANES
 from kernels.jit import Array, inner, kernel, shared
 from kernels.matmul import BLOCK, LINE, PACK_ROWS, one_block, operands_at, plan_of, share, units
-from kernels.metrics import is_right
+from kernels.metrics import argmax, is_right
 from kernels.microkernel import ADD_BIASES, BY_COLUMNS, DESCEND, MASK, ROWS, TRANSPOSE_A
 from kernels.optimizers import descend
 from kernels.simd import (
@@ -56,7 +56,7 @@ from kernels.targets import Target
 
 # What an instruction on rows does; `PRODUCT` is any product with weights, by its flags.
 GATHER, PRODUCT, RELU, RELU_BACKWARD, SOFTMAX, SOFTMAX_BACKWARD = range(6)
-SOFTMAX_CROSS_ENTROPY, CROSS_ENTROPY = 6, 7
+SOFTMAX_CROSS_ENTROPY, CROSS_ENTROPY, ARGMAX = 6, 7, 8
 
 # Where rows are that lie in no buffer of the workspace.
 X, OUT = -1, -2
@@ -80,7 +80,9 @@ buffer of the losses, and how many elements of workspace a row needs."""
 
 _FIELDS = len(Instruction._fields)
 
-_Data = namedtuple("_Data", ["x", "order", "labels", "targets", "has_labels", "out", "rows"])
+_Data = namedtuple(
+    "_Data", ["x", "order", "labels", "targets", "has_labels", "out", "classes", "rows"]
+)
 _Memory = namedtuple("_Memory", ["parameters", "space", "batch", "control", "scratch", "bytes"])
 _Batch = namedtuple("_Batch", ["start", "rows", "losses"])
 _Stage = namedtuple("_Stage", ["end", "parts", "by_blocks"])
@@ -96,16 +98,15 @@ _SPINS = 2_000
 _STOPPED = 2**60
 """What the count of finished tasks jumps by where nobody should go on."""
 
-# The memory that threads share, in lines of their own: tasks done, right predictions; numbers that
-# only the first task on parameters writes; then the last turn that each part was claimed for.
-_DONE, _CORRECT, _NUMBERS, _CLAIMS = (LINE * line for line in range(4))
-_MOST_PARTS = 1024
-_CONTROL = _CLAIMS + 8 * _MOST_PARTS
+# The memory that threads share, in lines of their own: tasks done; rows counted, which are right
+# predictions in training and rows of NaN in inference; numbers that only the first task on
+# parameters writes; then the last turn that each part was claimed for.
+_DONE, _COUNTED, _NUMBERS, _CLAIMS = (LINE * line for line in range(4))
 
 
 def _work_types(real):
     at, integers, size = types.CPointer(real), types.CPointer(types.int64), types.int64
-    data = types.NamedTuple((at, integers, integers, at, size, at, size), _Data)
+    data = types.NamedTuple((at, integers, integers, at, size, at, integers, size), _Data)
     memory = types.NamedTuple((at, at, size, size, size, size), _Memory)
     return (integers, data, types.float64, memory, size, size)
 
@@ -290,6 +291,10 @@ def _row_by_row(step, i, i_end, batch, data, memory):
                 relu_gradient(y, source, out, n)
             else:
                 softmax_gradient(y, source, out, n)
+        elif kind == ARGMAX:
+            label = argmax(source, n)
+            data.classes[batch.start + row] = label
+            add_at(memory.control + _COUNTED, label < 0)
         else:
             target = _wanted(data, batch.start + row, n)
             if kind == SOFTMAX_CROSS_ENTROPY:
@@ -298,7 +303,7 @@ def _row_by_row(step, i, i_end, batch, data, memory):
             else:
                 batch.losses[row] = cross_entropy_of(source, target, n)
                 cross_entropy_gradient(source, target, out, n, batch.rows)
-            add_at(memory.control + _CORRECT, is_right(source, target, n))
+            add_at(memory.control + _COUNTED, is_right(source, target, n))
 
 
 @inner
@@ -370,27 +375,45 @@ def _parameters_task(program, first, part, batch, rate, data, memory, scratch, c
 
 
 @inner
-def _scratch_bytes(program, rate, data, memory, count):
-    """What a thread needs at most for packing, and for a layer's bias gradient."""
+def _needs(program, rate, data, memory, count):
+    """The bytes that a thread needs for packing and for a bias gradient, and those of all."""
     header = _header(program)
-    most = np.int64(0)
-    for rows in (min(memory.batch, data.rows), data.rows % memory.batch):
+    rows_end, end = header.row_steps, header.row_steps + header.parameter_steps
+    size, parts = np.int64(0), np.int64(count)
+    rows = min(memory.batch, data.rows)
+    while rows > 0:
         batch = _Batch(np.int64(0), rows, memory.space)
-        for index in range(header.row_steps):
+        for index in range(rows_end):
             step = _instruction(program, index)
             if step.kind == PRODUCT:
-                whole = _product(step, 0, rows, batch, data, memory)
-                most = max(most, plan_of(whole, count).bytes)
-                # A task has any number of rows up to these, and no more memory than one of those.
-                for some in (min(rows, BLOCK), min(rows, PACK_ROWS - 1)):
-                    whole = _product(step, 0, some, batch, data, memory)
-                    most = max(most, plan_of(whole, 1).bytes)
-        for index in range(header.row_steps, header.row_steps + header.parameter_steps):
+                plan = plan_of(_product(step, 0, rows, batch, data, memory), count)
+                size, parts = max(size, plan.bytes), max(parts, plan.rows * plan.columns)
+                # A task has any number of rows up to these, and needs no more than one of these.
+                most = min(rows, BLOCK)
+                size = max(size, plan_of(_product(step, 0, most, batch, data, memory), 1).bytes)
+                if most >= PACK_ROWS:
+                    most = PACK_ROWS - 1
+                    size = max(size, plan_of(_product(step, 0, most, batch, data, memory), 1).bytes)
+        for index in range(rows_end, end):
             step = _instruction(program, index)
-            whole = _weights(step, batch, rate, data, memory)
-            biases = step.n_out * itemsize(memory.space) + LINE
-            most = max(most, biases, _plan_of_weights(whole, count).bytes)
-    return units(most, LINE) * LINE
+            plan = _plan_of_weights(_weights(step, batch, rate, data, memory), count)
+            size = max(size, plan.bytes, step.n_out * itemsize(memory.space) + LINE)
+        parts = max(
+            parts, _parameter_parts(program, rows_end, end, batch, rate, data, memory, count)
+        )
+        # The last batch may be smaller.
+        rest = data.rows % memory.batch
+        rows = rest if rows > rest else 0
+    return units(size, LINE) * LINE, _CLAIMS + units(8 * parts, LINE) * LINE
+
+
+@inner
+def _clear(control, size):
+    for place in range(0, size, 8):
+        start_counting(control + place)
+    numbers = memory_at(control + _NUMBERS, np.float64)
+    for index in range(3):
+        numbers[index] = 0.0
 
 
 @kernel(
@@ -422,70 +445,72 @@ def train(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by it
         the sum over rows of their batch's loss, the rows, and the right predictions among them.
     """
     like = pointer(space)
-    at_x, at_order, at_labels, at_targets = (
-        pointer(x),
-        pointer(order),
-        pointer(labels),
-        pointer(targets),
-    )
+    at_x, at_order = pointer(x), pointer(order)
+    at_labels, at_targets = pointer(labels), pointer(targets)
     at_program, at_parameters = pointer(program), pointer(parameters)
     rows, has_labels = order.size, np.int64(labels.size > 0)
-    data = _Data(at_x, at_order, at_labels, at_targets, has_labels, like, rows)
+    data = _Data(at_x, at_order, at_labels, at_targets, has_labels, like, at_order, rows)
     memory = _Memory(at_parameters, like, batch, np.int64(0), np.int64(0), np.int64(0))
-    scratch = _scratch_bytes(at_program, rate, data, memory, count)
-    memory_taken = allocate(_CONTROL + LINE + scratch * count)
+    scratch, shared_bytes = _needs(at_program, rate, data, memory, count)
+    memory_taken = allocate(shared_bytes + LINE + scratch * count)
     control = units(memory_taken, LINE) * LINE
-    _clear(control)
+    _clear(control, shared_bytes)
     numbers = memory_at(control + _NUMBERS, np.float64)
     numbers[1] = before
     for worker in prange(count):
-        data = _Data(at_x, at_order, at_labels, at_targets, has_labels, like, rows)
-        memory = _Memory(at_parameters, like, batch, control, control + _CONTROL, scratch)
+        data = _Data(at_x, at_order, at_labels, at_targets, has_labels, like, at_order, rows)
+        memory = _Memory(at_parameters, like, batch, control, control + shared_bytes, scratch)
         work(at_program, data, rate, memory, worker, count)
-    outcome = numbers[0], numbers[1], numbers[2], np.float64(read_at(control + _CORRECT))
+    outcome = numbers[0], numbers[1], numbers[2], np.float64(read_at(control + _COUNTED))
     free(memory_taken)
     return outcome
 
 
 @kernel(
-    "x (n, n_in), program <p>, parameters (1, q), batch int64, count threads -> out (n, n_out)",
+    "x (n, n_in), program <p>, parameters (1, q), batch int64, count threads "
+    "-> out (s, n_out), classes <c>",
     nanoseconds=lambda *_: 0.0,
     public=False,
     calls=("block_product", "work"),
 )
-def infer(x: Array, program: Array, parameters: Array, batch: int, out: Array, count: int) -> None:
-    """Scores of all rows, ``batch`` of them at a time through the layers."""
-    at_x, at_program, at_parameters, at_out = (
-        pointer(x),
-        pointer(program),
-        pointer(parameters),
-        pointer(out),
-    )
+def infer(
+    x: Array,
+    program: Array,
+    parameters: Array,
+    batch: int,
+    out: Array,
+    classes: Array,
+    count: int,
+) -> int:
+    """Scores or classes of all rows, ``batch`` of them at a time through the layers.
+
+    A program has one or the other, and leaves the other array alone. A row with a NaN has class -1.
+
+    Returns
+    -------
+    int
+        How many rows have class -1.
+    """
+    at_x, at_program, at_parameters = pointer(x), pointer(program), pointer(parameters)
+    at_out, at_classes = pointer(out), pointer(classes)
     rows, no = x.shape[0], np.int64(0)
     batch = min(batch, rows)
-    data = _Data(at_x, at_program, at_program, at_x, no, at_out, rows)
+    data = _Data(at_x, at_program, at_program, at_x, no, at_out, at_classes, rows)
     memory = _Memory(at_parameters, at_x, batch, no, no, no)
-    scratch = _scratch_bytes(at_program, 0.0, data, memory, count)
+    scratch, shared_bytes = _needs(at_program, 0.0, data, memory, count)
     space = units(_header(at_program).width * batch * itemsize(at_x), LINE) * LINE
-    memory_taken = allocate(_CONTROL + LINE + space + scratch * count)
+    memory_taken = allocate(shared_bytes + LINE + space + scratch * count)
     control = units(memory_taken, LINE) * LINE
-    _clear(control)
+    _clear(control, shared_bytes)
     for worker in prange(count):
-        data = _Data(at_x, at_program, at_program, at_x, no, at_out, rows)
-        at_space = memory_at(control + _CONTROL, at_x)
-        after = control + _CONTROL + space
+        data = _Data(at_x, at_program, at_program, at_x, no, at_out, at_classes, rows)
+        at_space = memory_at(control + shared_bytes, at_x)
+        after = control + shared_bytes + space
         memory = _Memory(at_parameters, at_space, batch, control, after, scratch)
         work(at_program, data, 0.0, memory, worker, count)
+    counted = read_at(control + _COUNTED)
     free(memory_taken)
-
-
-@inner
-def _clear(control):
-    for place in range(0, _CONTROL, 8):
-        start_counting(control + place)
-    numbers = memory_at(control + _NUMBERS, np.float64)
-    for index in range(3):
-        numbers[index] = 0.0
+    return counted
 
 
 @inner

@@ -15,8 +15,6 @@ _ROWS = 1024
 _DIRECT = 2**19
 """Multiply-adds of inference (10 us) up to which nobody asks how long it took."""
 
-_NO_LABELS = np.empty(0, np.int64)
-
 
 class Totals(NamedTuple):
     """What has been trained on: sum over rows of their batch's loss, rows, right predictions."""
@@ -39,7 +37,8 @@ class Compiled:
     def __init__(self, plan: Plan, parameters: Array) -> None:
         self._plan = plan
         self._parameters = parameters
-        self._no_targets = np.empty((0, 1), parameters.dtype)
+        self._no_targets = self._no_scores = np.empty((0, 1), parameters.dtype)
+        self._no_classes = np.empty(0, np.int64)
         self._space = np.empty((1, 0), parameters.dtype)
         self._paces: dict[int, Pace] = {}
 
@@ -53,7 +52,9 @@ class Compiled:
         """
         batch_size = min(batch_size, len(order))
         self._make_space(batch_size)
-        indices, targets = (labels, self._no_targets) if labels.ndim == 1 else (_NO_LABELS, labels)
+        indices, targets = (
+            (labels, self._no_targets) if labels.ndim == 1 else (self._no_classes, labels)
+        )
 
         def run(batches: int, count: int) -> Any:
             return network.train.on_threads(
@@ -68,23 +69,31 @@ class Compiled:
 
     def scores(self, x: Array, out: Array) -> None:
         """The last layer's scores for each row of x."""
+        self._infer(self._plan.scoring, x, out, self._no_classes)
+
+    def classes(self, x: Array, out: Array) -> int:
+        """The class of each row of x; how many rows have none, and get -1, for a NaN."""
+        return self._infer(self._plan.predicting, x, self._no_scores, out)
+
+    def _infer(self, program: Array, x: Array, scores: Array, classes: Array) -> int:
         plan, rows = self._plan, len(x)
         if rows * plan.multiply_adds <= _DIRECT:
-            network.infer.serial(x, plan.inference, self._parameters, rows, out, 1)
-            return
+            return network.infer.serial(  # type: ignore[no-any-return]
+                x, program, self._parameters, rows, scores, classes, 1
+            )
         unit = min(rows, _ROWS)
         pace = self._pace(-unit, plan.multiply_adds * unit)
-        at = 0
+        at = without = 0
         while at < rows:
 
-            def run(units: int, count: int, at: int = at) -> int:
+            def run(units: int, count: int, at: int = at) -> tuple[int, int]:
                 part = slice(at, at + units * unit)
-                network.infer.on_threads(
-                    count, x[part], plan.inference, self._parameters, unit, out[part]
-                )
-                return units * unit
+                some = x[part], program, self._parameters, unit, scores[part], classes[part]
+                return units * unit, network.infer.on_threads(count, *some)
 
-            at += pace.run(-(-(rows - at) // unit), run)
+            done, missing = pace.run(-(-(rows - at) // unit), run)
+            at, without = at + done, without + missing
+        return without
 
     def _pace(self, kind: int, multiply_adds: int) -> Pace:
         if kind not in self._paces:
@@ -94,4 +103,11 @@ class Compiled:
     def _make_space(self, batch_size: int) -> None:
         size = self._plan.width * batch_size
         if self._space.size < size:
-            self._space = aligned_zeros(size, self._space.dtype)
+            try:
+                self._space = aligned_zeros(size, self._space.dtype)
+            except MemoryError as error:
+                raise MemoryError(
+                    f"Sequential.fit: no memory for a workspace of {size * self._space.itemsize:,} "
+                    f"bytes, for what batches of {batch_size} rows become on their way: expected a "
+                    "smaller batch_size"
+                ) from error

@@ -89,14 +89,22 @@ class Sequential:
             layer.in_model = True
 
         self._runner: Compiled | None = None
+        self._runner_parts: tuple[Any, Any] = None, None
+        self._layer_dicts = [vars(layer) for layer in self.layers]
 
     def _compiled(self) -> Compiled | None:
         """What runs the whole network in one compiled call, where it can."""
-        if self.obstacle() is not None:
-            return None
-        if self._runner is None:
+        parts = (self.loss, self.optimizer)
+        if (
+            parts != self._runner_parts
+            or plan.have_own_methods(self._layer_dicts)
+            or not is_compiled()
+        ):
+            if self.obstacle() is not None:
+                return None
             lowered = plan.lower(self, self._buffers.places)
             self._runner = Compiled(lowered, self._buffers.parameters)
+            self._runner_parts = parts
         return self._runner
 
     def obstacle(self) -> str | None:
@@ -326,10 +334,15 @@ class Sequential:
         ValueError
             The scores of a row hold NaN: it names the first such row.
         """
-        scores = self._scores(self._checked_data("predict", "x", x))
-        classes = np.empty(len(scores), np.int64)
-        active().argmax_rows(scores, classes)
-        if classes.min() < 0:
+        checked = self._checked_data("predict", "x", x)
+        classes = np.empty(len(checked), np.int64)
+        compiled = self._compiled()
+        if compiled is not None:
+            without = compiled.classes(checked, classes)
+        else:
+            active().argmax_rows(self._scores(checked), classes)
+            without = int(np.count_nonzero(classes < 0))
+        if without:
             row = int(np.flatnonzero(classes < 0)[0])
             raise ValueError(
                 f"Sequential.predict: the scores of row {row} of x hold NaN, expected numbers "
@@ -400,7 +413,7 @@ class Sequential:
         return {
             name: value
             for name, value in self.__dict__.items()
-            if name not in ("_buffers", "_runner")
+            if name not in ("_buffers", "_runner", "_runner_parts", "_layer_dicts")
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -408,6 +421,16 @@ class Sequential:
         self._bind()
 
     def _checked_data(self, method: str, name: str, x: Any) -> Array:
+        if (  # as most data are: checks that may have to explain themselves take ten times as long
+            type(x) is np.ndarray
+            and x.dtype is self.dtype
+            and x.ndim == 2
+            and x.shape[1] == self.n_in
+            and len(x) > 0
+            and x.flags.c_contiguous
+            and x.flags.aligned
+        ):
+            return x
         place = f"Sequential.{method}"
         checked = checks.real(place, name, x, self.dtype)
         return checks.shape(place, name, checked, ("batch", self.n_in))

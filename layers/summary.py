@@ -30,6 +30,7 @@ def summary(model: "Sequential") -> str:
         for number, name, shape, count in rows
     ]
     rule = "-" * len(lines[0])
+    why = model.obstacle()
     megabytes = total * model.dtype.itemsize / 1e6
     return "\n".join(
         [
@@ -39,5 +40,6 @@ def summary(model: "Sequential") -> str:
             rule,
             f"{total:,} parameters, {model.dtype.name}, {megabytes:.2f} MB",
             f"loss {model.loss!r}, optimizer {model.optimizer!r}",
+            "runs as one compiled program" if why is None else f"runs layer by layer: {why}",
         ]
     )

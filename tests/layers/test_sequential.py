@@ -1110,6 +1110,7 @@ def test_summary():
         "--------------------------------------------",
         "101,770 parameters, float32, 0.41 MB",
         "loss SoftmaxCrossEntropy(), optimizer SGD(learning_rate=0.1)",
+        "runs as one compiled program",
     ]
 
 

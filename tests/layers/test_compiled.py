@@ -1,0 +1,405 @@
+"""Whole networks in one compiled call: the bits of the layer-by-layer path."""
+
+import json
+import tracemalloc
+import types
+
+import numpy as np
+import pytest
+
+import kernels
+import layers
+from kernels import network
+from layers import compiled, datasets, pace, plan
+
+pytestmark = pytest.mark.compiled
+
+X, Y = datasets.load_digits()
+X.flags.writeable = Y.flags.writeable = False
+
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+STACKS = {
+    "one layer": [(64, 10)],
+    "ReLU between": [(64, 33), "ReLU", (33, 10)],
+    "no ReLU between": [(64, 7), (7, 10)],
+    "two ReLUs": [(64, 20), "ReLU", "ReLU", (20, 10)],
+    "three layers": [(64, 40), "ReLU", (40, 24), "ReLU", (24, 10)],
+    "ReLU first": ["ReLU", (64, 12), "ReLU", (12, 10)],
+    "ReLU last": [(64, 10), "ReLU"],
+    "two ReLUs last": [(64, 10), "ReLU", "ReLU"],
+    "Softmax between": [(64, 18), "Softmax", (18, 10)],
+    "Softmax, ReLU": [(64, 18), "Softmax", "ReLU", (18, 10), "ReLU"],
+    "ReLU, Softmax": [(64, 18), "ReLU", "Softmax", (18, 10)],
+    "Softmax first": ["Softmax", "ReLU", (64, 10)],
+    "Softmax last": [(64, 16), "ReLU", (16, 10), "Softmax"],
+    "two Softmax last": [(64, 10), "Softmax", "Softmax"],
+    "wide": [(64, 700), "ReLU", (700, 300), "ReLU", (300, 10)],
+}
+each_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+
+
+def make(stack, dtype="float32", rate=0.1) -> layers.Sequential:
+    made = [
+        layers.Dense(*part) if isinstance(part, tuple) else getattr(layers, part)()
+        for part in stack
+    ]
+    loss = layers.SoftmaxCrossEntropy()
+    if stack[-1] == "Softmax":
+        loss = layers.CategoricalCrossEntropy()
+    return layers.Sequential(made, loss, layers.SGD(rate), seed=3, dtype=dtype)
+
+
+@pytest.fixture
+def layer_by_layer(monkeypatch):
+    """Make models run layer by layer from the call on."""
+
+    def switch() -> None:
+        monkeypatch.setattr(plan, "obstacle", lambda model: "for a test")
+
+    return switch
+
+
+def everything(model: layers.Sequential, x, y, **arguments) -> list[object]:
+    """What training changes and what the model then says, to the bit."""
+    history = model.fit(x, y, **arguments)
+    return [
+        model.fingerprint(),
+        dict(history),
+        model.train_step(x[:19], y[:19]),
+        model.fingerprint(),
+        model.evaluate(x, y),
+        model.predict(x).tolist(),
+        model.predict_proba(x).tobytes(),
+        model.predict_proba(x[7:8]).tobytes(),
+    ]
+
+
+# --- the same bits on both paths ------------------------------------------------------------------
+
+
+@each_dtype
+@each_stack
+def test_both_paths_give_the_same_bits(stack, dtype, layer_by_layer):
+    small = X[:250], Y[:250]  # the last batch has 26 rows
+    model = make(stack, dtype)
+    assert model.obstacle() is None
+    together = everything(model, *small, epochs=2)
+    layer_by_layer()
+    model = make(stack, dtype)
+    assert model.obstacle() == "for a test"
+    assert everything(model, *small, epochs=2) == together
+
+
+@each_dtype
+@pytest.mark.parametrize("batch_size", [1, 5, 100, 250, 1000])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_any_batch_size(batch_size, shuffle, dtype, layer_by_layer):
+    arguments = {"batch_size": batch_size, "shuffle": shuffle}
+    stack = STACKS["ReLU between"]
+    together = everything(make(stack, dtype), X[:250], Y[:250], **arguments)
+    layer_by_layer()
+    assert everything(make(stack, dtype), X[:250], Y[:250], **arguments) == together
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ["three layers", "Softmax last"])
+def test_target_rows(name, dtype, layer_by_layer):
+    rows = np.full((250, 10), 0.02, dtype)
+    rows[np.arange(250), Y[:250]] += 0.8
+    together = everything(make(STACKS[name], dtype), X[:250], rows)
+    layer_by_layer()
+    assert everything(make(STACKS[name], dtype), X[:250], rows) == together
+
+
+@each_dtype
+def test_a_batch_longer_than_a_chain(dtype, layer_by_layer):
+    """Weights then move by sums of several chains, kept beside them until they are whole."""
+    x = np.concatenate([X, X, X, X[::-1]])
+    y = np.concatenate([Y, Y, Y, Y[::-1]])
+    stack = STACKS["ReLU between"]
+    together = everything(make(stack, dtype), x, y, batch_size=5000)
+    layer_by_layer()
+    assert everything(make(stack, dtype), x, y, batch_size=5000) == together
+
+
+# --- on any number of threads, in calls of any length ---------------------------------------------
+
+
+@pytest.fixture
+def paced(monkeypatch):
+    """Give every compiled call this many threads, and a random amount of work."""
+
+    def switch(count: int) -> None:
+        rng = np.random.default_rng(count)
+
+        def run(self, most, call):
+            return call(min(most, int(rng.integers(1, 5))), count)
+
+        def on_threads(kernel):
+            return lambda wanted, *args: kernel.parallel(*args, wanted)
+
+        monkeypatch.setattr(pace.Pace, "run", run)
+        monkeypatch.setattr(compiled, "_DIRECT", 0)
+        for kernel in (network.train, network.infer):
+            monkeypatch.setattr(kernel, "on_threads", on_threads(kernel))
+
+    return switch
+
+
+@each_dtype
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize("name", ["wide", "ReLU between", "Softmax, ReLU", "Softmax last"])
+def test_any_number_of_threads_and_any_calls(name, count, dtype, paced):
+    """More threads than there are cores take turns, in whatever order the system runs them."""
+    arguments = {"batch_size": 300, "epochs": 2}
+    alone = everything(make(STACKS[name], dtype), X, Y, **arguments)
+    paced(count)
+    assert everything(make(STACKS[name], dtype), X, Y, **arguments) == alone
+
+
+def test_many_small_steps_on_threads(paced):
+    alone = everything(make(STACKS["ReLU between"]), X, Y, batch_size=16)
+    paced(2)
+    assert everything(make(STACKS["ReLU between"]), X, Y, batch_size=16) == alone
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_loss_that_is_not_finite_stops_all_threads(count, paced, layer_by_layer):
+    x = np.array(X)
+    x[1200] = np.inf
+    paced(count)
+    model = make(STACKS["wide"])
+    with pytest.raises(layers.NonFiniteLoss, match=r"epoch 1, batch 13; .* x holds NaN or Inf"):
+        model.fit(x, Y, batch_size=100, shuffle=False)
+    other = make(STACKS["wide"])
+    layer_by_layer()
+    other.fit(x[:1200], Y[:1200], batch_size=100, shuffle=False)
+    assert model.fingerprint() == other.fingerprint()
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+ALLOCATIONS = """
+import numpy as np
+from numba.core.runtime import rtsys
+import layers
+from kernels import network
+from layers import datasets
+
+x, y = datasets.load_digits()
+model = layers.Sequential([layers.Dense(64, 700), layers.ReLU(), layers.Dense(700, 10)], seed=0)
+model.fit(x[:64], y[:64])  # compiles
+plan, parameters = model._compiled()._plan, model._buffers.parameters
+space, targets = np.empty((1, 32 * plan.width), "f4"), np.empty((0, 10), "f4")
+counts = []
+for run, threads in ((network.train.serial, 1), (network.train.parallel, 2)):
+    for batches in (1, 1, 50):
+        order = np.arange(32 * batches)
+        before = rtsys.get_allocation_stats()
+        run(x, order, y, targets, plan.training, 0.1, 32, 0.0, parameters, space, threads)
+        after = rtsys.get_allocation_stats()
+        counts.append([after.alloc - before.alloc, after.free - before.free])
+print(counts)
+"""
+
+
+def test_no_batch_allocates(python):
+    """As much for 50 batches as for one: arguments, and one piece of memory."""
+    counts = json.loads(python(ALLOCATIONS, NUMBA_NRT_STATS="1").splitlines()[-1])
+    for _, one, many in (counts[:3], counts[3:]):  # the first of each warms up
+        assert one[0] > 0
+        assert one == many
+        assert one[0] == one[1]  # and all is given back
+
+
+def test_peak_memory_is_the_parameters_and_one_workspace():
+    model = make([(64, 2000), "ReLU", (2000, 10)])
+    model.fit(X[:256], Y[:256], batch_size=256)
+    runner = model._compiled()
+    space = 4 * 256 * runner._plan.width
+    runner._space = np.empty((1, 0), np.float32)
+    tracemalloc.start()
+    model.fit(X, Y, batch_size=256, epochs=2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    orders = 3 * Y.nbytes
+    assert space < peak < space + orders + 200_000
+
+
+def test_no_memory_for_the_workspace(monkeypatch):
+    def none(size, dtype):
+        raise MemoryError
+
+    model = make(STACKS["ReLU between"])
+    before = model.fingerprint()
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "aligned_zeros", none)
+        with pytest.raises(
+            MemoryError, match=r"workspace of .* batches of 32 .* smaller batch_siz"
+        ):
+            model.fit(X, Y)
+    assert model.fingerprint() == before
+    model.fit(X, Y)
+
+
+# --- which path -----------------------------------------------------------------------------------
+
+
+class OwnReLU(layers.ReLU):
+    pass
+
+
+class OwnLoss(layers.SoftmaxCrossEntropy):
+    pass
+
+
+class OwnSGD(layers.SGD):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"layers": [layers.Dense(64, 10), OwnReLU()]}, "layer 1 is a OwnReLU of your own"),
+        ({"loss": OwnLoss()}, "the loss is a OwnLoss of your own"),
+        ({"optimizer": OwnSGD(0.1)}, "the optimizer is a OwnSGD of your own"),
+    ],
+)
+def test_a_part_of_the_users_own_runs_layer_by_layer(changes, why):
+    def made(changes):
+        usual = {"layers": [layers.Dense(64, 10), layers.ReLU()], "optimizer": layers.SGD(0.1)}
+        return layers.Sequential(**(usual | changes), seed=0)
+
+    own = made(changes)
+    assert own.obstacle() == why
+    assert own.summary().endswith(f"\nruns layer by layer: {why}")
+    assert everything(own, X[:250], Y[:250]) == everything(made({}), X[:250], Y[:250])
+
+
+def test_a_replaced_method_is_called():
+    model = make(STACKS["ReLU between"])
+    model.fit(X[:64], Y[:64])
+    called = []
+    relu = model.layers[1]
+
+    def forward(self, x, training=False):
+        called.append(len(x))
+        return layers.ReLU.forward(self, x, training)
+
+    relu.forward = types.MethodType(forward, relu)
+    assert model.obstacle() == "layer 1 has a method of its own"
+    model.fit(X[:64], Y[:64])
+    model.predict(X[:3])
+    assert called == [32, 32, 3]
+    del relu.forward
+    model.fit(X[:64], Y[:64])
+    assert called == [32, 32, 3]
+    assert model.obstacle() is None
+
+
+def test_another_loss_or_optimizer_is_heeded():
+    model = make(STACKS["one layer"])
+    model.fit(X[:64], Y[:64])
+    model.optimizer = layers.SGD(0.0)
+    before = model.fingerprint()
+    model.fit(X[:64], Y[:64])
+    assert model.fingerprint() == before
+    model.loss = OwnLoss()
+    assert model.obstacle() == "the loss is a OwnLoss of your own"
+
+
+def test_the_numpy_backend_runs_layer_by_layer():
+    model = make(STACKS["one layer"])
+    with layers.backend("numpy"):
+        assert model.obstacle() == "the backend is NumPy"
+        assert model._compiled() is None
+    assert model._compiled() is not None
+
+
+def test_a_compiled_step_leaves_no_stale_gradients():
+    model = make(STACKS["ReLU between"])
+    for train in (lambda: model.fit(X[:64], Y[:64]), lambda: model.train_step(X[:9], Y[:9])):
+        model.loss.forward(model.forward(X[:8]), Y[:8])
+        model.backward(model.loss.backward())
+        assert model.layers[0].dweights is not None
+        train()
+        assert [getattr(model.layers[0], n) for n in ("dweights", "dbiases", "output")] == [
+            None
+        ] * 3
+        assert model.layers[1].output is None
+        with pytest.raises(ValueError, match="called before forward"):
+            model.layers[1].backward(np.zeros((8, 33), np.float32))
+
+
+# --- the pace -------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Time passes only while work is done: so many seconds a unit, by the number of threads."""
+
+    def __init__(self, monkeypatch, seconds, allowed):
+        self.now, self.seconds, self.calls = 0.0, seconds, []
+        monkeypatch.setattr(pace.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(pace.threads, "get_num_threads", lambda: allowed)
+
+    def work(self, units, count):
+        self.calls.append((units, count))
+        self.now += units * self.seconds[count]
+
+
+def test_calls_last_about_as_long_as_they_should(monkeypatch):
+    clock = Clock(monkeypatch, {1: 1e-4}, 1)
+    steady = pace.Pace(10**9)
+    for _ in range(50):
+        steady.run(10**6, clock.work)
+    assert clock.calls[0] == (1, 1)  # nobody knows yet
+    units = round(pace.CALL_SECONDS / 1e-4)
+    assert set(clock.calls[1:]) <= {(units - 1, 1), (units, 1)}
+    steady.run(7, clock.work)
+    assert clock.calls[-1] == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "best"),
+    [({1: 1e-3, 2: 6e-4}, 2), ({1: 1e-3, 2: 2e-3}, 1), ({1: 8e-3, 2: 4e-3, 4: 2e-3, 8: 3e-3}, 4)],
+)
+def test_the_fastest_number_of_threads_is_found(monkeypatch, seconds, best):
+    clock = Clock(monkeypatch, seconds, max(seconds))
+    chosen = pace.Pace(10**9)
+    for _ in range(200):
+        chosen.run(10**6, clock.work)
+    time_at_best = sum(units * seconds[n] for units, n in clock.calls if n == best)
+    assert time_at_best > 0.95 * clock.now
+    # The machine changes: what was best no longer is, and that is noticed.
+    before, worse = len(clock.calls), dict.fromkeys(seconds, 5e-3) | {1: 1e-3}
+    clock.seconds = worse
+    for _ in range(400):
+        chosen.run(10**6, clock.work)
+    late = clock.calls[before + 200 :]
+    assert sum(units * worse[n] for units, n in late if n == 1) > 0.9 * sum(
+        units * worse[n] for units, n in late
+    )
+
+
+def test_small_work_stays_on_one_thread(monkeypatch):
+    clock = Clock(monkeypatch, {1: 1e-5}, 8)
+    small = pace.Pace(1000)
+    for _ in range(100):
+        small.run(10**6, clock.work)
+    assert {count for _, count in clock.calls} == {1}
+
+
+def test_one_thread_is_one_thread(monkeypatch):
+    kernels.set_num_threads(1)
+    try:
+        counts = []
+        monkeypatch.setattr(
+            network.train,
+            "on_threads",
+            lambda n, *a: counts.append(n) or network.train.serial(*a, 1),
+        )
+        make(STACKS["wide"]).fit(X, Y, batch_size=300, epochs=3)
+    finally:
+        kernels.set_num_threads(None)
+    assert set(counts) == {1}
