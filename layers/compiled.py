@@ -1,6 +1,6 @@
 """A model's plan at work: whole mini-batches in each compiled call."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from layers.plan import Plan
 
 _ROWS = 1024
 """Rows that go through the layers together in inference."""
+_LONG_SECONDS = 0.1
+"""A batch that takes longer is cut into a call for each layer, so that Ctrl-C need not wait."""
 _DIRECT = 2**19
 """Multiply-adds of inference (10 us) up to which nobody asks how long it took."""
 
@@ -56,15 +58,23 @@ class Compiled:
             (labels, self._no_targets) if labels.ndim == 1 else (self._no_classes, labels)
         )
 
-        def run(batches: int, count: int) -> Any:
-            return network.train.on_threads(
-                count,
-                *(x, order[: batches * batch_size], indices, targets, self._plan.training),
-                *(rate, batch_size, totals.loss, self._parameters, self._space),
-            )
-
         pace = self._pace(batch_size, 3 * self._plan.multiply_adds * batch_size)
-        loss, losses, rows, right = pace.run(-(-len(order) // batch_size), run)
+        most, programs = -(-len(order) // batch_size), (self._plan.training,)
+        if pace.unit_seconds > _LONG_SECONDS:
+            most, programs = 1, self._plan.apart
+
+        def run(batches: int, count: int) -> tuple[float, float, float, float]:
+            right = 0.0
+            for program in programs:
+                loss, losses, rows, counted = network.train.on_threads(
+                    count,
+                    *(x, order[: batches * batch_size], indices, targets, program),
+                    *(rate, batch_size, totals.loss, self._parameters, self._space),
+                )
+                right += counted
+            return loss, losses, rows, right  # of the last, which moves the parameters
+
+        loss, losses, rows, right = pace.run(most, run)
         return loss, Totals(losses, totals.rows + int(rows), totals.right + int(right))
 
     def scores(self, x: Array, out: Array) -> None:

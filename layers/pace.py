@@ -37,6 +37,11 @@ class Pace:
         self._started: set[int] = {1}
         self._calls = 0
 
+    @property
+    def unit_seconds(self) -> float:
+        """About how long one unit takes; 0 before that is known."""
+        return min(list(self._seconds.values()), default=0.0)
+
     def run(self, most: int, call: Callable[[int, int], R]) -> R:
         """Do some units of work, at most so many: ``call(units, threads)``."""
         count = self._threads(most)

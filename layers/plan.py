@@ -36,6 +36,9 @@ class Plan:
     ----------
     training, scoring, predicting : ndarray of int64
         What `kernels.network.train` runs, and `kernels.network.infer` for scores and for classes.
+    apart : tuple of ndarray
+        Training again, a program for each instruction on rows and the last for all on parameters:
+        where a batch takes so long that Python should have its turn within it.
     width : int
         Elements of workspace that training needs for each row of a batch.
     multiply_adds : int
@@ -45,6 +48,7 @@ class Plan:
     training: Array
     scoring: Array
     predicting: Array
+    apart: tuple[Array, ...]
     width: int
     multiply_adds: int
 
@@ -89,6 +93,7 @@ def lower(model: "Sequential", places: Sequence[Mapping[str, int]]) -> Plan:
         training,
         _scoring(model, places, unit),
         _predicting(model, places, unit),
+        _apart(training),
         width=int(Header(*training[: len(Header._fields)]).width),
         multiply_adds=sum(layer.n_in * layer.n_out for layer in dense),
     )
@@ -237,6 +242,15 @@ def _predicting(model: "Sequential", places: Sequence[Mapping[str, int]], unit: 
     last = passes[-1]
     classes = _through(network.ARGMAX, last.n_out, last.target, last.target)
     return _program([*(each.forward() for each in passes), classes], [], 0, buffers.width)
+
+
+def _apart(training: Array) -> tuple[Array, ...]:
+    header, *steps = (Instruction(*line) for line in training.reshape(-1, len(Header._fields)))
+    rows, losses, width = header[0], header[2], header[3]
+    return (
+        *(_program([step], [], losses, width) for step in steps[:rows]),
+        _program([], steps[rows:], losses, width),
+    )
 
 
 def _program(

@@ -164,15 +164,18 @@ def test_an_empty_output_shares_no_memory():
 def test_shares_are_even(monkeypatch):
     """Blocks for so many threads differ by a tile at most, whatever the shape."""
     module = importlib.import_module("kernels.matmul")  # `kernels.matmul` is the door
-    monkeypatch.setattr(module, "_units", module._units.py_func)
-    _blocks, _share = module._blocks, module._share
+    monkeypatch.setattr(module, "units", module.units.py_func)
+    blocks, share = module._blocks.py_func, module.share.py_func
     for size, count in itertools.product((1, 8, 9, 100, 1000, 1025), (1, 2, 3, 7)):
-        shares = [_share.py_func(size, count, i, ROWS) for i in range(count)]
+        shares = [share(size, count, i, ROWS) for i in range(count)]
         assert shares[0][0] == 0
         assert shares[-1][1] == size
         assert all(one[1] == other[0] for one, other in itertools.pairwise(shares))
         lengths = [end - start for start, end in shares[:-1]] or [0]
         assert max(lengths) - min(lengths) <= ROWS
-    rows, columns = _blocks.py_func(1024, 1024, 1024, 48, 2)
+    rows, columns = blocks(1024, 1024, 1024, 48, 16, 2, False)
     assert rows * columns >= 2
-    assert _blocks.py_func(512, 512, 512, 48, 1) == (1, 1)
+    assert blocks(512, 512, 512, 48, 16, 1, False) == (1, 1)
+    assert blocks(784, 128, 32, 48, 16, 2, False) == (2, 1)  # the longer side
+    assert blocks(784, 128, 32, 48, 16, 2, True) == (1, 2)
+    assert blocks(784, 48, 32, 48, 16, 2, True) == (2, 1)  # too narrow to be halved

@@ -178,6 +178,36 @@ def test_a_loss_that_is_not_finite_stops_all_threads(count, paced, layer_by_laye
     assert model.fingerprint() == other.fingerprint()
 
 
+@each_dtype
+@pytest.mark.parametrize("name", ["three layers", "Softmax, ReLU", "Softmax last"])
+def test_a_long_batch_in_several_calls(name, dtype, monkeypatch):
+    arguments = {"batch_size": 300, "epochs": 2}
+    together = everything(make(STACKS[name], dtype), X, Y, **arguments)
+    monkeypatch.setattr(compiled, "_LONG_SECONDS", -1.0)
+    assert everything(make(STACKS[name], dtype), X, Y, **arguments) == together
+
+
+def test_ctrl_c_within_a_long_batch(monkeypatch):
+    """Only the last call of a batch moves parameters."""
+    model, calls = make(STACKS["three layers"]), []
+    on_threads = network.train.on_threads
+
+    def interrupted(*args):
+        if len(calls) == 9 + 4:  # gather, 3 forward, loss, 2 backward, parameters: 8 calls a batch
+            raise KeyboardInterrupt
+        calls.append(1)
+        return on_threads(*args)
+
+    monkeypatch.setattr(compiled, "_LONG_SECONDS", -1.0)
+    monkeypatch.setattr(network.train, "on_threads", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, shuffle=False)
+    monkeypatch.undo()
+    other = make(STACKS["three layers"])
+    other.train_step(X[:32], Y[:32])
+    assert model.fingerprint() == other.fingerprint()
+
+
 # --- memory ---------------------------------------------------------------------------------------
 
 ALLOCATIONS = """
