@@ -39,6 +39,33 @@ class TrainStepBesideNumPy(BesideNumPy):
         self.prepare(functools.partial(ours.train_step, x, y), numpy)
 
 
+class FitSteps(Timed):
+    """Ten steps in one call of `fit`, shuffled: the whole network as one compiled program."""
+
+    params = [list(CASES)]
+    param_names = ["network"]
+
+    def setup(self, network):
+        case = CASES[network]
+        self.prepare(fit_of(case), threads=case.threads)
+
+
+class FitStepsBesideNumPy(BesideNumPy):
+    """The same, beside the layers over NumPy one by one."""
+
+    params = [list(NETWORKS)]
+    param_names = ["network"]
+
+    def setup(self, network):
+        ours, theirs = fit_of(NETWORKS[network]), fit_of(NETWORKS[network])
+
+        def numpy():
+            with layers.backend("numpy"):
+                theirs()
+
+        self.prepare(ours, numpy)
+
+
 class FitDigits(Timed):
     """One epoch of the 1,797 digits on 64-32-10, shuffled."""
 
@@ -69,6 +96,13 @@ def model_of(widths):
     for n_in, n_out in itertools.pairwise(widths):
         stack += [layers.Dense(n_in, n_out), layers.ReLU()]
     return layers.Sequential(stack[:-1], optimizer=layers.SGD(LEARNING_RATE), seed=0)
+
+
+def fit_of(network):
+    """A call that fits a model to ten batches."""
+    data, rows = Data(), 10 * network.batch
+    x, y = data.numbers(rows, network.n_in), data.labels(rows, network.n_classes)
+    return functools.partial(model_of(network.widths).fit, x, y, batch_size=network.batch)
 
 
 def batch_of(network):
