@@ -33,7 +33,7 @@ import numpy as np  # noqa: E402
 
 import kernels  # noqa: E402
 from asv_benchmarks.benchmarks.common import Data, calls_per_sample, seconds_of  # noqa: E402
-from asv_benchmarks.benchmarks.limit import limit  # noqa: E402
+from kernels.limit import limit  # noqa: E402
 from kernels.matmul import product  # noqa: E402
 
 BATCHES = (1, 32, 256, 2048)

@@ -22,15 +22,16 @@ Request = tuple[Any, ...]
 
 
 def asks(
-    kernel: Kernel[..., Any], contract: str
+    kernel: Kernel[..., Any], small: Kernel[..., Any], contract: str
 ) -> Callable[[Callable[P, Request]], Door[P, None]]:
     """Make a public kernel of a function that says what to call another kernel with.
 
-    The function raises TypeError for arguments that neither it nor the kernel can judge.
+    The function raises TypeError for arguments that neither it nor the kernel can judge. ``small``
+    is asked in the kernel's stead where ``extra`` is the output and nothing is scaled.
     """
 
     def make(function: Callable[P, Request]) -> Door[P, None]:
-        return registered(_Asking(function, contract, kernel))  # type: ignore[no-any-return]
+        return registered(_Asking(function, contract, kernel, small))  # type: ignore[no-any-return]
 
     return make
 
@@ -39,14 +40,18 @@ class _Asking(Door[P, None]):
     """See `asks`."""
 
     def __init__(
-        self, function: Callable[P, Request], contract: str, kernel: Kernel[..., Any]
+        self,
+        function: Callable[P, Request],
+        contract: str,
+        kernel: Kernel[..., Any],
+        small: Kernel[..., Any],
     ) -> None:
         super().__init__(function, contract)  # type: ignore[arg-type]
         self.bare = self._bare
         self.__signature__ = self.contract.python.replace(return_annotation=None)
         self._request = function
         self._kernel = kernel
-        self._twin = kernel.serial
+        self._twin, self._small = kernel.serial, small.serial
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Ask with the arguments as they are; where that is refused, check them, then run."""
@@ -61,7 +66,10 @@ class _Asking(Door[P, None]):
                 and dtype is a.dtype is b.dtype is extra.dtype
                 and type(rate) is float
             ):
-                answer = self._twin.run(a, b, extra, out, rate, flags, 0)
+                if extra is out and rate == 0.0:
+                    answer = self._small.run(a, b, out, flags)
+                else:
+                    answer = self._twin.run(a, b, extra, out, rate, flags, 0)
         except Exception:  # whatever it is, the contract knows better
             pass
         if answer == LARGE:
@@ -70,4 +78,11 @@ class _Asking(Door[P, None]):
             self.bare(*self.contract.check(args, kwargs))
 
     def _bare(self, *args: Any) -> None:
-        self._kernel.bare(*self._request(*args))  # type: ignore[call-arg]
+        a, b, extra, out, rate, flags = self._request(*args)  # type: ignore[call-arg]
+        answer = MISFIT
+        if extra is out and rate == 0.0:
+            answer = self._small(a, b, out, flags)
+        if answer == LARGE:
+            self._kernel.share_out(a, b, extra, out, rate, flags)
+        elif answer != DONE:
+            self._kernel.bare(a, b, extra, out, rate, flags)

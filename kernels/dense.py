@@ -18,7 +18,7 @@ from numba import prange
 from kernels.asking import Request, asks
 from kernels.columns import columns_at_a_time, sum_columns
 from kernels.jit import Array, kernel
-from kernels.matmul import product
+from kernels.matmul import product, small_product
 from kernels.microkernel import (
     ADD_BIASES,
     DESCEND,
@@ -32,7 +32,11 @@ from kernels.microkernel import (
 from kernels.simd import ahead, pointer
 
 
-@asks(product, "x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)")
+@asks(
+    product,
+    small_product,
+    "x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)",
+)
 def dense_forward(x: Array, weights: Array, biases: Array, out: Array) -> Request:
     """Dense layer: out = x . weights + biases, the bias added after the chain, with one rounding.
 
@@ -53,7 +57,11 @@ def dense_forward(x: Array, weights: Array, biases: Array, out: Array) -> Reques
     return x, weights, biases, out, 0.0, ADD_BIASES | NEVER_EMPTY
 
 
-@asks(product, "x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)")
+@asks(
+    product,
+    small_product,
+    "x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)",
+)
 def dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> Request:
     """Dense layer and ReLU in one pass: `dense_forward`, then `relu_forward`.
 
@@ -67,7 +75,7 @@ def dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> R
     return x, weights, biases, out, 0.0, ADD_BIASES | RELU | NEVER_EMPTY
 
 
-@asks(product, "x (batch, n_in), dz (batch, n_out) -> out (n_in, n_out)")
+@asks(product, small_product, "x (batch, n_in), dz (batch, n_out) -> out (n_in, n_out)")
 def dense_backward_weights(x: Array, dz: Array, out: Array) -> Request:
     """Gradient of the weights: out = xT . dz.
 
@@ -84,7 +92,7 @@ def dense_backward_weights(x: Array, dz: Array, out: Array) -> Request:
     return x, dz, out, out, 0.0, TRANSPOSE_A | NEVER_EMPTY
 
 
-@asks(product, "dz (batch, n_out), weights (n_in, n_out) -> out (batch, n_in)")
+@asks(product, small_product, "dz (batch, n_out), weights (n_in, n_out) -> out (batch, n_in)")
 def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> Request:
     """Gradient of the inputs: out = dz . weightsT.
 
@@ -100,6 +108,7 @@ def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> Request:
 
 @asks(
     product,
+    small_product,
     "x (batch, n_in), dz (batch, n_out) -> out_dweights (n_in, n_out), out_dbiases (1, n_out)",
 )
 def dense_backward_parameters(
@@ -119,7 +128,11 @@ def dense_backward_parameters(
     return x, dz, out_dbiases, out_dweights, 0.0, TRANSPOSE_A | SUM_COLUMNS | NEVER_EMPTY
 
 
-@asks(product, "dz (batch, n_out), weights (n_in, n_out), y (batch, n_in) -> out (batch, n_in)")
+@asks(
+    product,
+    small_product,
+    "dz (batch, n_out), weights (n_in, n_out), y (batch, n_in) -> out (batch, n_in)",
+)
 def dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) -> Request:
     """Gradient through this layer and the ReLU before it, in one pass.
 
@@ -136,7 +149,11 @@ def dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) 
     return dz, weights, y, out, 0.0, TRANSPOSE_B | MASK | NEVER_EMPTY
 
 
-@asks(product, "x (batch, n_in), dz (batch, n_out), learning_rate >= 0 -> weights (n_in, n_out)")
+@asks(
+    product,
+    small_product,
+    "x (batch, n_in), dz (batch, n_out), learning_rate >= 0 -> weights (n_in, n_out)",
+)
 def dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) -> Request:
     """The SGD step of the weights without their gradient: `dense_backward_weights`, `sgd_update`.
 

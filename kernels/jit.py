@@ -185,11 +185,12 @@ def kernel(
     nanoseconds: Callable[..., float] | None = None,
     public: bool = True,
     calls: tuple[str, ...] = (),
+    holds_gil: bool = False,
 ) -> Callable[[Callable[P, R]], "Kernel[P, R]"]:
     """Make a kernel of a function to compile; see `Kernel`."""
 
     def make(function: Callable[P, R]) -> Kernel[P, R]:
-        made = Kernel(function, contract, nanoseconds, calls)
+        made = Kernel(function, contract, nanoseconds, calls, holds_gil)
         COMPILED.append(made)
         return registered(made) if public else made
 
@@ -252,6 +253,9 @@ class Kernel(Door[P, R]):
         parallel twin.
     calls : tuple of str
         The `shared` functions that it calls.
+    holds_gil : bool
+        Whether other Python threads wait: for work so short that letting them go on, which takes 30
+        nanoseconds, shows.
     """
 
     def __init__(
@@ -260,6 +264,7 @@ class Kernel(Door[P, R]):
         contract: str,
         nanoseconds: Callable[..., float] | None,
         calls: tuple[str, ...] = (),
+        holds_gil: bool = False,
     ) -> None:
         super().__init__(function, contract)
         self.nanoseconds = nanoseconds
@@ -271,7 +276,8 @@ class Kernel(Door[P, R]):
         if numba.config.DISABLE_JIT:
             self.serial = _Interpreted(function, self.contract)
         else:
-            self.serial = _Twin(function, self.contract, calls, parallel=False)
+            options = {"nogil": not holds_gil}
+            self.serial = _Twin(function, self.contract, calls, parallel=False, **options)
         self.bare = self.serial
         if nanoseconds is not None and not numba.config.DISABLE_JIT:
             self.parallel = _Twin(function, self.contract, calls, parallel=True)
@@ -328,12 +334,12 @@ class _Twin:
         function: Callable[..., Any],
         contract: contracts.Contract,
         calls: tuple[str, ...],
-        parallel: bool,
+        **options: bool,
     ) -> None:
         self.contract = contract
         self.calls = calls
-        self.dispatcher = numba.njit(parallel=parallel, **_FLAGS)(
-            _renamed(function, "parallel" if parallel else "serial")
+        self.dispatcher = numba.njit(**(_FLAGS | options))(
+            _renamed(function, "parallel" if options["parallel"] else "serial")
         )
         # A dispatcher compiles on its own for a call that comes while `compile` has it open.
         self.dispatcher._compile_for_args = self._when_compiled

@@ -109,6 +109,8 @@ def strip_of_tiles(rows, columns, terms, a, b, targets, epilogue, step):
         _tall_tiles(_TALL_3, None, rows, terms, a, b, targets, epilogue, step)
     elif columns > 2 * lanes:
         _tall_tiles(_TALL_3, columns, rows, terms, a, b, targets, epilogue, step)
+    elif columns == 2 * lanes:
+        _tall_tiles(_TALL_2, None, rows, terms, a, b, targets, epilogue, step)
     elif columns > lanes:
         _tall_tiles(_TALL_2, columns, rows, terms, a, b, targets, epilogue, step)
     else:

@@ -25,5 +25,7 @@ from layers.history import History as History
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
 from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from layers.optimizers import SGD as SGD
+from layers.profiling import Profile as Profile
+from layers.profiling import profile as profile
 from layers.saving import load as load
 from layers.sequential import Sequential as Sequential

@@ -59,7 +59,8 @@ class Compiled:
         )
 
         pace = self._pace(batch_size, 3 * self._plan.multiply_adds * batch_size)
-        most, programs = -(-len(order) // batch_size), (self._plan.training,)
+        most = -(-len(order) // batch_size)
+        programs: tuple[Array, ...] = (self._plan.training,)
         if pace.unit_seconds > _LONG_SECONDS:
             most, programs = 1, self._plan.apart
 

@@ -4,10 +4,10 @@ import statistics
 from functools import partial
 
 import kernels
+from kernels.limit import limit
 from kernels.matmul import product
 
 from .common import BesideNumPy, Data, Timed, calls_per_sample, seconds_of
-from .limit import limit
 
 SIZES = [8, 16, 32, 64, 128, 256, 512, 1024]
 TRANSPOSES = {

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 
-import numba
 import numpy as np
 
+from kernels.jit import Array, kernel
 from kernels.simd import (
     TileShape,
     lanes_of,
@@ -19,12 +19,14 @@ from kernels.tiles import TILE
 _BYTES = TILE.vector_bytes
 # Half a micro-kernel's tile and its operands fit the registers with room to spare.
 _SHAPE = TileShape(TILE.rows, 2)
+_NUMBERS = (2 * TILE.rows + 2) * _BYTES // 4
+"""As many as the tile and its operands take in float32; in float64 they take half."""
 
 
-@numba.njit(nogil=True)
-def _registers(a, steps):
+@kernel(f"steps int64 -> numbers (1, {_NUMBERS})", public=False)
+def multiply_adds(steps: int, numbers: Array) -> None:
     """Multiply-adds on operands that never change: nothing but registers."""
-    start = pointer(a)
+    start = pointer(numbers)
     tile = tile_of_zeros(_SHAPE, start, _BYTES)
     for _ in range(steps):
         tile = rank_one_update(tile, start, 1, start, None)
@@ -37,5 +39,5 @@ def _registers(a, steps):
 def limit(dtype: str, steps: int = 20_000) -> tuple[Callable[[], None], int]:
     """A call that does what one core can, and its operations."""
     lanes = _BYTES // np.dtype(dtype).itemsize
-    numbers = np.zeros((1, (2 * TILE.rows + 2) * lanes), dtype)
-    return partial(_registers, numbers, steps), 4 * steps * 2 * TILE.rows * 2 * lanes
+    numbers = np.zeros((1, _NUMBERS), dtype)
+    return partial(multiply_adds.serial, steps, numbers), 4 * steps * 2 * TILE.rows * 2 * lanes
