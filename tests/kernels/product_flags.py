@@ -23,3 +23,7 @@ PRODUCT_FLAGS = (
     0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B, ACCUMULATE, ADD_BIASES | RELU,
     TRANSPOSE_A | SUM_COLUMNS, TRANSPOSE_B | MASK, TRANSPOSE_A | DESCEND,
 )  # fmt: skip
+# Those that need no other operand, which small products are asked for.
+PLAIN_FLAGS = tuple(
+    flags for flags in PRODUCT_FLAGS if not flags & (ADD_BIASES | SUM_COLUMNS | MASK)
+)

@@ -24,7 +24,7 @@ import pytest
 
 from kernels import cache, jit, tiles
 from kernels.microkernel import MASK
-from tests.kernels.product_flags import PRODUCT_FLAGS
+from tests.kernels.product_flags import PLAIN_FLAGS, PRODUCT_FLAGS
 
 pytestmark = pytest.mark.compiled
 
@@ -59,6 +59,7 @@ FINGERPRINTS = {
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "sgd_update": "c06986d44c86 48ec875244f3",
+    "small_product": "f4befa04db61 3d169361dc4d",
     "softmax_backward": "7ff2d6988002 ee091c2215f7",
     "softmax_cross_entropy": "3bffa534c5af 94932531fed0",
     "softmax_forward": "675efee12706 2184a5e01ae7",
@@ -73,6 +74,7 @@ OTHER_SIZES = {
     "gather_rows": {"k": 61},  # its out is (batch, k)
     # Square, since flags transpose; B large enough to be packed.
     "product": dict.fromkeys("mnkef", 731),
+    "small_product": dict.fromkeys("mnk", 101),
 }
 ELEMENTS = 50_021  # where any shape will do
 NUMBERS = {"rate": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1}
@@ -141,6 +143,9 @@ def settings(arguments):
         for flags, count in itertools.product(PRODUCT_FLAGS, (1, 3)):
             yield {"flags": flags, "count": count}
         return
+    if any(argument.kind == "int64" for argument in arguments):
+        yield from ({"flags": flags} for flags in PLAIN_FLAGS)
+        return
     flags = [argument.name for argument in arguments if argument.kind == "flag"]
     flags += ["targets" for argument in arguments if argument.kind == "labels"]
     for choice in itertools.product((False, True), repeat=len(flags)):
@@ -154,13 +159,12 @@ def hashed(function, kernel, dtype):
     size_of = SIZES | OTHER_SIZES.get(kernel.__name__, {})
     for setting in settings(arguments):
         values = [made(seed, a, size_of, dtype, setting) for seed, a in enumerate(arguments)]
-        if "count" in setting:
-            if not setting["flags"] & MASK:
-                values[2] = values[2][:1]  # the extra operand is biases or column sums: one row
-            assert not function(*values), "refused"
+        if "count" in setting and not setting["flags"] & MASK:
+            values[2] = values[2][:1]  # the extra operand is biases or column sums: one row
+        returned = function(*values)
+        if "flags" in setting:
+            assert not returned, "refused"
             returned = None
-        else:
-            returned = function(*values)
         results = [value for a, value in zip(arguments, values, strict=True) if a.is_output]
         results += [] if returned is None else [np.float64(returned)]
         for result in results:

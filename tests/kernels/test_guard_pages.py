@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels import jit
-from kernels.matmul import product
+import layers
+from kernels import jit, network
+from kernels.matmul import product, small_product
 from kernels.microkernel import MASK, TRANSPOSE_A, TRANSPOSE_B
-from tests.kernels.product_flags import PRODUCT_FLAGS
+from layers import plan
+from tests.kernels.product_flags import PLAIN_FLAGS, PRODUCT_FLAGS
 
 pytestmark = [
     pytest.mark.compiled,
@@ -106,7 +108,9 @@ def made(argument, sizes, dtype, flags, targets):
         return np.linspace(0.1, 0.9, int(np.prod(shape)), dtype=dtype).reshape(shape)
     if kind in ("labels", "indices"):
         return np.arange(*shape) % sizes.get(argument.below, 1)
-    return {"number": 0.5, "uint64": np.uint64(7), "flag": flags.get(argument.name)}[kind]
+    return {"number": 0.5, "uint64": np.uint64(7), "int64": 3, "flag": flags.get(argument.name)}[
+        kind
+    ]
 
 
 def product_cases():
@@ -134,6 +138,51 @@ def product_cases():
             place = f"{np.dtype(dtype)} at the {'end' if at_end else 'start'}"
             description = f"{twin.dispatcher.__name__} {place} {m, n, k} flags {flags}"
             yield description, twin, (*values, 0.5, flags, count), at_end
+            if flags in PLAIN_FLAGS:
+                a, b, _, out = values
+                small = small_product.serial
+                yield f"small {description}", small, (a, b, out, flags), at_end
+
+
+def network_cases():
+    """Whole networks: programs of the package's own, with odd widths, rows and batches."""
+    drawn = random.Random(2)
+    for number in range(400):
+        widths = [drawn.choice(SIZES) for _ in range(drawn.choice((2, 3, 4)))]
+        dtype, rows, batch = (
+            drawn.choice(DTYPES),
+            drawn.choice((1, 9, 37)),
+            drawn.choice((1, 5, 37)),
+        )
+        stack = []
+        for pair in itertools.pairwise(widths):
+            stack += [layers.Dense(*pair), drawn.choice((layers.ReLU, layers.Softmax))()]
+        if drawn.random() < 0.3:
+            stack.insert(0, layers.ReLU())
+        loss = layers.CategoricalCrossEntropy()
+        if not isinstance(stack[-1], layers.Softmax):
+            stack, loss = stack[: drawn.choice((-1, None))], layers.SoftmaxCrossEntropy()
+        model = layers.Sequential(stack, loss, seed=0, dtype=np.dtype(dtype).name)
+        lowered = plan.lower(model, model._buffers.places)
+        x = np.linspace(-0.9, 0.9, rows * widths[0], dtype=dtype).reshape(rows, -1)
+        labels, targets = np.arange(rows) % widths[-1], np.empty((0, widths[-1]), dtype)
+        if number % 3 == 0:
+            labels, targets = labels[:0], np.full((rows, widths[-1]), 1 / widths[-1], dtype)
+        space = np.zeros((1, lowered.width * batch), dtype)
+        parameters = model._buffers.parameters
+        arguments = (x, np.arange(rows)[::-1].copy(), labels, targets, lowered.training, 0.1, batch)
+        arguments += (0.0, parameters, space)
+        for at_end, count in itertools.product((False, True), (1, 2)):
+            kind = "parallel" if count > 1 and number % 20 == 0 else "serial"
+            place = f"{kind} {widths} {model!r} rows {rows} batch {batch} end {at_end}"
+            twin = getattr(network.train, kind)
+            yield f"train {place}", twin, (*arguments, count), at_end
+            twin = getattr(network.infer, kind)
+            out, classes = np.zeros((rows, widths[-1]), dtype), np.zeros(rows, np.int64)
+            some = x, lowered.scoring, parameters, batch, out, classes[:0], count
+            yield f"scores {place}", twin, some, at_end
+            some = x, lowered.predicting, parameters, batch, out[:0], classes, count
+            yield f"classes {place}", twin, some, at_end
 
 
 def cases(kernel):
@@ -144,6 +193,9 @@ def cases(kernel):
     """
     if kernel is product:
         yield from product_cases()
+    if kernel is network.train:
+        yield from network_cases()
+    if kernel in (product, small_product, network.train, network.infer):
         return
     names, arguments = size_names(kernel.contract), kernel.contract.arguments
     flags = [argument.name for argument in arguments if argument.kind == "flag"]
