@@ -15,7 +15,7 @@ from kernels.jit import DONE, LARGE, MISFIT, Door, Kernel, registered
 
 P = ParamSpec("P")
 
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 Request = tuple[Any, ...]
 """What to call the kernel with; the first four are arrays."""
@@ -62,7 +62,7 @@ class _Asking(Door[P, None]):
             # Numba takes masked arrays for plain ones, and any byte order for this machine's.
             if (
                 type(out) is type(a) is type(b) is type(extra) is np.ndarray
-                and (dtype is _FLOAT32 or dtype is _FLOAT64)
+                and (dtype is FLOAT32 or dtype is FLOAT64)
                 and dtype is a.dtype is b.dtype is extra.dtype
                 and type(rate) is float
             ):

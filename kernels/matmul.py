@@ -19,14 +19,15 @@ products run through the same loops and read A and B where they lie: to the micr
 panel is a matrix with other strides.
 """
 
+import functools
 from collections import namedtuple
 
 import numpy as np
 from numba import prange, types
 
-from kernels.asking import Request, asks
+from kernels.asking import FLOAT32, FLOAT64, Request, asks
 from kernels.columns import CUT, sum_columns
-from kernels.jit import DONE, LARGE, MISFIT, Array, inlined, inner, kernel, shared
+from kernels.jit import DONE, LARGE, MISFIT, Array, inlined, inner, kernel, registered, shared
 from kernels.microkernel import (
     ACCUMULATE,
     ADD_BIASES,
@@ -396,6 +397,35 @@ def _next_strip(left, strip, lanes):
     return strip if left >= 2 * strip else units(units(left, lanes), 2) * lanes
 
 
+def _flags_of(transpose_a, transpose_b, accumulate):
+    if not type(transpose_a) is type(transpose_b) is type(accumulate) is bool:
+        raise TypeError  # in the contract's words
+    return transpose_a * TRANSPOSE_A | transpose_b * TRANSPOSE_B | accumulate * ACCUMULATE
+
+
+def _in_one_frame(door):
+    """Ask for small products without going through a door: two fifths of the time at n = 8."""
+    ndarray, single, double, small = np.ndarray, FLOAT32, FLOAT64, small_product.serial
+
+    @functools.wraps(door)
+    def matmul(a, b, out, transpose_a=False, transpose_b=False, accumulate=False):
+        if type(out) is type(a) is type(b) is ndarray:
+            dtype = out.dtype
+            if (dtype is single or dtype is double) and dtype is a.dtype is b.dtype:
+                try:
+                    flags = 0
+                    if not transpose_a is transpose_b is accumulate is False:
+                        flags = _flags_of(transpose_a, transpose_b, accumulate)
+                    if small.run(a, b, out, flags) == 0:  # DONE
+                        return
+                except Exception:  # whatever it is, the door knows better
+                    pass
+        door(a, b, out, transpose_a, transpose_b, accumulate)
+
+    return registered(matmul)
+
+
+@_in_one_frame
 @asks(
     product,
     small_product,
@@ -425,9 +455,4 @@ def matmul(
     TypeError, ValueError
         An argument is not as described, or ``out`` shares memory with ``a`` or ``b``.
     """
-    flags = 0
-    if not transpose_a is transpose_b is accumulate is False:
-        if not type(transpose_a) is type(transpose_b) is type(accumulate) is bool:
-            raise TypeError  # in the contract's words
-        flags = transpose_a * TRANSPOSE_A | transpose_b * TRANSPOSE_B | accumulate * ACCUMULATE
-    return a, b, out, out, 0.0, flags
+    return a, b, out, out, 0.0, _flags_of(transpose_a, transpose_b, accumulate)

