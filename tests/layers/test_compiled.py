@@ -164,6 +164,18 @@ def test_many_small_steps_on_threads(paced):
     assert everything(make(STACKS["ReLU between"]), X, Y, batch_size=16) == alone
 
 
+def test_a_last_batch_that_needs_more_memory_than_the_others(paced):
+    """With less work there are fewer blocks, and each is larger; all are longer than a chain."""
+    many = np.resize(np.arange(len(X)), 14_000)
+    stack, arguments = [(64, 300), "ReLU", (300, 10)], {"batch_size": 9000, "shuffle": False}
+    alone = make(stack)
+    alone.fit(X[many], Y[many], **arguments)
+    paced(2)
+    together = make(stack)
+    together.fit(X[many], Y[many], **arguments)
+    assert together.fingerprint() == alone.fingerprint()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_loss_that_is_not_finite_stops_all_threads(count, paced, layer_by_layer):
     x = np.array(X)
@@ -176,6 +188,19 @@ def test_a_loss_that_is_not_finite_stops_all_threads(count, paced, layer_by_laye
     layer_by_layer()
     other.fit(x[:1200], Y[:1200], batch_size=100, shuffle=False)
     assert model.fingerprint() == other.fingerprint()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_infinite_loss_stops_too(count, paced):
+    paced(count)
+    model = make(STACKS["ReLU between"])
+    model.layers[-1].biases[0, Y[70]] = -np.inf  # that class has no probability
+    rows = np.flatnonzero(Y[:70] != Y[70])
+    order = np.concatenate([rows, np.arange(70, 300)])
+    x, y = X[order], Y[order]
+    with pytest.raises(layers.NonFiniteLoss, match=r"loss is inf at epoch 1, batch 3; .*2.biases"):
+        model.fit(x, y, shuffle=False)
+    assert np.isfinite(model.layers[0].weights).all()
 
 
 @each_dtype
@@ -371,7 +396,8 @@ class Clock:
     def __init__(self, monkeypatch, seconds, allowed):
         self.now, self.seconds, self.calls = 0.0, seconds, []
         monkeypatch.setattr(pace.time, "perf_counter", lambda: self.now)
-        monkeypatch.setattr(pace.threads, "get_num_threads", lambda: allowed)
+        self.allowed = allowed
+        monkeypatch.setattr(pace.threads, "get_num_threads", lambda: self.allowed)
 
     def work(self, units, count):
         self.calls.append((units, count))
@@ -410,6 +436,18 @@ def test_the_fastest_number_of_threads_is_found(monkeypatch, seconds, best):
     assert sum(units * worse[n] for units, n in late if n == 1) > 0.9 * sum(
         units * worse[n] for units, n in late
     )
+
+
+def test_a_limit_that_is_set_later_is_kept(monkeypatch):
+    clock = Clock(monkeypatch, {1: 1e-3, 2: 5e-4}, 2)
+    chosen = pace.Pace(10**9)
+    for _ in range(20):
+        chosen.run(10**6, clock.work)
+    assert clock.calls[-1][1] == 2
+    clock.allowed, before = 1, len(clock.calls)
+    for _ in range(40):
+        chosen.run(10**6, clock.work)
+    assert {count for _, count in clock.calls[before:]} == {1}
 
 
 def test_small_work_stays_on_one_thread(monkeypatch):
