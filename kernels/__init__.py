@@ -18,9 +18,9 @@ from kernels.dense import (
     dense_sgd_update,
 )
 from kernels.elementary import exp, log
-from kernels.matmul import matmul
 from kernels.metrics import accuracy, argmax_rows, count_correct
 from kernels.optimizers import sgd_update
+from kernels.product import matmul
 from kernels.random import permutation, uniform
 from kernels.softmax import (
     cross_entropy,

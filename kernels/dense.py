@@ -18,7 +18,6 @@ from numba import prange
 from kernels.asking import Request, asks
 from kernels.columns import columns_at_a_time, sum_columns
 from kernels.jit import Array, kernel
-from kernels.matmul import product, small_product
 from kernels.microkernel import (
     ADD_BIASES,
     DESCEND,
@@ -29,6 +28,7 @@ from kernels.microkernel import (
     TRANSPOSE_A,
     TRANSPOSE_B,
 )
+from kernels.product import product, small_product
 from kernels.simd import ahead, pointer
 
 

@@ -177,6 +177,25 @@ def _chain(tile, columns, terms, a, b):
     return tile
 
 
+@inner
+def join(m, n, chains, first, out, epilogue):
+    """Add chains that lie one m x n matrix behind the other, and finish their sum: a row a tile."""
+    width = strip_width(first)
+    for i in range(m):
+        for j in range(0, n, width):
+            columns, here = n - j, ahead(first, i * n + j)
+            tile = load_tile(tile_of_zeros(_FLAT, first, _BYTES), here, 0, columns)
+            target = rows_from(out, i, j)
+            if epilogue.flags & ACCUMULATE:
+                tile = tile_plus_stored(tile, target.start, 0, columns)
+            for chain in range(1, chains):
+                tile = tile_plus_stored(tile, ahead(here, chain * m * n), 0, columns)
+            extra = ahead(epilogue.extra, i * epilogue.extra_row + j)
+            then = Epilogue(epilogue.flags, epilogue.minus_rate, extra, epilogue.extra_row)
+            tile = _finished(tile, columns, target, 0, then)
+            store_tile(tile, target.start, 0, columns)
+
+
 @inlined
 def _finished(tile, columns, out, i, epilogue):
     """The epilogue, while the tile is in registers."""

@@ -5,7 +5,7 @@ from functools import partial
 
 import kernels
 from kernels.limit import limit
-from kernels.matmul import product
+from kernels.product import product
 
 from .common import BesideNumPy, Data, Timed, calls_per_sample, seconds_of
 

@@ -22,8 +22,8 @@ import pytest
 
 import layers
 from kernels import jit, network
-from kernels.matmul import product, small_product
 from kernels.microkernel import MASK, TRANSPOSE_A, TRANSPOSE_B
+from kernels.product import product, small_product
 from layers import plan
 from tests.kernels.product_flags import PLAIN_FLAGS, PRODUCT_FLAGS
 

@@ -11,7 +11,7 @@ import pytest
 
 import kernels
 from kernels import jit, threads
-from kernels.matmul import product
+from kernels.product import product
 
 each_kernel = pytest.mark.parametrize("kernel", jit.COMPILED, ids=lambda kernel: kernel.__name__)
 each_door = pytest.mark.parametrize("door", jit.PUBLIC.values(), ids=lambda door: door.__name__)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels.matmul import BLOCK, CUT, DEPTH, PACK_ELEMENTS, PACK_ROWS, product
+from kernels.matmul import BLOCK, CUT, DEPTH, PACK_ELEMENTS, PACK_ROWS
 from kernels.microkernel import (
     ACCUMULATE,
     ADD_BIASES,
@@ -19,6 +19,7 @@ from kernels.microkernel import (
     TRANSPOSE_A,
     TRANSPOSE_B,
 )
+from kernels.product import product
 from tests.kernels.product_flags import FUSED
 
 pytestmark = pytest.mark.compiled
@@ -29,6 +30,8 @@ RATE = 0.3
 # more than one chain.
 SMALL = [(1, 1, 1), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20), (5, 7, 0)]
 PACKED = [(PACK_ROWS + 1, 700, 760), (107, 300, 2 * DEPTH + 300), (40, 130, CUT + 9)]
+# Few outputs: threads share the chains over k, of which the last may be packed in another way.
+LONG = [(7, 50, 9000), (1, 3, 12_289), (9, 130, 8193), (40, 130, 8190)]
 
 
 def numbers(dtype, *shape, seed):
@@ -68,12 +71,12 @@ def step_by_step(a, b, out, extra, flags):
 
 @each_dtype
 @pytest.mark.parametrize("name", FUSED)
-@pytest.mark.parametrize("sizes", SMALL + PACKED, ids=str)
+@pytest.mark.parametrize("sizes", SMALL + PACKED + LONG, ids=str)
 def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name, sizes):
     flags = FUSED[name]
     a, b, out, extra = operands(dtype, *sizes, flags)
     expected, sums = step_by_step(a, b, out, extra, flags)
-    for twin, count in ((product.serial, 1), (product.parallel, 2), (product.parallel, 5)):
+    for twin, count in ((product.serial, 1), *((product.parallel, n) for n in (2, 5, 16))):
         got, given = out.copy(), extra.copy()
         twin(a, b, given, got, RATE, flags, count)
         np.testing.assert_array_equal(got, expected, strict=True)

@@ -177,7 +177,7 @@ assert kernels.get_num_threads() == 3
 def test_a_region_has_the_allowed_threads_and_leaves_numba_its_own(process):
     process(
         """
-from kernels.matmul import product
+from kernels.product import product
 
 seen = []
 parallel = product.parallel
