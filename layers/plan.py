@@ -10,9 +10,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import network
-from kernels.microkernel import ADD_BIASES, MASK, RELU, TRANSPOSE_B
-from kernels.network import OUT, Header, Instruction, X
+from kernels import microkernel
+from kernels.microkernel import ADD_BIASES, MASK, TRANSPOSE_B
+from kernels.program import (
+    ARGMAX,
+    CROSS_ENTROPY,
+    GATHER,
+    OUT,
+    PRODUCT,
+    RELU,
+    RELU_BACKWARD,
+    SOFTMAX,
+    SOFTMAX_BACKWARD,
+    SOFTMAX_CROSS_ENTROPY,
+    Header,
+    Instruction,
+    X,
+)
 from layers.activations import ReLU, Softmax
 from layers.base import Array, Layer
 from layers.dense import Dense
@@ -23,8 +37,8 @@ if TYPE_CHECKING:
     from layers.sequential import Sequential
 
 _LOSSES = {
-    SoftmaxCrossEntropy: network.SOFTMAX_CROSS_ENTROPY,
-    CategoricalCrossEntropy: network.CROSS_ENTROPY,
+    SoftmaxCrossEntropy: SOFTMAX_CROSS_ENTROPY,
+    CategoricalCrossEntropy: CROSS_ENTROPY,
 }
 
 
@@ -117,27 +131,27 @@ class _Pass:
 
     def forward(self) -> Instruction:
         if isinstance(self.layer, Dense):
-            flags = ADD_BIASES | (RELU if self.with_relu else 0)
+            flags = ADD_BIASES | (microkernel.RELU if self.with_relu else 0)
             return self._with_weights(self.source, self.target, self.places["biases"], flags)
-        kind = network.RELU if isinstance(self.layer, ReLU) else network.SOFTMAX
+        kind = RELU if isinstance(self.layer, ReLU) else SOFTMAX
         return _through(kind, self.n_out, self.source, self.target)
 
     def _with_weights(self, source: int, target: int, extra: int, flags: int) -> Instruction:
         sizes = (self.n_out, self.n_in) if flags & TRANSPOSE_B else (self.n_in, self.n_out)
         weights = self.places["weights"]
-        return Instruction(network.PRODUCT, *sizes, source, target, extra, weights, flags)
+        return Instruction(PRODUCT, *sizes, source, target, extra, weights, flags)
 
     def backward(self, gradient: int, target: int, mask: int | None) -> Instruction:
         if isinstance(self.layer, Dense):
             flags = TRANSPOSE_B | (0 if mask is None else MASK)
             return self._with_weights(gradient, target, mask or 0, flags)
-        return _through(network.SOFTMAX_BACKWARD, self.n_out, gradient, target, self.target)
+        return _through(SOFTMAX_BACKWARD, self.n_out, gradient, target, self.target)
 
     def update(self, gradient: int) -> Instruction:
         """The step of the weights and biases."""
         places = self.places
         return Instruction(
-            network.PRODUCT,
+            PRODUCT,
             self.n_in,
             self.n_out,
             self.source,
@@ -191,14 +205,14 @@ def _training(model: "Sequential", places: Sequence[Mapping[str, int]], unit: in
     last = passes[-1]
     gradient = buffers.add(last.n_out)
     rows = [
-        _through(network.GATHER, model.n_in, X, x),
+        _through(GATHER, model.n_in, X, x),
         *(each.forward() for each in passes),
         _through(_LOSSES[type(model.loss)], last.n_out, last.target, gradient),
     ]
 
     def through_relu(after: _Pass, gradient: int) -> int:
         target = buffers.add(after.n_out)
-        rows.append(_through(network.RELU_BACKWARD, after.n_out, gradient, target, after.target))
+        rows.append(_through(RELU_BACKWARD, after.n_out, gradient, target, after.target))
         return target
 
     parameters = []
@@ -240,7 +254,7 @@ def _predicting(model: "Sequential", places: Sequence[Mapping[str, int]], unit: 
     buffers = _Buffers(unit)
     passes = _passes(model, places, buffers, X)
     last = passes[-1]
-    classes = _through(network.ARGMAX, last.n_out, last.target, last.target)
+    classes = _through(ARGMAX, last.n_out, last.target, last.target)
     return _program([*(each.forward() for each in passes), classes], [], 0, buffers.width)
 
 

@@ -20,7 +20,16 @@ import numpy as np
 from kernels import checks, network
 from kernels.limit import limit
 from kernels.microkernel import ADD_BIASES, MASK, RELU, TRANSPOSE_B
-from kernels.network import Header, Instruction
+from kernels.program import (
+    CROSS_ENTROPY,
+    GATHER,
+    PRODUCT,
+    RELU_BACKWARD,
+    SOFTMAX_BACKWARD,
+    SOFTMAX_CROSS_ENTROPY,
+    Header,
+    Instruction,
+)
 from layers import plan
 from layers.activations import ReLU, Softmax
 from layers.backends import active
@@ -321,16 +330,16 @@ def _parts(
     ends: dict[int, int] = {}  # by buffer: the last layer of the pass that fills it
     reached = 0
     for step in steps:
-        if step.kind == network.GATHER:
+        if step.kind == GATHER:
             yield "gather", ()
-        elif step.kind in (network.SOFTMAX_CROSS_ENTROPY, network.CROSS_ENTROPY):
+        elif step.kind in (SOFTMAX_CROSS_ENTROPY, CROSS_ENTROPY):
             yield "loss", ()
-        elif step.kind in (network.RELU_BACKWARD, network.SOFTMAX_BACKWARD):
+        elif step.kind in (RELU_BACKWARD, SOFTMAX_BACKWARD):
             yield "backward", (ends[step.extra],)
         elif step.flags & TRANSPOSE_B:
             index = dense[step.weights]
             yield "backward", (index - 1, index) if step.flags & MASK else (index,)
-        elif step.kind == network.PRODUCT and not step.flags & ADD_BIASES:
+        elif step.kind == PRODUCT and not step.flags & ADD_BIASES:
             yield "update", (dense[step.weights],)
         else:
             end = reached + (2 if step.flags & RELU else 1)
@@ -376,7 +385,7 @@ _UNKNOWN: _Cost = 0, 0
 def _cost_of(step: Instruction, part: str, batch: int) -> _Cost:
     """An instruction's."""
     n_in, n_out = step.n_in, step.n_out
-    if step.kind != network.PRODUCT:
+    if step.kind != PRODUCT:
         return _loss(batch, n_out) if part == "loss" else _elementwise(part, batch, n_out)
     if part == "backward":
         operations, numbers = _product(batch, n_in, n_out)

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +19,13 @@ from layers.feeding import Batches, Piece, Rows, Source
 from layers.fitting import Callback, Fitting, checked_callbacks
 from layers.history import History
 from layers.labels import as_labels
-from layers.losses import CategoricalCrossEntropy, Loss, SoftmaxCrossEntropy
+from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.optimizers import SGD
+from layers.parts import check_free, check_loss, checked_layers, checked_part, checked_widths
 from layers.summary import summary
 
 _PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
 """Rows that go through the layers, and through the loss, together: no result depends on it."""
-
-_Part = TypeVar("_Part")
 
 
 class Sequential:
@@ -62,18 +61,18 @@ class Sequential:
         dtype: str = "float32",
     ) -> None:
         self.dtype = checks.real_dtype("Sequential", dtype)
-        self.layers = _checked_layers(layers)
-        self.loss = SoftmaxCrossEntropy() if loss is None else _checked_part("loss", loss, Loss)
-        self.optimizer = SGD() if optimizer is None else _checked_part("optimizer", optimizer, SGD)
+        self.layers = checked_layers(layers)
+        self.loss = SoftmaxCrossEntropy() if loss is None else checked_part("loss", loss, Loss)
+        self.optimizer = SGD() if optimizer is None else checked_part("optimizer", optimizer, SGD)
         self.history = History()
-        self.n_in, self.n_out = _checked_widths(self.layers)
-        _check_loss(self.layers, self.loss)
+        self.n_in, self.n_out = checked_widths(self.layers)
+        check_loss(self.layers, self.loss)
         self._key = seeds.key_of("Sequential", seed)
         self._bind()
 
     def _bind(self) -> None:
         """Lay all parameters out in one buffer, gradients in another."""
-        _check_free(self.layers)
+        check_free(self.layers)
         self._buffers = FlatBuffers([layer.parameter_shapes() for layer in self.layers], self.dtype)
         for index, layer in enumerate(self.layers):
             follower = self.layers[index + 1] if index + 1 < len(self.layers) else None
@@ -453,69 +452,4 @@ class Sequential:
         return (
             f"Sequential([\n{lines}], loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"dtype={self.dtype.name!r})"
-        )
-
-
-def _checked_layers(layers: Any) -> list[Layer]:
-    if not isinstance(layers, Iterable):
-        raise TypeError(f"Sequential: layers is {layers!r}, expected a list of layers")
-    checked = list(layers)
-    for index, layer in enumerate(checked):
-        if not isinstance(layer, Layer):
-            raise TypeError(f"Sequential: layer {index} is {layer!r}, expected a Layer")
-    return checked
-
-
-def _checked_part(name: str, part: Any, kind: type[_Part]) -> _Part:
-    if not isinstance(part, kind):
-        raise TypeError(
-            f"Sequential: {name} is {part!r}, expected an object of class {kind.__name__}"
-        )
-    return part
-
-
-def _check_free(layers: Sequence[Layer]) -> None:
-    """Every layer stands once in this model and in no other; looked at before any is bound."""
-    for index, layer in enumerate(layers):
-        if layer.in_model:
-            raise ValueError(
-                f"Sequential: layer {index}, {layer!r}, belongs to a model already, expected a new "
-                "one (copy.deepcopy gives one with the same weights)"
-            )
-        if any(layer is other for other in layers[:index]):
-            raise ValueError(
-                f"Sequential: layer {index}, {layer!r}, is in the list twice, expected a new one"
-            )
-
-
-def _checked_widths(layers: Sequence[Layer]) -> tuple[int, int]:
-    """Input and output width of the stack, where each layer's fits the one before."""
-    first: int | None = None
-    width: int | None = None
-    for index, layer in enumerate(layers):
-        n_in = getattr(layer, "n_in", None)
-        if n_in is None:
-            continue
-        if width is not None and n_in != width:
-            raise ValueError(
-                f"Sequential: layer {index}, {layer!r}, takes {n_in} inputs, expected {width}, "
-                "the width of the layer before it"
-            )
-        first = n_in if first is None else first
-        width = getattr(layer, "n_out", n_in)
-    if first is None or width is None:
-        raise ValueError("Sequential: no layer says its width, expected at least one Dense")
-    return first, width
-
-
-def _check_loss(layers: Sequence[Layer], loss: Loss) -> None:
-    if isinstance(loss, SoftmaxCrossEntropy) and isinstance(layers[-1], Softmax):
-        raise ValueError(
-            "Sequential: SoftmaxCrossEntropy takes logits, but the last layer is Softmax(): leave "
-            "that layer out, or use CategoricalCrossEntropy"
-        )
-    if isinstance(loss, CategoricalCrossEntropy) and isinstance(layers[-1], (Dense, ReLU)):
-        raise ValueError(
-            f"Sequential: CategoricalCrossEntropy takes probabilities, but the last layer is "
-            f"{layers[-1]!r}: end with Softmax(), or use SoftmaxCrossEntropy"
         )

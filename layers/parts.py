@@ -1,0 +1,79 @@
+"""What a model's parts have to be: checked once, when it is made."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from layers.activations import ReLU, Softmax
+from layers.base import Layer
+from layers.dense import Dense
+from layers.losses import CategoricalCrossEntropy, Loss, SoftmaxCrossEntropy
+
+_Part = TypeVar("_Part")
+
+
+def checked_layers(layers: Any) -> list[Layer]:
+    """The layers of a model, as a list."""
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"Sequential: layers is {layers!r}, expected a list of layers")
+    checked = list(layers)
+    for index, layer in enumerate(checked):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Sequential: layer {index} is {layer!r}, expected a Layer")
+    return checked
+
+
+def checked_part(name: str, part: Any, kind: type[_Part]) -> _Part:
+    """A loss or an optimizer."""
+    if not isinstance(part, kind):
+        raise TypeError(
+            f"Sequential: {name} is {part!r}, expected an object of class {kind.__name__}"
+        )
+    return part
+
+
+def check_free(layers: Sequence[Layer]) -> None:
+    """Every layer stands once in this model and in no other; looked at before any is bound."""
+    for index, layer in enumerate(layers):
+        if layer.in_model:
+            raise ValueError(
+                f"Sequential: layer {index}, {layer!r}, belongs to a model already, expected a new "
+                "one (copy.deepcopy gives one with the same weights)"
+            )
+        if any(layer is other for other in layers[:index]):
+            raise ValueError(
+                f"Sequential: layer {index}, {layer!r}, is in the list twice, expected a new one"
+            )
+
+
+def checked_widths(layers: Sequence[Layer]) -> tuple[int, int]:
+    """Input and output width of the stack, where each layer's fits the one before."""
+    first: int | None = None
+    width: int | None = None
+    for index, layer in enumerate(layers):
+        n_in = getattr(layer, "n_in", None)
+        if n_in is None:
+            continue
+        if width is not None and n_in != width:
+            raise ValueError(
+                f"Sequential: layer {index}, {layer!r}, takes {n_in} inputs, expected {width}, "
+                "the width of the layer before it"
+            )
+        first = n_in if first is None else first
+        width = getattr(layer, "n_out", n_in)
+    if first is None or width is None:
+        raise ValueError("Sequential: no layer says its width, expected at least one Dense")
+    return first, width
+
+
+def check_loss(layers: Sequence[Layer], loss: Loss) -> None:
+    """The loss takes what the last layer gives."""
+    if isinstance(loss, SoftmaxCrossEntropy) and isinstance(layers[-1], Softmax):
+        raise ValueError(
+            "Sequential: SoftmaxCrossEntropy takes logits, but the last layer is Softmax(): leave "
+            "that layer out, or use CategoricalCrossEntropy"
+        )
+    if isinstance(loss, CategoricalCrossEntropy) and isinstance(layers[-1], (Dense, ReLU)):
+        raise ValueError(
+            f"Sequential: CategoricalCrossEntropy takes probabilities, but the last layer is "
+            f"{layers[-1]!r}: end with Softmax(), or use SoftmaxCrossEntropy"
+        )
