@@ -21,6 +21,7 @@ examples:
   python -m layers train flowers.csv --hidden 64 32 --epochs 50 --save flowers.npz
   python -m layers predict flowers.npz new-flowers.csv --out classes.csv
   python -m layers compare
+  python -m layers bench
 """
 _TRAIN_EXAMPLES = """\
 DATA is one of
@@ -45,6 +46,20 @@ model's inputs has its label in the last column, as for train: it is left out.
 examples:
   python -m layers predict flowers.npz new-flowers.csv
   python -m layers predict flowers.npz flowers.csv --label-column kind --proba --out proba.csv
+"""
+_BENCH_EXAMPLES = """\
+Who is not installed is left out; pip install 'numba-layers[bench]' brings all of
+them. Each side is a process of its own, and they take turns. Without --full it
+takes about two minutes.
+
+cases: small, batch32, batch128, wide (steps), large (a step, with --full),
+       epoch32, epoch200, predict
+sides: numpy, torch, torch-compile (with --full), jax, jax-scan, sklearn
+
+examples:
+  python -m layers bench
+  python -m layers bench --full --out results
+  python -m layers bench --cases small,epoch32 --sides numpy,torch --threads 1
 """
 # The last but one: what the kernels say under NUMBA_DISABLE_JIT=1.
 _USER_ERRORS = (
@@ -139,6 +154,13 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0 if all(row.ok for row in rows) else 1
 
 
+def _bench(arguments: argparse.Namespace) -> int:
+    from layers.bench import command
+
+    command.run(arguments)
+    return 0
+
+
 def _info(arguments: argparse.Namespace) -> int:
     from layers import info
 
@@ -165,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     compare.add_argument("--seed", type=int, default=0, help="of the inputs (default 0)")
     compare.set_defaults(run=_compare)
+    _add_bench(commands)
     info = commands.add_parser("info", help="versions, CPU, vectors, threads, compile cache")
     info.add_argument("--clear-cache", action="store_true", help="empty the compile cache instead")
     info.set_defaults(run=_info)
@@ -243,6 +266,35 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument("--proba", action="store_true", help="probabilities instead of classes")
     predict.add_argument("--out", type=Path, metavar="FILE", help="by default standard output")
     predict.set_defaults(run=_predict)
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="the speed of training beside NumPy, PyTorch, JAX and scikit-learn",
+        description="Measure how fast this package and others train on this machine.",
+        epilog=_BENCH_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_argument(
+        "--full", action="store_true", help="all cases and sides, longer epochs, more rounds"
+    )
+    bench.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write benchmarks.md, .json and .png into this folder (default: print only)",
+    )
+    bench.add_argument(
+        "--threads", metavar="N,N", help="numbers of threads (default: 1 and all cores)"
+    )
+    bench.add_argument("--cases", metavar="A,B", help="only these, see below")
+    bench.add_argument("--sides", metavar="A,B", help="only these beside numba-layers, see below")
+    bench.add_argument(
+        "--rounds", type=int, metavar="N", help="as many (default: up to 9, with --full 15)"
+    )
+    bench.add_argument("--quiet", action="store_true", help="no progress bar")
+    bench.set_defaults(run=_bench)
 
 
 def _column(text: str) -> int | str:

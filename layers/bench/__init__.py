@@ -1,0 +1,1 @@
+"""Beside NumPy, PyTorch, JAX and scikit-learn: ``python -m layers bench``."""

@@ -1,0 +1,109 @@
+"""The machine and the versions that a measurement belongs to."""
+
+import datetime
+import importlib
+import importlib.util
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import llvmlite  # type: ignore[import-untyped] # ships no types
+import numba
+import numpy as np
+
+import layers
+from kernels import threads
+
+_OF_LIBRARIES = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "KMP_", "GOMP_", "XLA_", "BLIS_", "JAX_")
+
+
+def one_cpu_per_core() -> list[int]:
+    """CPUs that this process may use: one of each core first, then their twins."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    first: list[int] = []
+    twins: list[int] = []
+    seen: set[str] = set()
+    for cpu in sorted(os.sched_getaffinity(0)):
+        core = _siblings(cpu)
+        (twins if core in seen else first).append(cpu)
+        seen.add(core)
+    return first + twins
+
+
+def cpus() -> int:
+    """How many CPUs this process may use."""
+    allowed = len(one_cpu_per_core()) or os.cpu_count() or 1
+    return min(allowed, threads.quota() or allowed)
+
+
+def cores() -> int:
+    """How many cores, twins of hyper-threading counted once."""
+    distinct = len({_siblings(cpu) for cpu in one_cpu_per_core()}) or cpus()
+    return min(distinct, cpus())
+
+
+def _siblings(cpu: int) -> str:
+    path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return str(cpu)
+
+
+def describe() -> dict[str, Any]:
+    """CPU, cores, system, and what is set in the environment for the libraries."""
+    return {
+        "cpu": cpu_name(),
+        "llvm_cpu": llvmlite.binding.get_host_cpu_name(),
+        "cores": cores(),
+        "cpus": cpus(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(_OF_LIBRARIES)
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, this package and what it stands on, with NumPy's BLAS."""
+    return {
+        "python": platform.python_version(),
+        "numba-layers": layers.__version__,
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "blas": blas(),
+    }
+
+
+def today() -> str:
+    """Date and time in UTC, to the minute."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def cpu_name() -> str:
+    """What its maker calls it, where Linux says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def blas() -> str:
+    """NumPy's BLAS: as it was built, and what runs, where threadpoolctl is installed."""
+    shown: Any = np.show_config(mode="dicts")
+    built = shown.get("Build Dependencies", {}).get("blas", {})
+    name = f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return name
+    pools: list[dict[str, Any]] = importlib.import_module("threadpoolctl").threadpool_info()
+    for pool in pools:
+        if pool.get("user_api") == "blas":
+            return f"{name} ({pool.get('architecture', pool['internal_api'])})"
+    return name

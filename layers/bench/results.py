@@ -1,0 +1,205 @@
+"""What was measured, and what follows from it: medians, and ratios taken round by round."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median, quantiles
+from typing import Any, NamedTuple
+
+from layers.bench.cases import Case
+from layers.bench.sides import OURS, SIDES
+
+
+class Key(NamedTuple):
+    """A side and its number of threads."""
+
+    side: str
+    threads: int
+
+
+Round = dict[Key, float]
+"""Seconds of each, taken one after another."""
+
+
+class LeftOut(NamedTuple):
+    """Who is missing, where, and why."""
+
+    side: str
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        """As in ``PyTorch on 2 threads: ImportError: ...``."""
+        where = f" {self.where}" if self.where else ""
+        return f"{SIDES[self.side].title}{where}: {self.reason}"
+
+
+class Other(NamedTuple):
+    """Another side beside ours.
+
+    Attributes
+    ----------
+    side : str
+    threads : int
+    seconds : float
+        The median.
+    ratio, low, high : float
+        Its time over ours, round by round: the median, the least and the most.
+    """
+
+    side: str
+    threads: int
+    seconds: float
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def title(self) -> str:
+        """For the reader."""
+        return SIDES[self.side].title
+
+
+class Row(NamedTuple):
+    """A line of the table.
+
+    Attributes
+    ----------
+    case : Case
+    threads : int or None
+        None: each side on the number that is best for it.
+    ours_threads : int
+    seconds : float
+        Our median.
+    others : list of Other
+    """
+
+    case: Case
+    threads: int | None
+    ours_threads: int
+    seconds: float
+    others: list[Other]
+
+    @property
+    def fastest(self) -> Other | None:
+        """The other that takes the least time beside ours."""
+        return min(self.others, key=lambda other: other.ratio, default=None)
+
+
+@dataclass
+class Measured:
+    """All rounds of a case."""
+
+    case: Case
+    rounds: list[Round] = field(default_factory=list)
+
+    def rows(self) -> Iterator[Row]:
+        """One for each number of threads; of an epoch also one at everybody's best."""
+        keys = list(self.rounds[0]) if self.rounds else []
+        counts = sorted({key.threads for key in keys if key.side == OURS})
+        for count in counts:
+            yield self._row(count, [key for key in keys if key.threads == count])
+        if self.case.kind == "epoch" and len(counts) > 1:
+            best: dict[str, Key] = {}
+            for key in sorted(keys, key=self._seconds):
+                best.setdefault(key.side, key)
+            yield self._row(None, [key for key in keys if best[key.side] == key])
+
+    def unrest(self) -> float:
+        """How far our own times lie apart: the upper quartile over the lower one."""
+        if len(self.rounds) < 2:
+            return 1.0
+        quartiles = [
+            quantiles([times[key] for times in self.rounds], n=4, method="inclusive")
+            for key in self.rounds[0]
+            if key.side == OURS
+        ]
+        return max(high / low for low, _, high in quartiles)
+
+    def _row(self, threads: int | None, keys: Sequence[Key]) -> Row:
+        ours = next(key for key in keys if key.side == OURS)
+        others = [self._beside(key, ours) for key in keys if key != ours]
+        return Row(self.case, threads, ours.threads, self._seconds(ours), others)
+
+    def _beside(self, key: Key, ours: Key) -> Other:
+        ratios = [times[key] / times[ours] for times in self.rounds]
+        return Other(*key, self._seconds(key), median(ratios), min(ratios), max(ratios))
+
+    def _seconds(self, key: Key) -> float:
+        return median(times[key] for times in self.rounds)
+
+
+@dataclass
+class Results:
+    """Everything that a run of the benchmark leaves.
+
+    Attributes
+    ----------
+    command, date : str
+    machine, versions : dict
+    threads : list of int
+    sides : list of str
+        Those that were asked for, ours among them.
+    measured : list of Measured
+    left_out : list of LeftOut
+    left_to_full : list of str
+        What a full run has besides, in words.
+    """
+
+    command: str
+    date: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    threads: list[int]
+    sides: list[str]
+    measured: list[Measured] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    left_to_full: list[str] = field(default_factory=list)
+
+    def rows(self, *kinds: str) -> list[Row]:
+        """All lines of cases of these kinds."""
+        return [
+            row
+            for measured in self.measured
+            if measured.case.kind in kinds
+            for row in measured.rows()
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """For the JSON file: all rounds, and what was made of them. Times are seconds."""
+        return {
+            "command": self.command,
+            "date": self.date,
+            "machine": self.machine,
+            "versions": self.versions,
+            "threads": self.threads,
+            "sides": {name: SIDES[name].title for name in self.sides},
+            "left_out": [entry._asdict() for entry in self.left_out],
+            "left_to_full": self.left_to_full,
+            "cases": [_case_document(measured) for measured in self.measured],
+        }
+
+
+def _case_document(measured: Measured) -> dict[str, Any]:
+    case = measured.case
+    return {
+        "name": case.name,
+        "kind": case.kind,
+        "title": case.title,
+        "widths": list(case.widths),
+        "batch": case.batch,
+        "rows": case.rows,
+        "dtype": "float32",
+        "results": [
+            {
+                "threads": "best" if row.threads is None else row.threads,
+                "seconds": row.seconds,
+                "ours_threads": row.ours_threads,
+                "others": [other._asdict() for other in row.others],
+            }
+            for row in measured.rows()
+        ],
+        "rounds": [
+            [{**key._asdict(), "seconds": seconds} for key, seconds in times.items()]
+            for times in measured.rounds
+        ],
+    }
