@@ -49,8 +49,8 @@ examples:
 """
 _BENCH_EXAMPLES = """\
 Who is not installed is left out; pip install 'numba-layers[bench]' brings all of
-them. Each side is a process of its own, and they take turns. Without --full it
-takes about two minutes.
+them. Each side is a process of its own, and they take turns. It takes about two
+minutes, with --full about ten.
 
 cases: small, batch32, batch128, wide (steps), large (a step, with --full),
        epoch32, epoch200, predict

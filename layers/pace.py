@@ -18,8 +18,11 @@ _SMALL = 2**19
 """Multiply-adds of a unit (10 us) below which threads would only wait for each other."""
 _SHORT_SECONDS = 1e-3
 """What is left to do below which it is not worth trying another number of threads."""
-_TRIAL = 16
-"""Every so many calls another number of threads is tried: other programs come and go."""
+_TRIAL_PART = 0.125
+"""A trial's length, of a call's."""
+_TRIAL_EVERY = 40
+"""Another number of threads is tried after so many times what that takes: other programs come and
+go, and one trial may meet them."""
 
 
 class Pace:
@@ -33,49 +36,58 @@ class Pace:
 
     def __init__(self, multiply_adds: int) -> None:
         self._small = multiply_adds < _SMALL
-        self._seconds: dict[int, float] = {}  # a unit's, by the number of threads
-        self._started: set[int] = {1}
-        self._calls = 0
+        self._started = {1}
+        # A unit's last two times by the number of threads; the shorter counts.
+        self._times: dict[int, tuple[float, float]] = {}
+        self._since_trial = 0.0
+        self._tries_more = True
 
     @property
     def unit_seconds(self) -> float:
         """About how long one unit takes; 0 before that is known."""
-        return min(list(self._seconds.values()), default=0.0)
+        return min((min(times) for times in list(self._times.values())), default=0.0)
 
     def run(self, most: int, call: Callable[[int, int], R]) -> R:
         """Do some units of work, at most so many: ``call(units, threads)``."""
-        count = self._threads(most)
-        units = 1
-        if count in self._seconds:
-            share = 1.0 if count == self._best() else 0.25
-            units = max(1, min(most, int(share * CALL_SECONDS / self._seconds[count])))
+        best = self._best()
+        count = self._threads(most, best)
+        units = min(most, self._units(count, 1.0 if count == best else _TRIAL_PART))
         began = time.perf_counter()
         result = call(units, count)
-        seconds = (time.perf_counter() - began) / units
-        self._calls += 1
+        seconds = time.perf_counter() - began
+        self._since_trial = self._since_trial + seconds if count == best else 0.0
         if count in self._started:
-            self._seconds[count] = max(seconds, 1e-9)
+            unit = max(seconds / units, 1e-9)
+            self._times[count] = (unit, self._times.get(count, (unit, unit))[0])
         else:  # the first time, threads have to be started
             self._started.add(count)
         return result
 
     def _best(self) -> int:
+        """The fastest number of threads that is known and allowed."""
+        allowed = 1 if self._small else threads.get_num_threads()
         # A copy: another thread may predict with the same model and add to it.
-        known = list(self._seconds.items())
-        return min(known, key=lambda item: item[1])[0] if known else 1
+        known = [(min(times), count) for count, times in list(self._times.items())]
+        return min((pair for pair in known if pair[1] <= allowed), default=(0.0, 1))[1]
 
-    def _threads(self, most: int) -> int:
-        best = self._best()
-        if self._small or not self._seconds:
+    def _units(self, count: int, part: float) -> int:
+        times = self._times.get(count) or self._times.get(1)
+        if times is None or count not in self._started:
             return 1
-        allowed = threads.get_num_threads()
-        best = min(best, allowed)
-        if most * self._seconds.get(best, 0.0) < _SHORT_SECONDS:
+        return max(1, int(part * CALL_SECONDS / min(times)))
+
+    def _threads(self, most: int, best: int) -> int:
+        if self._small or best not in self._times:
             return best
-        more = min(2 * best, allowed)
-        if more not in self._seconds:
+        if most * min(self._times[best]) < _SHORT_SECONDS:
+            return best
+        allowed = threads.get_num_threads()
+        more, fewer = min(2 * best, allowed), max(1, best // 2)
+        if more not in self._times:
             return more
-        if self._calls % _TRIAL == 0:
-            fewer = max(1, best // 2)
-            return more if self._calls % (2 * _TRIAL) == 0 and more != best else fewer
-        return best
+        other = more if best == 1 or (self._tries_more and more != best) else fewer
+        cost = self._units(other, _TRIAL_PART) * min(self._times.get(other, (0.0, 0.0)))
+        if other == best or self._since_trial < _TRIAL_EVERY * cost:
+            return best
+        self._tries_more = not self._tries_more
+        return other

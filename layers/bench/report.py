@@ -130,7 +130,7 @@ def markdown(results: Results, picture: str | None) -> str:
         "One command measures this on your machine and writes this page:",
         f"```sh\n{results.command}\n```",
         "The others come with `pip install -e '.[bench]'`; who is not installed is left out, and "
-        "the CPU build of PyTorch is enough. Without `--full` it takes about two minutes.",
+        "the CPU build of PyTorch is enough. Without `--full` it takes two minutes, with it ten.",
     ]
     if picture is not None:
         parts.append(f"![Time of every side beside numba-layers']({picture})")

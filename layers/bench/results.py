@@ -199,7 +199,7 @@ def _case_document(measured: Measured) -> dict[str, Any]:
             for row in measured.rows()
         ],
         "rounds": [
-            [{**key._asdict(), "seconds": seconds} for key, seconds in times.items()]
-            for times in measured.rounds
+            {**key._asdict(), "seconds": [times[key] for times in measured.rounds]}
+            for key in (measured.rounds[0] if measured.rounds else ())
         ],
     }
