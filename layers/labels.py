@@ -29,6 +29,11 @@ def as_labels(
     TypeError, ValueError
         It names the first label at fault.
     """
+    if labels is None:
+        raise TypeError(
+            f"{place}: {name} is None, expected class indices ({batch},) or target rows "
+            f"({batch}, {n_classes})"
+        )
     if not isinstance(labels, np.ndarray):
         try:
             labels = np.asarray(labels)

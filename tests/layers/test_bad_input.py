@@ -121,7 +121,7 @@ def with_row(row: list[float]) -> np.ndarray:
 
 
 BAD_Y = {
-    "no array": (None, ["shape ()", "(96,)", "(96, 10)"]),
+    "no array": (None, ["is None", "(96,)", "(96, 10)"]),
     "a number": (3, ["shape ()", "(96,)", "(96, 10)"]),
     "floats": (LABELS.astype(np.float32), ["float32", "integers"]),
     "floats that are no integers": (LABELS + 0.5, ["float64", "integers"]),

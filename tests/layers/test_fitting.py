@@ -131,6 +131,8 @@ def test_bad_arguments(arguments, message):
     before = model.fingerprint()
     with pytest.raises((TypeError, ValueError), match=f"^Sequential.fit: {message}"):
         model.fit(X, Y, **arguments)
+    with pytest.raises(TypeError, match=r"^Sequential.fit: y is None, expected class indices"):
+        model.fit(X)
     assert model.fingerprint() == before
 
 
