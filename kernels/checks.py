@@ -109,9 +109,14 @@ def shape(place: str, name: str, value: np.ndarray, expected: tuple[int | str, .
 def contiguous(value: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
     """The array itself where it is C-contiguous, aligned and native, else one copy that is."""
     dtype = native(value.dtype) if dtype is None else dtype
-    if value.dtype == dtype and value.flags.c_contiguous and value.flags.aligned:
+    if lies_well(value, dtype):
         return value
     return np.array(value, dtype=dtype, order="C", copy=True)
+
+
+def lies_well(value: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether kernels for a native dtype can read an array as it lies."""
+    return value.dtype == dtype and value.flags.c_contiguous and value.flags.aligned
 
 
 def output(place: str, name: str, value: np.ndarray) -> np.ndarray:

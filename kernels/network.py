@@ -80,7 +80,7 @@ def work(program, data, rate, memory, worker, count):
         while first < rows_end:
             stage = stage_at(program, first, rows_end, batch, data, memory, count)
             turn += 1
-            if not _begins(memory.control, before, stage.parts):
+            if not _begins(memory.control, before):
                 return
             for some in range(stage.parts):
                 part = _turn_of(worker, some, stage.parts, count)
@@ -93,7 +93,7 @@ def work(program, data, rate, memory, worker, count):
         turn += 1
         if parts == 0:
             continue
-        if not _begins(memory.control, before, parts):
+        if not _begins(memory.control, before):
             return
         for some in range(parts):
             part = _turn_of(worker, some, parts, count)
@@ -119,7 +119,7 @@ def _turn_of(worker, some, parts, count):
 
 
 @inner
-def _begins(control, before, parts):
+def _begins(control, before):
     """Wait until all tasks of earlier stages are done; False where the run has been stopped."""
     spins = 0
     done = read_at(control + _DONE)
@@ -183,12 +183,12 @@ def _needs(program, rate, data, memory, count):
 
 
 @inner
-def _clear(control, size):
+def _cleared(memory, size):
+    """The first whole cache line of some memory; ``size`` bytes from there are zeros, 0.0 too."""
+    control = units(memory, LINE) * LINE
     for place in range(0, size, 8):
         start_counting(control + place)
-    numbers = memory_at(control + _NUMBERS, np.float64)
-    for index in range(3):
-        numbers[index] = 0.0
+    return control
 
 
 @kernel(
@@ -228,8 +228,7 @@ def train(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by it
     memory = Memory(at_parameters, like, batch, np.int64(0), np.int64(0), np.int64(0))
     scratch, shared_bytes = _needs(at_program, rate, data, memory, count)
     memory_taken = allocate(shared_bytes + LINE + scratch * count)
-    control = units(memory_taken, LINE) * LINE
-    _clear(control, shared_bytes)
+    control = _cleared(memory_taken, shared_bytes)
     numbers = memory_at(control + _NUMBERS, np.float64)
     numbers[1] = before
     for worker in prange(count):
@@ -275,8 +274,7 @@ def infer(
     scratch, shared_bytes = _needs(at_program, 0.0, data, memory, count)
     space = units(header_of(at_program).width * batch * itemsize(at_x), LINE) * LINE
     memory_taken = allocate(shared_bytes + LINE + space + scratch * count)
-    control = units(memory_taken, LINE) * LINE
-    _clear(control, shared_bytes)
+    control = _cleared(memory_taken, shared_bytes)
     for worker in prange(count):
         data = Data(at_x, at_program, at_program, at_x, no, at_out, at_classes, rows)
         at_space = memory_at(control + shared_bytes, at_x)

@@ -141,10 +141,8 @@ def _row_by_row(step, i, i_end, batch, data, memory):
     """Rows i to i_end of an instruction that is no product."""
     kind, n = step.kind, step.n_out
     for row in range(i, i_end):
-        source, out = (
-            _source(step, row, batch, data, memory),
-            _target(step, row, batch, data, memory),
-        )
+        source = _source(step, row, batch, data, memory)
+        out = _target(step, row, batch, data, memory)
         if kind == GATHER:
             _copy(ahead(data.x, data.order[batch.start + row] * n), out, n)
         elif kind == RELU:

@@ -58,7 +58,7 @@ class Rows:
     ) -> None:
         self._dtype, self._batch_size = dtype, batch_size
         self._file = _mapping(x)
-        self._converts = self._file is not None and not _fits(x, dtype)
+        self._converts = self._file is not None and not checks.lies_well(x, dtype)
         if self._converts:
             checks.real(PLACE, "x", x[:0], dtype)
             checks.shape(PLACE, "x", x, ("batch", n_in))
@@ -117,8 +117,7 @@ class Batches:
     ) -> None:
         self._batches, self._steps = batches, steps
         self._n_in, self._n_out, self._dtype = n_in, n_out, dtype
-        self._is_iterator = iter(batches) is batches
-        if self._is_iterator and steps is None and epochs > 1:
+        if iter(batches) is batches and steps is None and epochs > 1:
             raise ValueError(
                 f"{PLACE}: x is an iterator, which has one epoch, and epochs is {epochs}: expected "
                 "steps_per_epoch, or an iterable that begins anew, such as a list"
@@ -186,8 +185,3 @@ def _mapping(x: Any) -> _Mapping | None:
     start = mapped.__array_interface__["data"][0]
     end = np.lib.array_utils.byte_bounds(x)[1]
     return _Mapping(mapped, mapped.offset + end - start)
-
-
-def _fits(x: Array, dtype: np.dtype[Any]) -> bool:
-    """Whether the kernels can read an array as it lies."""
-    return x.dtype == dtype and x.dtype.isnative and x.flags.c_contiguous and x.flags.aligned

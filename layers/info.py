@@ -39,7 +39,7 @@ def _lines() -> list[tuple[str, str]]:
         ("numba-layers", f"{layers.__version__} in {os.path.dirname(layers.__file__)}"),
         ("Python", f"{platform.python_version()} on {platform.platform()}"),
         ("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)),
-        ("CPU", f"{_config.CPU_NAME or llvmlite.binding.get_host_cpu_name()}{_model_name()}"),
+        ("CPU", f"{', '.join(_cpu_names())}"),
         ("vectors", f"{8 * tile.vector_bytes} bits ({instructions}): {lanes} float32"),
         (
             "matmul tile",
@@ -55,7 +55,7 @@ def _thread_lines() -> list[tuple[str, str]]:
     numba.get_num_threads()  # starts them: only then is the layer known
     quota = threads.quota()
     limits = [
-        f"{_allowed_cpus()} CPUs",
+        f"{allowed_cpus()} CPUs",
         f"NUMBA_NUM_THREADS {_config.NUMBA_NUM_THREADS}",
         "no container quota" if quota is None else f"container quota {quota}",
     ]
@@ -84,8 +84,13 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _model_name() -> str:
-    """What the maker calls the CPU, where Linux says it."""
+def _cpu_names() -> list[str]:
+    names = [_config.CPU_NAME or llvmlite.binding.get_host_cpu_name(), model_name()]
+    return [name for name in names if name]
+
+
+def model_name() -> str:
+    """What the maker calls the CPU, where Linux says it; else nothing."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             names = [
@@ -93,10 +98,10 @@ def _model_name() -> str:
             ]
     except OSError:
         return ""
-    return f", {names[0]}" if names else ""
+    return names[0] if names else ""
 
 
-def _allowed_cpus() -> int:
+def allowed_cpus() -> int:
     """CPUs that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

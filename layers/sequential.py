@@ -114,7 +114,7 @@ class Sequential:
 
     def _forget(self) -> None:
         """What layers keep of their last pass: a compiled one would leave it out of date."""
-        if self.obstacle() is None:
+        if self._compiled() is not None:
             for layer in self.layers:
                 layer.forget()
 

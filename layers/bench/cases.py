@@ -70,8 +70,7 @@ CASES = {
         Case("batch32", "step", _MNIST, 32, 80),
         Case("batch128", "step", _MNIST, 128, 20),
         Case("wide", "step", (784, 512, 512, 10), 256, 10),
-        # As many batches as `layers.pace` counts until it tries another number of threads: each
-        # pass pays for one trial, as a long training does.
+        # Each batch is a call of its own; `layers.pace` tries other numbers of threads in between.
         Case("large", "step", (1024, 1024, 1024, 1024, 10), 512, 16, full=True),
         Case("epoch32", "epoch", _MNIST, 32, FEWER_ROWS // 32),
         Case("epoch200", "epoch", _MNIST, 200, FEWER_ROWS // 200),

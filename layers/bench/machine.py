@@ -2,7 +2,6 @@
 
 import datetime
 import importlib
-import importlib.util
 import os
 import platform
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy as np
 
 import layers
 from kernels import threads
+from layers import info
+from layers.measuring import has_threadpoolctl
 
 _OF_LIBRARIES = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "KMP_", "GOMP_", "XLA_", "BLIS_", "JAX_")
 
@@ -34,7 +35,7 @@ def one_cpu_per_core() -> list[int]:
 
 def cpus() -> int:
     """How many CPUs this process may use."""
-    allowed = len(one_cpu_per_core()) or os.cpu_count() or 1
+    allowed = info.allowed_cpus()
     return min(allowed, threads.quota() or allowed)
 
 
@@ -86,13 +87,8 @@ def today() -> str:
 
 
 def cpu_name() -> str:
-    """What its maker calls it, where Linux says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    """What its maker calls it, where Linux says it, or whatever the system says."""
+    return info.model_name() or platform.processor() or platform.machine()
 
 
 def blas() -> str:
@@ -100,7 +96,7 @@ def blas() -> str:
     shown: Any = np.show_config(mode="dicts")
     built = shown.get("Build Dependencies", {}).get("blas", {})
     name = f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
-    if importlib.util.find_spec("threadpoolctl") is None:
+    if not has_threadpoolctl():
         return name
     pools: list[dict[str, Any]] = importlib.import_module("threadpoolctl").threadpool_info()
     for pool in pools:

@@ -70,6 +70,24 @@ class Side(ABC):
         """The class of the first row, so many times one after another."""
 
 
+class Fitting(Side):
+    """A side whose model has ``fit`` and ``predict``."""
+
+    model: Any
+    """Made by `build`."""
+
+    def epoch(self) -> float:
+        """One ``fit`` of one epoch."""
+        return self.steps(1)
+
+    def predict(self, times: int) -> float:
+        """``predict`` of one row."""
+        model, x = self.model, self.x[:1]
+        for _ in range(times):
+            classes = model.predict(x)
+        return float(classes[0])
+
+
 class Looping(Side):
     """A side whose step is a call from Python, for each batch."""
 

@@ -2,10 +2,10 @@
 
 import layers
 from layers.bench.cases import LEARNING_RATE
-from layers.bench.sides.base import Side
+from layers.bench.sides.base import Fitting
 
 
-class Ours(Side):
+class Ours(Fitting):
     """`Sequential.fit` and `Sequential.predict`."""
 
     def build(self) -> None:
@@ -30,20 +30,9 @@ class Ours(Side):
     def first_batch(self) -> float:
         """`Sequential.train_step`."""
         rows = slice(0, self.case.batch)
-        return self.model.train_step(self.x[rows], self.y[rows])
+        return float(self.model.train_step(self.x[rows], self.y[rows]))
 
     def steps(self, passes: int) -> float:
         """One `fit`, shuffle and all, for as many epochs."""
         history = self.model.fit(self.x, self.y, epochs=passes, batch_size=self.case.batch)
         return float(history.last()["loss"])
-
-    def epoch(self) -> float:
-        """One `fit` of one epoch."""
-        return self.steps(1)
-
-    def predict(self, times: int) -> float:
-        """`Sequential.predict` of one row."""
-        model, x = self.model, self.x[:1]
-        for _ in range(times):
-            classes = model.predict(x)
-        return float(classes[0])

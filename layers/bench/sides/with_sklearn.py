@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from layers.bench.cases import LEARNING_RATE
-from layers.bench.sides.base import Side
+from layers.bench.sides.base import Fitting
 
 sklearn: Any = importlib.import_module("sklearn")
 neural_network: Any = importlib.import_module("sklearn.neural_network")
@@ -14,7 +14,7 @@ neural_network: Any = importlib.import_module("sklearn.neural_network")
 _NEVER = 10**9
 
 
-class Sklearn(Side):
+class Sklearn(Fitting):
     """``fit`` with plain SGD: no momentum, no penalty, no early end."""
 
     @classmethod
@@ -59,14 +59,3 @@ class Sklearn(Side):
     def steps(self, passes: int) -> float:
         """One ``fit``, shuffle and all, for as many epochs."""
         return float(self._new(passes).fit(self.x, self.y).loss_)
-
-    def epoch(self) -> float:
-        """One ``fit`` of one epoch."""
-        return self.steps(1)
-
-    def predict(self, times: int) -> float:
-        """``predict`` of one row."""
-        model, x = self.model, self.x[:1]
-        for _ in range(times):
-            classes = model.predict(x)
-        return float(classes[0])
