@@ -1,9 +1,11 @@
 """What a row of scores predicts, and how often that is right."""
 
+import numpy as np
 from numba import prange
 
+from kernels.elementary import LANES
 from kernels.jit import Array, door, inner, kernel
-from kernels.simd import row_of
+from kernels.simd import ahead, first_on, load, max_of_lanes, row_of, select, splat
 from kernels.targets import wanted
 
 
@@ -63,11 +65,18 @@ def is_right(scores, target, n):
 
 @inner
 def argmax(row, n):
-    """Index of the largest of n numbers; the first of equals; -1 where one is NaN."""
-    best, largest = 0, row[0]
-    for j in range(n):
-        if row[j] != row[j]:
-            return -1
-        if row[j] > largest:
-            best, largest = j, row[j]
-    return best
+    """Index of the largest of n numbers; the first of equals; -1 where one is NaN.
+
+    No branch depends on the numbers: a CPU cannot foretell what a network predicts.
+    """
+    largest, not_numbers = splat(row, LANES, -np.inf), 0
+    for j in range(0, n, LANES):
+        lanes = load(ahead(row, j), LANES, n - j, -np.inf)
+        not_numbers += first_on(lanes != lanes) < LANES
+        largest = select(lanes > largest, lanes, largest)
+    top = max_of_lanes(largest)
+    best = n
+    for j in range(0, n, LANES):
+        first = first_on(load(ahead(row, j), LANES, n - j, -np.inf) == top)
+        best = min(best, j + first if first < LANES else n)
+    return -1 if not_numbers else best

@@ -10,6 +10,7 @@ import numpy as np
 from kernels.activations import relu, relu_gradient
 from kernels.columns import sum_columns
 from kernels.elementary import LANES
+from kernels.few_classes import loss_and_gradient
 from kernels.jit import inner
 from kernels.matmul import LINE, one_block, operands_at, plan_of, share, units
 from kernels.metrics import argmax, is_right
@@ -103,6 +104,8 @@ def rows_task(program, first, stage, part, batch, data, memory, scratch, count):
             plan = plan_of(whole, 1)
             for block in range(plan.rows * plan.columns):
                 one_block(block, plan, scratch, whole)
+        elif step.kind == SOFTMAX_CROSS_ENTROPY and step.n_out <= LANES and data.has_labels:
+            _few_classes(step, i, i_end, batch, data, memory)
         else:
             _row_by_row(step, i, i_end, batch, data, memory)
 
@@ -139,7 +142,7 @@ def product_of(step, i, i_end, batch, data, memory):
 @inner
 def _row_by_row(step, i, i_end, batch, data, memory):
     """Rows i to i_end of an instruction that is no product."""
-    kind, n = step.kind, step.n_out
+    kind, n, counted = step.kind, step.n_out, np.int64(0)
     for row in range(i, i_end):
         source = _source(step, row, batch, data, memory)
         out = _target(step, row, batch, data, memory)
@@ -158,7 +161,7 @@ def _row_by_row(step, i, i_end, batch, data, memory):
         elif kind == ARGMAX:
             label = argmax(source, n)
             data.classes[batch.start + row] = label
-            add_at(memory.control + COUNTED, label < 0)
+            counted += label < 0
         else:
             target = _wanted(data, batch.start + row, n)
             if kind == SOFTMAX_CROSS_ENTROPY:
@@ -167,7 +170,23 @@ def _row_by_row(step, i, i_end, batch, data, memory):
             else:
                 batch.losses[row] = cross_entropy_of(source, target, n)
                 cross_entropy_gradient(source, target, out, n, batch.rows)
-            add_at(memory.control + COUNTED, is_right(source, target, n))
+            counted += is_right(source, target, n)
+    if counted:
+        add_at(memory.control + COUNTED, counted)
+
+
+@inner
+def _few_classes(step, i, i_end, batch, data, memory):
+    """Rows i to i_end of a loss by at most sixteen classes."""
+    right = np.int64(0)
+    for row in range(i, i_end, LANES):
+        z, out = _source(step, row, batch, data, memory), _target(step, row, batch, data, memory)
+        order, losses = ahead(data.order, batch.start + row), ahead(batch.losses, row)
+        count = min(LANES, i_end - row)
+        right += loss_and_gradient(
+            z, data.labels, order, out, losses, step.n_out, count, batch.rows
+        )
+    add_at(memory.control + COUNTED, right)
 
 
 @inner

@@ -32,6 +32,7 @@ from kernels.simd.memory import (
     is_aligned,
     itemsize,
     lanes_of,
+    local,
     memory_at,
     pointer,
     row_of,
@@ -51,6 +52,7 @@ from kernels.simd.tiles import (
 )
 from kernels.simd.vectors import (
     first_lane,
+    first_on,
     fma,
     for_dtype,
     from_bits,
@@ -77,6 +79,7 @@ __all__ = [
     "claim",
     "claim_turn",
     "first_lane",
+    "first_on",
     "fma",
     "for_dtype",
     "free",
@@ -89,6 +92,7 @@ __all__ = [
     "load",
     "load_square",
     "load_tile",
+    "local",
     "max_of_lanes",
     "memory_at",
     "pause",

@@ -4,6 +4,7 @@ A pointer is ``numba.types.CPointer(dtype)``: nothing checks it, and it keeps no
 address is an integer, which may also cross into a parallel region.
 """
 
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -84,6 +85,22 @@ def free(typing, address):
         with builder.if_then(builder.icmp_signed("!=", address, index(0))):
             context.nrt.free(builder, builder.inttoptr(address, BYTE_POINTER))
         return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def local(typing, like, count):
+    """A pointer like ``like`` to ``count`` elements of the caller's own, until it returns."""
+    signature = like(like, count)
+
+    def generate(context, builder, signature, arguments):
+        # In the entry block, where LLVM takes it once, though the caller may be inlined in a loop.
+        with builder.goto_entry_block():
+            array = ir.ArrayType(context.get_value_type(like.dtype), count.literal_value)
+            place = builder.alloca(array)
+            place.align = 64
+        return builder.bitcast(place, context.get_value_type(like))
 
     return signature, generate
 

@@ -73,6 +73,22 @@ def first_lane(typing, vector):
 
 
 @intrinsic
+def first_on(typing, mask):
+    """The first lane that a mask has on, int64; the number of lanes where it has none."""
+    signature = types.int64(mask)
+
+    def generate(context, builder, signature, arguments):
+        lanes = signature.args[0].lanes
+        # Trailing zeros of the mask as a number with one bit more, so that there is always a 1.
+        number = ir.IntType(64)
+        bits = builder.zext(builder.bitcast(arguments[0], ir.IntType(lanes)), number)
+        bits = builder.or_(bits, ir.Constant(number, 1 << lanes))
+        return builder.cttz(bits, ir.Constant(ir.IntType(1), 1))
+
+    return signature, generate
+
+
+@intrinsic
 def lane_numbers(typing, like):
     """0, 1, 2, ... as integers as wide as the lanes of ``like``."""
     vector = Vector(SAME_WIDTH_INTEGER[like.dtype], like.lanes)
@@ -266,6 +282,7 @@ _COMPARISONS = {
     operator.gt: ">",
     operator.ge: ">=",
     operator.eq: "==",
+    operator.ne: "!=",
 }
 
 
@@ -296,8 +313,9 @@ def _register_operator(symbol):
         )
         real = vector.dtype in SUFFIXES
         if symbol in _COMPARISONS:
-            compare = builder.fcmp_ordered if real else builder.icmp_signed
-            return compare(_COMPARISONS[symbol], a, b)
+            # As in IEEE 754: a NaN is unequal to everything, itself too, and neither less nor more.
+            ordered = builder.fcmp_unordered if symbol is operator.ne else builder.fcmp_ordered
+            return (ordered if real else builder.icmp_signed)(_COMPARISONS[symbol], a, b)
         names = _FLOAT_OPERATORS if real else _INTEGER_OPERATORS
         return getattr(builder, names[symbol])(a, b)
 

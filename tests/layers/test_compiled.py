@@ -113,6 +113,25 @@ def test_target_rows(name, dtype, layer_by_layer):
 
 
 @each_dtype
+@pytest.mark.parametrize("classes", [1, 2, 3, 7, 8, 9, 15, 16, 17])
+def test_any_number_of_classes(classes, dtype, layer_by_layer):
+    """Sixteen classes and fewer have a loss of their own; whole numbers bring ties of scores."""
+    random = np.random.default_rng(classes)
+    x, y = random.integers(-1, 2, (101, 4)).astype(dtype), random.integers(0, classes, 101)
+    weights = random.integers(-1, 2, (4, classes))
+
+    def trained(batch_size: int) -> list[object]:
+        model = make([(4, classes)], dtype, rate=2.0**-3)
+        model.layers[0].weights[...] = weights
+        return everything(model, x, y, epochs=1, batch_size=batch_size, shuffle=False)
+
+    batch_sizes = [1, 5, 16, 17, 31, 101]
+    found = [trained(batch_size) for batch_size in batch_sizes]
+    layer_by_layer()
+    assert found == [trained(batch_size) for batch_size in batch_sizes]
+
+
+@each_dtype
 def test_a_batch_longer_than_a_chain(dtype, layer_by_layer):
     """Weights then move by sums of several chains, kept beside them until they are whole."""
     x = np.concatenate([X, X, X, X[::-1]])
