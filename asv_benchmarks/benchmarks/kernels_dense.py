@@ -4,7 +4,8 @@ from functools import partial
 
 import kernels
 
-from .common import CASES, NETWORKS, BesideNumPy, Data, Timed
+from .common import CASES, NETWORKS, Data, Timed
+from .in_turns import BesideNumPy
 
 
 class _Product(Timed):

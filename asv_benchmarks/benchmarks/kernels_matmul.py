@@ -4,7 +4,8 @@ from functools import partial
 
 import kernels
 
-from .common import BesideNumPy, Data, Timed
+from .common import Data, Timed
+from .in_turns import BesideNumPy
 
 SIZES = [8, 16, 32, 64, 128, 256, 512, 1024]
 TRANSPOSES = {
