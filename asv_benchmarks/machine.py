@@ -4,8 +4,8 @@
 
 asv keeps a record of each machine in ~/.asv-machine.json: system, CPU, memory. It copies what is
 in there, known to it or not, into results/NAME/machine.json and into each result, and the page
-shows it beside the machine's name. What a kernel's speed depends on besides is added here. Where one
-of these fields changes, the page draws another line: a name on another Numba is another machine.
+shows it beside the machine's name. What a kernel's speed depends on besides is added here. Where
+one of these fields changes, the page draws another line: a name on a new Numba is another machine.
 
 The versions are those of this Python. asv installs the newest into its environments, so run this
 with the newest.
