@@ -63,6 +63,10 @@ CASES = NETWORKS | {
 """For what has a serial and a parallel form; one thread is also the steadier clock."""
 
 
+WITHOUT_SMALL = [name for name in CASES if not name.startswith("small")]
+"""For kernels that are mostly call there: what a call costs, `dispatch` says."""
+
+
 class Data:
     """Seeded arrays of one dtype, each page written to, at the same places in their pages.
 

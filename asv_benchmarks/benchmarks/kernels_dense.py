@@ -65,10 +65,8 @@ class ProductsBesideNumPy(BesideNumPy):
         [
             "dense_forward",
             "dense_relu_forward",
-            "dense_backward_weights",
             "dense_backward_parameters",
             "dense_sgd_update",
-            "dense_backward_inputs",
             "dense_relu_backward_inputs",
             "column_sum",
         ],

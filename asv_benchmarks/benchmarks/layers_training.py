@@ -54,6 +54,7 @@ class FitSteps(Timed):
 class FitStepsBesideNumPy(BesideNumPy):
     """The same, beside the layers over NumPy one by one."""
 
+    pairs = 7
     params = [list(NETWORKS)]
     param_names = ["network"]
 

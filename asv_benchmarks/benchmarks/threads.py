@@ -14,6 +14,7 @@ class FitOnTwoThreads(Ratio):
 
     params = [list(NETWORKS)[1:]]
     param_names = ["network"]
+    pairs = 7
     clock = staticmethod(time.perf_counter)
 
     def setup(self, network):
