@@ -18,13 +18,14 @@ RESULTS = HERE / "results"
 ENVIRONMENT = "virtualenv"  # not what was tried with --python=same
 
 RECORDED = (
-    r"BesideNumPy",  # ratios outlast a noisy machine
+    r"kernels_(dense|matmul)\..*BesideNumPy",  # ratios outlast a noisy machine
+    r"layers_training\.\w*Step",
     r"growth\.(OfTrainStep|OfKernel)",
-    r"layers_training\.(TrainStep|FitSteps|FitDigits)\.",
-    r"startup\.",
-    r"memory\.",
+    r"startup\.Warm",
+    r"startup\.Cold.*first step",
 )
-"""Which benchmarks make the history: regular expressions, searched in their names."""
+"""Which benchmarks make the history, two minutes of them: regular expressions, searched in names
+with their parameters, as asv prints them."""
 
 _SOME_FAILED = 2
 """asv's exit code where a benchmark failed, as in commits from before what it measures."""
