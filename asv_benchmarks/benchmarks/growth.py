@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 
 import kernels
-from layers.measuring import kernel_threads
 
 from .common import NETWORKS, Data, Network
 from .in_turns import Growth
@@ -93,7 +92,7 @@ def fit_on(threads, network):
     fit = fit_of(network)
 
     def call():
-        with kernel_threads(threads):
-            fit()
+        kernels.set_num_threads(threads)
+        fit()
 
     return call
