@@ -1,11 +1,10 @@
-"""What the benchmarks share: the networks, seeded data, how a call is timed and compared.
+"""What the benchmarks share: the networks, seeded data, and how a call is timed.
 
 Nothing here runs a kernel at import: asv imports the suite in a process of its own and starts a
 fresh one for every measurement.
 """
 
 import abc
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +61,10 @@ CASES = NETWORKS | {
     "large: 1024-1024, batch 512, one thread": Network((1024, 1024), 512, threads=1),
 }
 """For what has a serial and a parallel form; one thread is also the steadier clock."""
+
+
+WITHOUT_SMALL = [name for name in CASES if not name.startswith("small")]
+"""For kernels that are mostly call there: what a call costs, `dispatch` says."""
 
 
 class Data:
@@ -135,37 +138,6 @@ class Timed(abc.ABC):
         function, args = self.function, self.args
         for _ in range(self.calls):
             function(*args)
-
-
-class BesideNumPy(abc.ABC):
-    """A ratio: our time over NumPy's, so that less is better, as asv takes every number.
-
-    Both run on one thread (for NumPy's BLAS, asv.conf.json sees to that), in one process, in turn,
-    and by the thread's own clock, which stands still while another process has the core.
-    """
-
-    unit = "x"
-    timeout = 120.0
-    pairs = 15
-
-    @abc.abstractmethod
-    def setup(self, *params: Any) -> None:
-        """Make the arguments, seeded and touched, and `prepare` both sides."""
-
-    def prepare(self, ours: Callable[[], Any], numpy: Callable[[], Any]) -> None:
-        """Say what is compared, and warm both up."""
-        kernels.set_num_threads(1)
-        self.sides = [(calls_per_sample(side), side) for side in (ours, numpy)]
-
-    def track_time_over_numpy(self, *_: Any) -> float:
-        """Return the median ratio of a pair of samples."""
-        ratios = []
-        for _ in range(self.pairs):
-            ours, numpy = (
-                seconds_of(calls, side, time.thread_time) / calls for calls, side in self.sides
-            )
-            ratios.append(ours / numpy)
-        return round(statistics.median(ratios), 3)
 
 
 def calls_per_sample(function: Callable[[], Any], seconds: float = 0.01) -> int:

@@ -4,7 +4,8 @@ from functools import partial
 
 import kernels
 
-from .common import CASES, NETWORKS, BesideNumPy, Data, Timed
+from .common import CASES, NETWORKS, Data, Timed
+from .in_turns import BesideNumPy
 
 
 class _Product(Timed):
@@ -64,10 +65,8 @@ class ProductsBesideNumPy(BesideNumPy):
         [
             "dense_forward",
             "dense_relu_forward",
-            "dense_backward_weights",
             "dense_backward_parameters",
             "dense_sgd_update",
-            "dense_backward_inputs",
             "dense_relu_backward_inputs",
             "column_sum",
         ],

@@ -4,11 +4,11 @@ import numpy as np
 
 import kernels
 
-from .common import CASES, Data, Timed
+from .common import CASES, WITHOUT_SMALL, Data, Timed
 
 
 class _Elementwise(Timed):
-    params = [list(CASES)]
+    params = [WITHOUT_SMALL]
     param_names = ["network"]
 
 

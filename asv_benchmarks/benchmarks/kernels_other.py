@@ -4,7 +4,7 @@ import numpy as np
 
 import kernels
 
-from .common import CASES, NETWORKS, Data, Timed
+from .common import CASES, NETWORKS, WITHOUT_SMALL, Data, Timed
 
 KEY, STREAM = np.uint64(1), np.uint64(2)
 EXAMPLES = 4096
@@ -12,7 +12,7 @@ EXAMPLES = 4096
 
 
 class _TwoForms(Timed):
-    params = [list(CASES)]
+    params = [WITHOUT_SMALL]
     param_names = ["network"]
 
 

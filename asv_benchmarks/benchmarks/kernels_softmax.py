@@ -4,11 +4,12 @@ from functools import partial
 
 import kernels
 
-from .common import CASES, NETWORKS, BesideNumPy, Data, Timed
+from .common import CASES, NETWORKS, WITHOUT_SMALL, Data, Timed
+from .in_turns import BesideNumPy
 
 
 class _ByRows(Timed):
-    params = [list(CASES)]
+    params = [WITHOUT_SMALL]
     param_names = ["network"]
 
 

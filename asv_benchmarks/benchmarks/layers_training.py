@@ -6,7 +6,8 @@ import itertools
 import layers
 from layers.datasets import load_digits
 
-from .common import CASES, NETWORKS, BesideNumPy, Data, Timed
+from .common import CASES, NETWORKS, Data, Timed
+from .in_turns import BesideNumPy
 
 LEARNING_RATE = 1e-3
 """Short: the model that is timed last must still be much like the first."""
@@ -53,6 +54,7 @@ class FitSteps(Timed):
 class FitStepsBesideNumPy(BesideNumPy):
     """The same, beside the layers over NumPy one by one."""
 
+    pairs = 7
     params = [list(NETWORKS)]
     param_names = ["network"]
 

@@ -59,11 +59,15 @@ def seconds_in_fresh_process(statement, **environment):
         f"{statement}\n"
         "print(time.perf_counter() - began)\n"
     )
-    finished = subprocess.run(
+    return float(run_fresh(code, **environment))
+
+
+def run_fresh(code, **environment):
+    """What a fresh process of this Python prints."""
+    return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         check=True,
         text=True,
-    )
-    return float(finished.stdout)
+    ).stdout
