@@ -5,9 +5,10 @@
     python asv_benchmarks/continuous.py main HEAD --all    and all benchmarks, through asv first
     python asv_benchmarks/continuous.py --bench Softmax    those whose name matches, through asv first
 
-asv times one commit after the other, so on short kernels it calls noise a change. Here it only picks:
-what it calls changed is measured again in turns, as verdict.py does, and only that decides. The turns
-are on one thread. What they cannot time (ratios, fresh processes) is listed, and decides nothing.
+asv times one commit after the other, so on short kernels it calls noise a change. Here it only
+picks: what it calls changed is measured again in turns, as verdict.py does, and only that decides.
+The turns are on one thread. What they cannot time (ratios, fresh processes) is listed, and decides
+nothing.
 
 Exit code 1 where something is slower, 2 on bad input, 0 otherwise.
 """
@@ -108,11 +109,11 @@ def changed(results: Path, base: str, head: str) -> Iterator[Change]:
                 continue
             params = new.get_result_params(key)
             cases = [
-                list(get(key, params) or itertools.repeat(None, 10_000))
+                get(key, params)
                 for side in (old, new)
                 for get in (side.get_result_value, side.get_result_stats, side.get_result_samples)
             ]
-            for combination, before, *rest in zip(itertools.product(*params), *cases, strict=False):
+            for combination, before, *rest in zip(itertools.product(*params), *cases, strict=True):
                 old_stats, old_samples, after, new_stats, new_samples = rest
                 if before is None or before != before or (after is not None and after != after):
                     continue  # fails, or is skipped
