@@ -1,9 +1,9 @@
 """What a change did to the speed: the one command to run before a pull request.
 
-    python asv_benchmarks/continuous.py                    main beside HEAD, by the gate: 20 seconds
+    python asv_benchmarks/continuous.py                    main beside HEAD: 20 seconds
     python asv_benchmarks/continuous.py main .             with the working tree as it is
     python asv_benchmarks/continuous.py main HEAD --all    and all benchmarks, through asv first
-    python asv_benchmarks/continuous.py --bench Softmax    those whose name matches, through asv first
+    python asv_benchmarks/continuous.py --bench Softmax    those that match, through asv first
 
 asv times one commit after the other, so on short kernels it calls noise a change. Here it only
 picks: what it calls changed is measured again in turns, as verdict.py does, and only that decides.
