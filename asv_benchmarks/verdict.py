@@ -22,9 +22,6 @@ with a copy in which one kernel does 1.15 times the work, which should find that
 
 import argparse
 import contextlib
-import json
-import mmap
-import os
 import shutil
 import subprocess
 import sys
@@ -35,12 +32,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-ROOT = Path(__file__).parents[1]
+from sides import ROOT, Side
 
 SMALL, MEDIUM = "small: 64-32-10, batch 32", "medium: 784-128-10, batch 128"
-GATE: dict[str, tuple[str, list[Any]]] = {
+Benchmarks = dict[str, tuple[str, list[Any]]]
+GATE: Benchmarks = {
     "matmul n = 16": ("kernels_matmul.Square", [16]),
     "matmul n = 128": ("kernels_matmul.Square", [128]),
     "matmul n = 512": ("kernels_matmul.Square", [512]),
@@ -68,90 +64,7 @@ GATE: dict[str, tuple[str, list[Any]]] = {
 SLOWER = 1.06
 """A ratio of times from which on a benchmark is called slower: beyond what noise was seen to do,
 and within what must be found, since a call of microseconds is not all kernel."""
-PAIRS, ROUNDS, TURN_SECONDS = 3, 8, 0.004
-
-
-# --- one side, in a process of its own: a request a line, an answer a line ---
-
-
-def answer_requests() -> None:
-    """Prepare benchmarks of the tree that this process imports from, and time turns."""
-    import importlib
-
-    kernels = importlib.import_module("kernels")
-    function, args, calls = None, (), 1
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "benchmark" in request:
-            module, _, name = request["benchmark"].partition(".")
-            try:
-                made = getattr(importlib.import_module(f"benchmarks.{module}"), name)()
-                made.setup(*request["params"])
-            except Exception as error:  # an older commit may lack what this one is about
-                print(json.dumps(f"{type(error).__name__}: {error}"), flush=True)
-                continue
-            kernels.set_num_threads(1)
-            function, args = made.function, made.args
-            function(*args)
-            took, calls = 0.0, 1
-            while took < TURN_SECONDS / 2:
-                calls = calls * 2 if took < TURN_SECONDS / 8 else int(calls * TURN_SECONDS / took)
-                took = _turn(function, args, calls)
-        args = tuple(_elsewhere(value) for value in args)
-        function(*args)
-        print(json.dumps(_turn(function, args, calls) / calls), flush=True)
-
-
-def _elsewhere(value: Any) -> Any:
-    """A copy of an array in fresh pages, at the same place in them."""
-    if not isinstance(value, np.ndarray) or not value.flags.c_contiguous:
-        return value
-    offset = value.ctypes.data % mmap.PAGESIZE
-    memory = mmap.mmap(-1, offset + value.nbytes + mmap.PAGESIZE)
-    copied = np.frombuffer(memory, value.dtype, value.size, offset).reshape(value.shape)
-    copied[...] = value
-    return copied
-
-
-def _turn(function: Any, args: Any, calls: int) -> float:
-    began = time.thread_time()
-    for _ in range(calls):
-        function(*args)
-    return time.thread_time() - began
-
-
-class Side:
-    """A process that answers for one tree."""
-
-    def __init__(self, tree: Path) -> None:
-        path = os.pathsep.join(map(str, (tree, ROOT / "asv_benchmarks")))
-        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), "--answer"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | one | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
-        )
-
-    def ask(self, **request: Any) -> float:
-        """Seconds of a call; a ValueError where the tree cannot run the benchmark."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a benchmark has failed: {request}")
-        answer = json.loads(line)
-        if isinstance(answer, str):
-            raise ValueError(answer)
-        return float(answer)
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
+PAIRS, ROUNDS = 3, 8
 
 
 # --- comparing ---
@@ -165,6 +78,8 @@ class Finding:
     old: list[float] = field(default_factory=list)
     new: list[float] = field(default_factory=list)
     left_out: str | None = None
+    benchmark: str = ""
+    params: list[Any] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
@@ -172,9 +87,12 @@ class Finding:
         return min(self.new) / min(self.old) if self.old else 1.0
 
 
-def compare(old: Path, new: Path) -> list[Finding]:
-    """Every benchmark of the gate; what looks slower is measured once more."""
-    findings = {name: Finding(name) for name in GATE}
+def compare(old: Path, new: Path, benchmarks: Benchmarks | None = None) -> list[Finding]:
+    """Every benchmark, those of the gate unless told; what looks slower is measured once more."""
+    findings = {
+        name: Finding(name, benchmark=benchmark, params=params)
+        for name, (benchmark, params) in (GATE if benchmarks is None else benchmarks).items()
+    }
     _measure(findings, old, new, PAIRS)
     doubtful = {name: found for name, found in findings.items() if found.ratio > SLOWER}
     if doubtful:
@@ -188,9 +106,9 @@ def _measure(findings: dict[str, Finding], old: Path, new: Path, pairs: int) -> 
         sides = [Side(tree) for tree in ((old, new) if number % 2 else (new, old))]
         one, other = sides if number % 2 else sides[::-1]
         try:
-            for name, found in findings.items():
+            for found in findings.values():
                 try:
-                    old_time, new_time = _shortest(one, other, name)
+                    old_time, new_time = _shortest(one, other, found)
                 except ValueError as error:
                     found.left_out = str(error)
                     continue
@@ -201,11 +119,10 @@ def _measure(findings: dict[str, Finding], old: Path, new: Path, pairs: int) -> 
                 side.close()
 
 
-def _shortest(old: Side, new: Side, name: str) -> tuple[float, float]:
+def _shortest(old: Side, new: Side, found: Finding) -> tuple[float, float]:
     """The shortest turn of either, in turns A B B A."""
-    benchmark, params = GATE[name]
     for side in (old, new):
-        side.ask(benchmark=benchmark, params=params)
+        side.ask(benchmark=found.benchmark, params=found.params)
     times: dict[Side, list[float]] = {old: [], new: []}
     for _ in range(ROUNDS):
         for side in (old, new, new, old):
@@ -218,23 +135,37 @@ def slower(findings: list[Finding]) -> list[Finding]:
     return [found for found in findings if found.ratio > SLOWER]
 
 
-def report(findings: list[Finding]) -> str:
-    """A table in Markdown, and the verdict in a line."""
+def table(findings: list[Finding]) -> str:
+    """The times, in Markdown."""
     lines = [
         "| benchmark | old, microseconds | new | new / old |",
         "| --- | ---: | ---: | --- |",
     ]
     for found in findings:
+        name = cell(found.name)
         if found.left_out is not None:
-            lines.append(f"| {found.name} | | | left out: {found.left_out} |")
+            lines.append(f"| {name} | | | left out: {cell(found.left_out)} |")
             continue
         old, new = (f"{1e6 * min(times):,.2f}" for times in (found.old, found.new))
         mark = " **slower**" if found.ratio > SLOWER else ""
-        lines.append(f"| {found.name} | {old} | {new} | {found.ratio:.2f}{mark} |")
-    bad = slower(findings)
-    names = ", ".join(f"{found.name} ({found.ratio:.2f} times)" for found in bad)
-    verdict = f"Slower: {names}" if bad else "Nothing is slower"
-    return "\n".join([*lines, "", verdict])
+        lines.append(f"| {name} | {old} | {new} | {found.ratio:.2f}{mark} |")
+    return "\n".join(lines)
+
+
+def cell(text: str) -> str:
+    """Any text as it can stand in a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def in_words(findings: list[Finding]) -> str:
+    """The verdict, in a line."""
+    names = ", ".join(f"{found.name} ({found.ratio:.2f} times)" for found in slower(findings))
+    return f"Slower: {names}" if names else "Nothing is slower"
+
+
+def report(findings: list[Finding]) -> str:
+    """A table in Markdown, and the verdict in a line."""
+    return f"{table(findings)}\n\n{in_words(findings)}"
 
 
 # --- trees ---
@@ -331,11 +262,7 @@ def main() -> int:
     )
     parser.add_argument("new", nargs="?", default="HEAD")
     parser.add_argument("--trust", type=int, metavar="N", help="N comparisons of either kind")
-    parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.answer:
-        answer_requests()
-        return 0
     if arguments.trust:
         trust(arguments.trust)
         return 0

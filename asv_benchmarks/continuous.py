@@ -1,0 +1,234 @@
+"""What a change did to the speed: the one command to run before a pull request.
+
+    python asv_benchmarks/continuous.py                    main beside HEAD: 20 seconds
+    python asv_benchmarks/continuous.py main .             with the working tree as it is
+    python asv_benchmarks/continuous.py main HEAD --all    and all benchmarks, through asv first
+    python asv_benchmarks/continuous.py --bench Softmax    those that match, through asv first
+
+asv times one commit after the other, so on short kernels it calls noise a change. Here it only
+picks: what it calls changed is measured again in turns, as verdict.py does, and only that decides.
+The turns are on one thread. What they cannot time (ratios, fresh processes) is listed, and decides
+nothing.
+
+Exit code 1 where something is slower, 2 on bad input, 0 otherwise.
+"""
+
+import argparse
+import ast
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sides import ROOT
+from verdict import GATE, Benchmarks, Finding, cell, compare, in_words, slower, table, tree_of
+
+HERE = ROOT / "asv_benchmarks"
+SCRATCH = HERE / ".asv" / "continuous"
+FACTOR = 1.05
+"""From which ratio on asv calls a benchmark changed: it picks too many rather than too few."""
+
+
+class BadInput(Exception):
+    """What the command line asks for cannot be done."""
+
+
+# --- commits ---
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints; None where it fails."""
+    command = ["git", "-C", str(ROOT), *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    return ran.stdout.strip() if ran.returncode == 0 else None
+
+
+def resolve(place: str, name: str) -> str:
+    """The hash of a commit, or ``.`` for a working tree that differs from its commit."""
+    if name == "." and _git("status", "--porcelain") != "":
+        return "."
+    found = _git(
+        "rev-parse", "--verify", "--quiet", f"{'HEAD' if name == '.' else name}^{{commit}}"
+    )
+    if found is None:
+        if _git("rev-parse", "--is-shallow-repository") == "true":
+            raise BadInput(f"{place} is {name!r}, not in this shallow clone: git fetch --unshallow")
+        raise BadInput(f"{place} is {name!r}, expected a commit, a branch, a tag, or .")
+    return found
+
+
+# --- what asv calls changed ---
+
+
+@dataclass(frozen=True)
+class Change:
+    """A benchmark that asv calls changed; `head` is None where it fails there."""
+
+    key: str
+    params: tuple[str, ...]
+    base: float
+    head: float | None
+
+    @property
+    def name(self) -> str:
+        """As asv prints it."""
+        return f"{self.key}({', '.join(self.params)})" if self.params else self.key
+
+    @property
+    def paired(self) -> tuple[str, list[Any]] | None:
+        """The benchmark and parameters for a side; None where a side cannot time it."""
+        owner, _, method = self.key.rpartition(".")
+        if method != "time_call":
+            return None
+        try:
+            return owner, [ast.literal_eval(param) for param in self.params]
+        except (SyntaxError, ValueError):  # a parameter that is no literal
+            return None
+
+
+def changed(results: Path, base: str, head: str) -> Iterator[Change]:
+    """What differs between two commits in a folder of asv's results, by asv's own rule."""
+    from asv.commands.compare import _is_result_better
+    from asv.results import iter_results
+
+    of_commit: dict[str, dict[Any, Any]] = {base: {}, head: {}}
+    for result in iter_results(str(results)):
+        if result.commit_hash in of_commit:
+            of_commit[result.commit_hash][result.params["machine"], result.env_name] = result
+    for environment, new in of_commit[head].items():
+        old = of_commit[base].get(environment)
+        for key in sorted(new.get_all_result_keys()):
+            version = new.benchmark_version.get(key)
+            if old is None or old.benchmark_version.get(key, "absent") != version:
+                continue
+            params = new.get_result_params(key)
+            cases = [
+                get(key, params)
+                for side in (old, new)
+                for get in (side.get_result_value, side.get_result_stats, side.get_result_samples)
+            ]
+            for combination, before, *rest in zip(itertools.product(*params), *cases, strict=True):
+                old_stats, old_samples, after, new_stats, new_samples = rest
+                if before is None or before != before or (after is not None and after != after):
+                    continue  # fails, or is skipped
+                was, now = (old_stats, old_samples), (new_stats, new_samples)
+                if (
+                    after is None
+                    or _is_result_better(before, after, was, now, FACTOR)
+                    or _is_result_better(after, before, now, was, FACTOR)
+                ):
+                    yield Change(key, combination, before, after)
+
+
+def screen(base: str, head: str, pattern: str) -> list[Change]:
+    """Run asv on two commits, each in an environment of its own; what it calls changed."""
+    from asv.benchmarks import Benchmarks as Suite
+    from asv.config import Config
+    from asv.machine import Machine, MachineCollection
+    from asv.util import UserError, load_json
+
+    shutil.rmtree(SCRATCH, ignore_errors=True)  # results of another run would count as this one's
+    SCRATCH.mkdir(parents=True)
+    settings = load_json(str(HERE / "asv.conf.json"), js_comments=True)
+    settings["pythons"] = [f"{sys.version_info.major}.{sys.version_info.minor}"]
+    settings |= {"repo": str(ROOT), "results_dir": str(SCRATCH / "results")}
+    for name in ("benchmark_dir", "env_dir", "html_dir"):
+        settings[name] = str(HERE / settings[name])
+    config = SCRATCH / "asv.conf.json"
+    config.write_text(json.dumps(settings), encoding="utf-8")
+
+    def asv(command: str, *arguments: str) -> int:
+        line = [sys.executable, "-m", "asv", command, "--config", str(config), *arguments]
+        return subprocess.run(line, check=False, stdout=sys.stderr).returncode
+
+    try:
+        MachineCollection.load(Machine.get_unique_machine_name())
+    except UserError:
+        asv("machine", "--yes")
+    asv("run", "--python=same", "--bench", "just-discover")
+    try:
+        if not Suite.load(Config.load(str(config)), regex=[pattern]):
+            raise BadInput(f"--bench is {pattern!r}, which matches no benchmark")
+    except UserError as error:
+        raise BadInput(f"asv finds no benchmarks: {error}") from error
+    options = ("--factor", str(FACTOR), "--interleave-rounds", "--bench", pattern)
+    status = asv("continuous", *options, base, head)
+    if len(list((SCRATCH / "results").glob("*/*-*.json"))) < 2:
+        raise BadInput(f"asv continuous left no results of both commits (it ended with {status})")
+    return list(changed(SCRATCH / "results", base, head))
+
+
+# --- what is said ---
+
+
+def report(title: str, findings: list[Finding], alone: list[Change]) -> str:
+    """The tables in Markdown, and a last line in plain words."""
+    parts = [title]
+    if findings:
+        parts.append(table(findings))
+    if alone:
+        rows = ["| asv alone says, which decides nothing | old | new |", "| --- | ---: | ---: |"]
+        for each in alone:
+            after = "fails" if each.head is None else f"{each.head:.4g}"
+            rows.append(f"| {cell(each.name)} | {each.base:.4g} | {after} |")
+        parts.append("\n".join(rows))
+    left_out = sum(found.left_out is not None for found in findings)
+    more = f"; {left_out} left out" if left_out else ""
+    return "\n\n".join([*parts, in_words(findings) + more])
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print, and say whether something is slower."""
+    base, head = resolve("BASE", arguments.base), resolve("HEAD", arguments.head)
+    if base == head:
+        raise BadInput(f"BASE and HEAD are the same: {base[:8]}")
+    pattern = arguments.bench or ("." if arguments.all else None)
+    benchmarks: Benchmarks = {} if arguments.bench else dict(GATE)
+    alone = []
+    if pattern is not None:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise BadInput(f"--bench is {pattern!r}, no regular expression: {error}") from error
+        if "." in (base, head):
+            raise BadInput("asv measures commits, not a changed working tree: commit first")
+        if _git("rev-parse", "--is-shallow-repository") == "true":
+            raise BadInput("this clone is shallow, and asv needs all of it: git fetch --unshallow")
+        for change in screen(base, head, pattern):
+            if change.paired is None:
+                alone.append(change)
+            elif change.paired not in benchmarks.values():
+                benchmarks[change.name] = change.paired
+    with tree_of(base) as old, tree_of(head) as new:
+        findings = compare(old, new, benchmarks) if benchmarks else []
+    title = f"`{arguments.base}` ({base[:8]}) beside `{arguments.head}` ({head[:8]})"
+    text = report(title, findings, alone)
+    print(text)
+    if arguments.markdown:
+        arguments.markdown.write_text(text + "\n", encoding="utf-8")
+    return 1 if slower(findings) else 0
+
+
+def main() -> int:
+    """Do as the command line says; a bad one is a line on the standard error, and 2."""
+    parser = argparse.ArgumentParser(description="What a change did to the speed.")
+    parser.add_argument("base", nargs="?", default="main", metavar="BASE", help="a commit, or .")
+    parser.add_argument("head", nargs="?", default="HEAD", metavar="HEAD", help="a commit, or .")
+    parser.add_argument("--all", action="store_true", help="all benchmarks, through asv first")
+    parser.add_argument("--bench", metavar="PATTERN", help="those that match, through asv first")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write what is printed")
+    try:
+        return run(parser.parse_args())
+    except (BadInput, RuntimeError) as error:
+        print(f"continuous: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
