@@ -139,7 +139,7 @@ def check(site: Path, pictures: Path | None = None) -> tuple[list[str], str]:
 
 
 def views_of(site: Path) -> dict[str, list[View]]:
-    """By benchmark: the page as it opens, and each combination of parameters that has results."""
+    """By benchmark: each combination of parameters that has results, then the page as it opens."""
     index = json.loads((site / "index.json").read_text(encoding="utf-8"))
     return {
         name: list(_views(site, index, name, benchmark))
@@ -159,7 +159,6 @@ def _views(site: Path, index: dict[str, Any], name: str, benchmark: Any) -> Iter
             points = [n + (one is not None) for n, one in zip(points, values, strict=True)]
     if not any(points):
         return
-    yield View(name, f"#{quote(name, safe='')}", None)
     for combination, count in zip(combinations, points, strict=True):
         if combination and count:
             chosen = dict(zip(benchmark["param_names"], combination, strict=True))
@@ -168,6 +167,7 @@ def _views(site: Path, index: dict[str, Any], name: str, benchmark: Any) -> Iter
             )
             shown = ", ".join(f"{key} {value}" for key, value in chosen.items())
             yield View(f"{name} ({shown})", f"#{quote(name, safe='')}?{query}", count)
+    yield View(name, f"#{quote(name, safe='')}", None)
 
 
 # --- looking ---
