@@ -104,7 +104,7 @@ def _labels(axes: Any, last: list[Any], height: float, commits: int) -> None:
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 1.2, "shrinkA": 2, "shrinkB": 3},
         )
-    axes.set_xlim(-0.3, max(commits - 1, 1) + 0.15)
+    axes.set_xlim(-0.3 if commits > 1 else -1, commits - 0.85)
 
 
 def _commits(axes: Any, commits: list[str], dates: list[str]) -> None:

@@ -233,8 +233,8 @@ def _fetch(package: Package, cache: Path) -> None:
         text=True,
     )
     if finished.returncode:
-        errors = re.findall(r"^npm (?:error|ERR!) (?!code|A complete)(.+)", finished.stderr, re.M)
-        reason = errors[-1] if errors else _last_line(finished.stderr)
+        said = re.search(r"^npm \S+ (?:.*reason: |notarget |404 )(.+)", finished.stderr, re.M)
+        reason = said[1] if said else _last_line(finished.stderr)
         raise Refused(f"npm cannot fetch {wanted} (is there a network?): {reason}")
 
 
