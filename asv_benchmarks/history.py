@@ -194,11 +194,13 @@ def _machine(results: Path, newest: Any) -> dict[str, str]:
     record = load_json(str(results / newest.params["machine"] / "machine.json"))
     python = newest.params["python"]
     memory = int(record["ram"]) / 2**30 if str(record.get("ram", "")).isdigit() else 0
+    # asv asks for each of these, and a machine may leave any of them out.
+    cores = f"{record['num_cpu']} cores" if record.get("num_cpu") else ""
     found = {
         "machine": record["machine"],
-        "CPU": f"{record['cpu']}, {record['num_cpu']} cores",
+        "CPU": ", ".join(filter(None, (record.get("cpu"), cores))),
         "memory": f"{memory:.0f} GiB" if memory else "",
-        "system": f"{record['os']} {record['arch']}",
+        "system": " ".join(filter(None, (record.get("os"), record.get("arch")))),
         # asv run --python=same leaves a path there.
         "python": "" if "/" in python else python,
         **{name: version for name, version in newest.params.items() if name in _LIBRARIES},

@@ -55,8 +55,8 @@ function problem(view) {
     if (view.points !== null && count !== view.points)
         return `draws ${count} points, expected ${view.points}`;
     if (!count) return 'draws no point';
-    const pale = seen.filter(line => !painted(line.colour));
-    return pale.length ? `leaves the canvas without ${pale.length} of ${seen.length} lines` : null;
+    // One line may cover another.
+    return seen.some(line => painted(line.colour)) ? null : 'leaves the canvas without a line';
 }
 const found = [];
 function next(number) {
