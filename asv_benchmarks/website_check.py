@@ -294,6 +294,8 @@ def _browser() -> Iterator[Any]:
         "--disable-dev-shm-usage",  # containers have little of it
         "--disable-background-networking",
         "--no-proxy-server",
+        # Else Chromium ignores a change of the address after 200 within ten seconds.
+        "--disable-ipc-flooding-protection",
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ):
         options.add_argument(option)
