@@ -173,7 +173,8 @@ def _write(results: Results, folder: Path) -> None:
     document = json.dumps(results.document(), indent=1, ensure_ascii=False)
     (folder / f"{NAME}.json").write_text(f"{document}\n", encoding="utf-8")
     page = folder / f"{NAME}.md"
-    page.write_text(report.markdown(results, picture), encoding="utf-8")
+    history = (folder / "history.md").exists()
+    page.write_text(report.markdown(results, picture, history), encoding="utf-8")
     print(f"Written: {page.resolve()}, with {NAME}.json" + (f" and {picture}" if picture else ""))
 
 

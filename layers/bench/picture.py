@@ -12,7 +12,7 @@ from layers.bench.results import Results, Row
 from layers.bench.sides import OURS, SIDES
 
 # Okabe and Ito's colours, told apart by all common kinds of colour vision, and a shape for each.
-_STYLES = {
+STYLES = {
     "numpy": ("#0072B2", "o"),
     "torch": ("#D55E00", "s"),
     "torch-compile": ("#CC79A7", "D"),
@@ -20,7 +20,7 @@ _STYLES = {
     "jax-scan": ("#56B4E9", "v"),
     "sklearn": ("#E69F00", "P"),
 }
-_INK, _GREY = "#222222", "#666666"
+INK, GREY = "#222222", "#666666"
 
 
 def draw(results: Results, path: Path) -> None:
@@ -37,11 +37,11 @@ def draw(results: Results, path: Path) -> None:
             if other.side == side
         ]
         if points and side != OURS:
-            colour, marker = _STYLES[side]
+            colour, marker = STYLES[side]
             across, heights = zip(*points, strict=True)
             label = SIDES[side].title
             axes.scatter(across, heights, 42, colour, marker=marker, label=label, zorder=3)
-    axes.axvline(1, color=_INK, lw=1.5, label="numba-layers", zorder=2)
+    axes.axvline(1, color=INK, lw=1.5, label="numba-layers", zorder=2)
     _scales(axes, rows)
     figure.suptitle(
         "Time beside numba-layers': to the right of the line, numba-layers is faster",
@@ -66,8 +66,8 @@ def _scales(axes: Any, rows: list[Row]) -> None:
     axes.tick_params(length=0)
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(rows)), [duration(row.seconds) for row in rows], fontsize=9)
-    right.set_ylabel("numba-layers takes", color=_GREY)
-    right.tick_params(length=0, colors=_GREY)
+    right.set_ylabel("numba-layers takes", color=GREY)
+    right.tick_params(length=0, colors=GREY)
     right.spines["right"].set_visible(False)
 
 

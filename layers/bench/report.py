@@ -15,6 +15,8 @@ _HEADINGS = {
     "predict": "A prediction",
 }
 _BUSY = 1.2
+HISTORY = "[How the speed changed, commit by commit](history.md)"
+"""The link to the page that asv_benchmarks/history.py writes, where that page is."""
 _EXPLAINED = {
     "step": "forward, loss, backward and SGD; float32",
     "epoch": "{rows:,} x {features} rows, from the permutation to the last update",
@@ -115,7 +117,7 @@ def _shown(results: Results, rows: Sequence[Row]) -> list[str]:
 # --- as Markdown ----------------------------------------------------------------------------------
 
 
-def markdown(results: Results, picture: str | None) -> str:
+def markdown(results: Results, picture: str | None, history: bool = False) -> str:
     """The whole page.
 
     Parameters
@@ -123,6 +125,8 @@ def markdown(results: Results, picture: str | None) -> str:
     results : Results
     picture : str, optional
         The file's name, beside the page.
+    history : bool
+        Whether history.md lies beside the page.
     """
     parts = [
         "# Beside NumPy, PyTorch, JAX and scikit-learn",
@@ -132,6 +136,8 @@ def markdown(results: Results, picture: str | None) -> str:
         "The others come with `pip install -e '.[bench]'`; who is not installed is left out, and "
         "the CPU build of PyTorch is enough. Without `--full` it takes two minutes, with it ten.",
     ]
+    if history:
+        parts.append(HISTORY)
     if picture is not None:
         parts.append(f"![Time of every side beside numba-layers']({picture})")
     for kind, heading in _HEADINGS.items():

@@ -198,7 +198,7 @@ def test_the_picture(tmp_path):
     )
     picture.draw(results, tmp_path / "b.png")
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
-    assert set(picture._STYLES) == set(SIDES) - {OURS}
+    assert set(picture.STYLES) == set(SIDES) - {OURS}
 
 
 # --- the cases ------------------------------------------------------------------------------------
