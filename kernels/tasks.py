@@ -8,6 +8,7 @@ from collections import namedtuple
 import numpy as np
 
 from kernels.activations import relu, relu_gradient
+from kernels.batches import SOON, copy_row
 from kernels.columns import sum_columns
 from kernels.elementary import LANES
 from kernels.few_classes import loss_and_gradient
@@ -29,7 +30,7 @@ from kernels.program import (
     X,
     instruction,
 )
-from kernels.simd import add_at, ahead, as_item, load, memory_at, store
+from kernels.simd import add_at, ahead, as_item, memory_at
 from kernels.softmax import (
     cross_entropy_gradient,
     cross_entropy_of,
@@ -147,7 +148,9 @@ def _row_by_row(step, i, i_end, batch, data, memory):
         source = _source(step, row, batch, data, memory)
         out = _target(step, row, batch, data, memory)
         if kind == GATHER:
-            _copy(ahead(data.x, data.order[batch.start + row] * n), out, n)
+            place = batch.start + row
+            soon = ahead(data.x, data.order[min(place + SOON, data.rows - 1)] * n)
+            copy_row(ahead(data.x, data.order[place] * n), soon, out, n)
         elif kind == RELU:
             relu(source, out, n)
         elif kind == SOFTMAX:
@@ -196,12 +199,6 @@ def _wanted(data, place, n):
     if data.has_labels:
         return Target(data.labels[row], data.targets)
     return Target(np.int64(-1), ahead(data.targets, row * n))
-
-
-@inner
-def _copy(source, out, n):
-    for j in range(0, n, LANES):
-        store(load(ahead(source, j), LANES, n - j, 0.0), ahead(out, j), n - j)
 
 
 # --- parameters ---

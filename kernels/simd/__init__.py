@@ -35,6 +35,7 @@ from kernels.simd.memory import (
     local,
     memory_at,
     pointer,
+    prefetch,
     row_of,
 )
 from kernels.simd.tiles import (
@@ -98,6 +99,7 @@ __all__ = [
     "pause",
     "pointer",
     "polynomial",
+    "prefetch",
     "prefetch_tile",
     "rank_one_update",
     "read_at",

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.simd.llvm import BYTE_POINTER, INDEX, index
+from kernels.simd.llvm import BYTE_POINTER, INDEX, LANE, VOID, call, index
 
 
 @intrinsic
@@ -84,6 +84,20 @@ def free(typing, address):
         (address,) = arguments
         with builder.if_then(builder.icmp_signed("!=", address, index(0))):
             context.nrt.free(builder, builder.inttoptr(address, BYTE_POINTER))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def prefetch(typing, start):
+    """Ask for the cache line of an address, to be read soon; any address will do."""
+    signature = types.void(start)
+
+    def generate(context, builder, signature, arguments):
+        address = builder.bitcast(arguments[0], BYTE_POINTER)
+        flags = [ir.Constant(LANE, flag) for flag in (0, 2, 1)]
+        call(builder, "llvm.prefetch.p0", VOID, [address, *flags])
         return context.get_dummy_value()
 
     return signature, generate
