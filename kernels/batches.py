@@ -4,7 +4,7 @@ from numba import prange
 
 from kernels.elementary import LANES
 from kernels.jit import Array, inner, kernel
-from kernels.simd import ahead, load, prefetch, row_of, store
+from kernels.simd import ahead, load, prefetch, store
 
 SOON = 8
 """Rows between the one that is copied and the one that is asked for. A shuffled row lies anywhere,
@@ -26,13 +26,14 @@ def gather_rows(x: Array, rows: Array, out: Array) -> None:
     out : ndarray, (batch, k)
     """
     for i in prange(rows.size):
-        soon = row_of(x, rows[min(i + SOON, rows.size - 1)])
-        copy_row(row_of(x, rows[i]), soon, row_of(out, i), x.shape[1])
+        row = rows[i]
+        for j in range(x.shape[1]):
+            out[i, j] = x[row, j]
 
 
 @inner
 def copy_row(source, soon, out, n):
-    """`gather_rows` of one row of n, while the memory brings the row at ``soon``."""
+    """`gather_rows` of one row of n, in a network's program, while memory brings the row ``soon``."""
     for j in range(0, n, LANES):
         prefetch(ahead(soon, j))
         store(load(ahead(source, j), LANES, n - j, 0.0), ahead(out, j), n - j)
