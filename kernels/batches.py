@@ -33,7 +33,7 @@ def gather_rows(x: Array, rows: Array, out: Array) -> None:
 
 @inner
 def copy_row(source, soon, out, n):
-    """`gather_rows` of one row of n, in a network's program, while memory brings the row ``soon``."""
+    """`gather_rows` of one row of n, as networks do: memory brings the row ``soon`` meanwhile."""
     for j in range(0, n, LANES):
         prefetch(ahead(soon, j))
         store(load(ahead(source, j), LANES, n - j, 0.0), ahead(out, j), n - j)
