@@ -13,7 +13,12 @@ with the newest.
 
 import argparse
 import platform
+import sys
+from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import llvmlite
 import numba

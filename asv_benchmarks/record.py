@@ -63,8 +63,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("commits", nargs="+", help="revisions or ranges, as git names them")
     parser.add_argument("--machine", required=True, help="as machine.py wrote it down")
+    parser.add_argument("--limit", type=int, metavar="N", help="no more than the newest N of them")
     options = parser.parse_args()
-    commits = missing(commits_of(options.commits), options.machine)
+    commits = missing(commits_of(options.commits), options.machine)[: options.limit]
     if not commits:
         print("All of them are recorded")
         return
