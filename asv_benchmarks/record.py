@@ -2,7 +2,7 @@
 
     python asv_benchmarks/record.py --machine NAME HEAD HEAD~20
     python asv_benchmarks/record.py --machine NAME main~10..main
-    python asv_benchmarks/record.py --machine NAME --limit 5 main~100..main    the latest five of those
+    python asv_benchmarks/record.py --machine NAME --limit 5 main~99..main    the latest 5 there
 
 asv installs each commit into its environment and runs today's benchmarks on it. A commit that has
 results on this machine is left out. What a commit cannot run has no result; that is no failure.
