@@ -2,6 +2,7 @@
 
     python asv_benchmarks/record.py --machine NAME HEAD HEAD~20
     python asv_benchmarks/record.py --machine NAME main~10..main
+    python asv_benchmarks/record.py --machine NAME --limit 5 main~99..main    the latest 5 there
 
 asv installs each commit into its environment and runs today's benchmarks on it. A commit that has
 results on this machine is left out. What a commit cannot run has no result; that is no failure.
@@ -63,8 +64,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("commits", nargs="+", help="revisions or ranges, as git names them")
     parser.add_argument("--machine", required=True, help="as machine.py wrote it down")
-    parser.add_argument("--limit", type=int, metavar="N", help="no more than the newest N of them")
+    parser.add_argument("--limit", type=int, metavar="N", help="the latest N without results")
     options = parser.parse_args()
+    if options.limit is not None and options.limit < 1:
+        parser.error(f"--limit is {options.limit}, expected at least 1")
     commits = missing(commits_of(options.commits), options.machine)[: options.limit]
     if not commits:
         print("All of them are recorded")

@@ -96,16 +96,23 @@ def test_the_exponent_of_quadratic_times_is_two():
     assert in_turns.exponent({1: 0.8, 2: 0.4, 4: 0.2}) == pytest.approx(-1)
 
 
-def test_the_recorded_subset_finds_benchmarks():
-    names = [
-        f"{name}.{method}({', '.join(map(repr, params))})"
-        for name, its in FOUND.items()
-        for method in dir(its)
-        if method.startswith(MEASURES)
-        for params in itertools.product(*getattr(its, "params", []))
-    ]
-    for pattern in record.RECORDED:
-        assert any(re.search(pattern, name) for name in names), pattern
+NAMES = [
+    f"{name}.{method}({', '.join(map(repr, params))})"
+    for name, its in FOUND.items()
+    for method in dir(its)
+    if method.startswith(MEASURES)
+    for params in itertools.product(*getattr(its, "params", []))
+]
+RUN_BY_CI = re.findall(r"--bench '(.*?)'", (SUITE.parent / ".ci/run").read_text(encoding="utf-8"))
+
+
+def test_ci_runs_some():
+    assert len(RUN_BY_CI) > 1
+
+
+@pytest.mark.parametrize("pattern", [*record.RECORDED, *RUN_BY_CI])
+def test_a_pattern_finds_benchmarks(pattern):
+    assert any(re.search(pattern, name) for name in NAMES)
 
 
 def test_recorded_commits_are_left_out(monkeypatch, tmp_path):
@@ -116,6 +123,21 @@ def test_recorded_commits_are_left_out(monkeypatch, tmp_path):
     commits = [begin + "0" * 32 for begin in ("0123abcd", "4567abcd", "89abcdef")]
     assert record.missing(commits, "here") == commits[1:]
     assert record.missing(commits, "elsewhere") == commits
+
+
+def test_the_latest_that_are_not_recorded(monkeypatch):
+    asked = []
+
+    def run(commits, machine):
+        asked.append(commits)
+        return 0
+
+    monkeypatch.setattr(record, "commits_of", lambda revisions: list("abcd"))
+    monkeypatch.setattr(record, "missing", lambda commits, _: [] if asked else commits[1:])
+    monkeypatch.setattr(record, "_asv_run", run)
+    monkeypatch.setattr(sys, "argv", ["record.py", "--machine", "here", "--limit", "2", "a..d"])
+    record.main()
+    assert asked == [["b", "c"]]
 
 
 def test_the_machine_record_reaches_the_results(monkeypatch, tmp_path):
