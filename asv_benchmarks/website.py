@@ -14,6 +14,7 @@ import argparse
 import base64
 import hashlib
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -23,7 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asv.config import Config
-from asv.results import iter_results_paths
+from asv.results import iter_results, iter_results_paths
+from asv.util import load_json
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / "asv.conf.json"
@@ -147,8 +149,9 @@ def publish(config: Path = CONFIG) -> Path:
     if "://" not in settings.repo:
         for branch in settings.branches:
             _expect_branch(root / settings.repo, branch)
+    measured = _measured(config, settings, site.parent / "published")
     finished = subprocess.run(
-        [sys.executable, "-m", "asv", "publish", "--no-pull", "--config", str(config)],
+        [sys.executable, "-m", "asv", "publish", "--no-pull", "--config", str(measured)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -159,6 +162,34 @@ def publish(config: Path = CONFIG) -> Path:
     localise(site, site.parent / "assets")
     expect_no_other_host(site)
     return site
+
+
+def _measured(config: Path, settings: Config, folder: Path) -> Path:
+    """A configuration for a copy of the results whose list of benchmarks has no other.
+
+    asv lists all that it found when it ran, and its page draws an empty graph for those without a
+    result: the history is made of some of them.
+    """
+    root = config.resolve().parent
+    shutil.rmtree(folder, ignore_errors=True)
+    results = shutil.copytree(root / settings.results_dir, folder / "results")
+    have = {
+        name
+        for result in iter_results(str(results))
+        for name in result.get_all_result_keys()
+        if result.get_result_value(name, result.get_result_params(name)) is not None
+    }
+    listed = results / "benchmarks.json"
+    known = load_json(str(listed))
+    kept = {name: each for name, each in known.items() if name in have or name == "version"}
+    listed.write_text(json.dumps(kept), encoding="utf-8")
+    copied = load_json(str(config), js_comments=True)
+    copied |= {"results_dir": str(results), "html_dir": str(root / settings.html_dir)}
+    if "://" not in settings.repo:
+        copied["repo"] = str((root / settings.repo).resolve())
+    written = folder / "asv.conf.json"
+    written.write_text(json.dumps(copied), encoding="utf-8")
+    return written
 
 
 def _expect_branch(repository: Path, branch: str) -> None:
