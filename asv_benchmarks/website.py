@@ -14,6 +14,7 @@ import argparse
 import base64
 import hashlib
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asv.config import Config
+from asv.graph import Graph
 from asv.results import iter_results_paths
 
 HERE = Path(__file__).resolve().parent
@@ -155,10 +157,37 @@ def publish(config: Path = CONFIG) -> Path:
     )
     if finished.returncode:
         raise Refused(f"asv publish failed: {_last_line(finished.stdout)}")
+    leave_out_without_results(site)
     # Not in the folder of the site, which asv removes each time.
     localise(site, site.parent / "assets")
     expect_no_other_host(site)
     return site
+
+
+def leave_out_without_results(site: Path) -> None:
+    """Have the page know of what was recorded alone: record.py runs a part of the benchmarks."""
+    path = site / "index.json"
+    index = json.loads(path.read_text(encoding="utf-8"))
+    index["benchmarks"] = {
+        name: benchmark
+        for name, benchmark in index["benchmarks"].items()
+        if any(
+            _has_points(site / (Graph.get_file_path(state, name) + ".json"))
+            for state in index["graph_param_list"]
+        )
+    }
+    path.write_text(json.dumps(index), encoding="utf-8")
+
+
+def _has_points(graph: Path) -> bool:
+    if not graph.exists():
+        return False
+    values = [value for _, value in json.loads(graph.read_text(encoding="utf-8"))]
+    return any(
+        one is not None
+        for value in values
+        for one in (value if isinstance(value, list) else [value])
+    )
 
 
 def _expect_branch(repository: Path, branch: str) -> None:
