@@ -1,15 +1,14 @@
 """What a change did to the speed: the one command to run before a pull request.
 
-    python asv_benchmarks/continuous.py                    main beside HEAD: 20 seconds
+    python asv_benchmarks/continuous.py                    main beside HEAD: half a minute
     python asv_benchmarks/continuous.py main .             with the working tree as it is
     python asv_benchmarks/continuous.py main HEAD --all    and all benchmarks, through asv first
     python asv_benchmarks/continuous.py --bench Softmax    those that match, through asv first
 
 asv times one commit after the other, so on short kernels it takes noise for a change. Here it only
 picks: what differs in its results is measured again in turns, as verdict.py does, and only that
-decides.
-The turns are on one thread. What they cannot time (ratios, fresh processes) is listed, and decides
-nothing.
+decides. The turns are on one thread. What they cannot time (ratios, fresh processes) is listed, and
+decides nothing.
 
 Exit code 1 where something is slower, 2 on bad input, 0 otherwise.
 """

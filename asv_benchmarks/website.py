@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asv.config import Config
-from asv.results import iter_results, iter_results_paths
-from asv.util import load_json
+from asv.graph import Graph
+from asv.results import iter_results_paths
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / "asv.conf.json"
@@ -158,38 +158,37 @@ def publish(config: Path = CONFIG) -> Path:
     )
     if finished.returncode:
         raise Refused(f"asv publish failed: {_last_line(finished.stdout)}")
+    leave_out_without_results(site)
     # Not in the folder of the site, which asv removes each time.
     localise(site, site.parent / "assets")
     expect_no_other_host(site)
     return site
 
 
-def _measured(config: Path, settings: Config, folder: Path) -> Path:
-    """A configuration for a copy of the results whose list of benchmarks has no other.
-
-    asv lists all that it found when it ran, and its page draws an empty graph for those without a
-    result: the history is made of some of them.
-    """
-    root = config.resolve().parent
-    shutil.rmtree(folder, ignore_errors=True)
-    results = shutil.copytree(root / settings.results_dir, folder / "results")
-    have = {
-        name
-        for result in iter_results(str(results))
-        for name in result.get_all_result_keys()
-        if result.get_result_value(name, result.get_result_params(name)) is not None
+def leave_out_without_results(site: Path) -> None:
+    """Have the page know of what was recorded alone: record.py runs a part of the benchmarks."""
+    path = site / "index.json"
+    index = json.loads(path.read_text(encoding="utf-8"))
+    index["benchmarks"] = {
+        name: benchmark
+        for name, benchmark in index["benchmarks"].items()
+        if any(
+            _has_points(site / (Graph.get_file_path(state, name) + ".json"))
+            for state in index["graph_param_list"]
+        )
     }
-    listed = results / "benchmarks.json"
-    known = load_json(str(listed))
-    kept = {name: each for name, each in known.items() if name in have or name == "version"}
-    listed.write_text(json.dumps(kept), encoding="utf-8")
-    copied = load_json(str(config), js_comments=True)
-    copied |= {"results_dir": str(results), "html_dir": str(root / settings.html_dir)}
-    if "://" not in settings.repo:
-        copied["repo"] = str((root / settings.repo).resolve())
-    written = folder / "asv.conf.json"
-    written.write_text(json.dumps(copied), encoding="utf-8")
-    return written
+    path.write_text(json.dumps(index), encoding="utf-8")
+
+
+def _has_points(graph: Path) -> bool:
+    if not graph.exists():
+        return False
+    values = [value for _, value in json.loads(graph.read_text(encoding="utf-8"))]
+    return any(
+        one is not None
+        for value in values
+        for one in (value if isinstance(value, list) else [value])
+    )
 
 
 def _expect_branch(repository: Path, branch: str) -> None:

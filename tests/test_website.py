@@ -42,7 +42,12 @@ class FitStepsBesideNumPy:
 
 def track_plain():
     return 3
+
+
+def track_not_recorded():
+    return 4
 """
+RECORDED = "NumPy|plain"
 CONFIG = {
     "version": 1,
     "project": "little",
@@ -96,7 +101,8 @@ def config(tmp_path_factory):
         run(sys.executable, "-m", "asv", *arguments, "--config", path, cwd=folder, home=home)
 
     asv("machine", "--yes", "--machine", "here")
-    asv("run", "--python=same", "--quick", "--machine", "here", "--set-commit-hash", commits[1])
+    options = ["--quick", "--machine", "here", "--bench", RECORDED]
+    asv("run", "--python=same", *options, "--set-commit-hash", commits[1])
     (recorded,) = (folder / "results" / "here").glob(f"{commits[1][:8]}*.json")
     document = json.loads(recorded.read_text())
     document["commit_hash"] = commits[0]
@@ -244,6 +250,7 @@ def site(config):
 def test_the_site_shows_every_benchmark(site, tmp_path):
     problems, looked_at = website_check.check(site, tmp_path)
     assert problems == []
+    assert "track_not_recorded" not in (site / "index.json").read_text()
     # n = 8, 16; two networks of one kind; each page as it opens. What failed is not looked for.
     assert looked_at == "3 tabs, 3 benchmarks, 7 views"
     assert len(list(tmp_path.glob("*.png"))) == 6
