@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "asv_benchmarks"))
-pytest.importorskip("asv", reason="asv comes with the extra test")
+pytest.importorskip("asv", reason="asv comes with the extra dev")
 import history  # noqa: E402 - after asv is known to be there
 import website  # noqa: E402 - as above
 import website_check  # noqa: E402 - as above
