@@ -35,6 +35,7 @@ from kernels.simd import (
     pointer,
     prefetch_tile,
     rank_one_update,
+    row_offsets,
     store_tile,
     tile_of_zeros,
 )
@@ -92,9 +93,10 @@ def vector(a, b, c):
     for j in range(0, n, strip):
         for i in range(0, m, ROWS):
             tile = tile_of_zeros(SHAPE, pointer(c), BYTES)
+            rows = row_offsets(tile, k)
             for p in range(k):
                 left, right = ahead(pointer(a), i * k + p), ahead(pointer(b), p * n + j)
-                tile = rank_one_update(tile, left, k, right, None)
+                tile = rank_one_update(tile, left, rows, right, None)
             store_tile(tile, ahead(pointer(c), i * n + j), n, None)
 
 
@@ -135,8 +137,9 @@ def _packed(a, b, c, prefetches):
                         prefetch_tile(tile, ahead(here, ROWS * n), n)
                     left = ahead(pointer(panels_a), r * depth)
                     right = ahead(pointer(panels_b), j * depth)
+                    rows = row_offsets(tile, 1)
                     for _ in range(depth):
-                        tile = rank_one_update(tile, left, 1, right, None)
+                        tile = rank_one_update(tile, left, rows, right, None)
                         left, right = ahead(left, ROWS), ahead(right, strip)
                     store_tile(tile, here, n, None)
 

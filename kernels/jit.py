@@ -150,11 +150,12 @@ class _Shared:
             return
         if not dispatcher.overloads:
             cache.attach(dispatcher)
-        dispatcher.disable_compile(False)
+        # Not by `disable_compile`, which would hide why a compilation fails by an error of its own.
+        dispatcher._can_compile = True
         try:
             dispatcher.compile(signature)
         finally:
-            dispatcher.disable_compile()
+            dispatcher._can_compile = False
         result = dispatcher.overloads[signature]
         # Numba's own name counts what this process has compiled before; callers from the cache need
         # one that is the same in each.

@@ -11,6 +11,7 @@ from kernels.simd import (
     lanes_of,
     pointer,
     rank_one_update,
+    row_offsets,
     store_tile,
     tile_of_zeros,
 )
@@ -28,11 +29,12 @@ def multiply_adds(steps: int, numbers: Array) -> None:
     """Multiply-adds on operands that never change: nothing but registers."""
     start = pointer(numbers)
     tile = tile_of_zeros(_SHAPE, start, _BYTES)
+    rows = row_offsets(tile, 1)
     for _ in range(steps):
-        tile = rank_one_update(tile, start, 1, start, None)
-        tile = rank_one_update(tile, start, 1, start, None)
-        tile = rank_one_update(tile, start, 1, start, None)
-        tile = rank_one_update(tile, start, 1, start, None)
+        tile = rank_one_update(tile, start, rows, start, None)
+        tile = rank_one_update(tile, start, rows, start, None)
+        tile = rank_one_update(tile, start, rows, start, None)
+        tile = rank_one_update(tile, start, rows, start, None)
     store_tile(tile, start, 2 * lanes_of(start, _BYTES), None)
 
 

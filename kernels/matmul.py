@@ -54,23 +54,31 @@ from kernels.simd import (
     itemsize,
     memory_at,
 )
+from kernels.tiles import TILE
 
 # The cache blocks, found by trying; asv_benchmarks/benchmarks/kernels_matmul.py times sizes.
-DEPTH = 768
-"""Terms of a pass over packed operands: a panel of B, DEPTH x 48 float32, is 144 KB of level 2."""
+DEPTH = TILE.depth
+"""Terms of a pass over a packed B. With AVX-512 a panel, 768 x 48 float32, is 144 KB of level 2."""
 CHUNK = 96
-"""Rows of A packed at a time: CHUNK x DEPTH float32 is 288 KB of level 2."""
+"""Rows of A packed at a time: with AVX-512 CHUNK x DEPTH float32 is 288 KB of level 2."""
 DIRECT_CHUNK = 128
 """The same where A is read as it lies."""
 PACK_ELEMENTS = 512 * 1024
 """A B of more elements than this is packed, and A with it, where C has PACK_ROWS rows or more."""
 PACK_ROWS = 32
+FAR_TERMS, FAR_COLUMNS = 256, 96
+"""So are both from so many terms and columns of C on where A is transposed: its terms lie rows of
+memory apart, in few places of a cache where those are a power of two (AVX2: 0.56 -> 1.01 of BLAS at
+1024 x 512 x 1024)."""
+SOON_TERMS, SOON_COLUMNS = 96, 64
+"""On some CPUs (`Tile.packs_sooner`) B alone, from so many terms and columns and PACK_ROWS on."""
 BLOCK = 2048
 """Rows and columns of a block at most, which bounds the memory for packing."""
 GRAIN = 2**26
 """Multiply-adds a thread (1 ms) from where on there are more blocks than threads, so that a thread
 that is slowed down takes fewer."""
 
+_PACKS_SOONER = TILE.packs_sooner
 LINE = 64
 """Bytes of a cache line: packed panels begin at one."""
 
@@ -115,12 +123,13 @@ def plan_of(operands, count):
         block_m = min(m, units(units(m, ROWS), rows) * ROWS)
         lanes = lane_count(like)
         block_n = min(n, units(units(n, lanes), columns) * lanes)
-    packs_a = k * block_n > PACK_ELEMENTS and block_m >= PACK_ROWS
+    far = operands.a.step != 1 and k >= FAR_TERMS and block_n >= FAR_COLUMNS
+    packs_a = (far or k * block_n > PACK_ELEMENTS) and block_m >= PACK_ROWS
     packs_b = packs_a or operands.b.row != 1
-    depth, chunk = min(k, CUT), DIRECT_CHUNK
-    if packs_a:
-        depth, chunk = min(k, DEPTH), CHUNK
-    elif block_m < ROWS and not packs_b:
+    if _PACKS_SOONER:
+        packs_b |= k >= SOON_TERMS and block_n >= SOON_COLUMNS and block_m >= PACK_ROWS
+    depth, chunk = min(k, DEPTH if packs_b else CUT), CHUNK if packs_a else DIRECT_CHUNK
+    if block_m < ROWS and not packs_b:
         strip = row_width(like)
     # A panel of B serves every chunk of A. Where there is but one, the next panel takes its place.
     panels = units(block_n, strip) if block_m > chunk else 1

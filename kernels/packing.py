@@ -14,9 +14,21 @@ lies run the other way; they are transposed in registers on the way, square by s
 """
 
 from kernels.jit import inner
-from kernels.simd import ahead, load, load_square, store, store_tile, transpose_square
+from kernels.simd import (
+    TileShape,
+    ahead,
+    lanes_of,
+    load,
+    load_square,
+    load_tile,
+    store,
+    store_tile,
+    tile_of_zeros,
+    transpose_square,
+)
 from kernels.tiles import TILE
 
+_VECTOR, _BYTES = TileShape(1, 1), TILE.vector_bytes
 SQUARE = min(TILE.rows, TILE.vector_bytes // 8)
 """Side of a square that is transposed in registers; it divides the width of every panel."""
 
@@ -29,9 +41,7 @@ def pack(source, width, terms, panel, out):
     """
     if source.row == 1:
         for k in range(terms):
-            line, target = ahead(source.start, k * source.step), ahead(out, k * panel)
-            for w in range(0, width, SQUARE):
-                store(load(ahead(line, w), SQUARE, width - w, 0.0), ahead(target, w), width - w)
+            _copy(ahead(source.start, k * source.step), width, ahead(out, k * panel))
         return
     if width < SQUARE or terms < SQUARE:
         for w in range(width):
@@ -46,3 +56,16 @@ def pack(source, width, terms, panel, out):
             k = min(beyond, terms) - SQUARE
             square = transpose_square(load_square(ahead(line, k), source.row, SQUARE))
             store_tile(square, ahead(target, k * panel), panel, None)
+
+
+@inner
+def _copy(line, width, target):
+    """A row of a panel: whole vectors, then what is left in shorter ones."""
+    lanes, w = lanes_of(line, _BYTES), 0
+    while w + lanes <= width:
+        vector = load_tile(tile_of_zeros(_VECTOR, line, _BYTES), ahead(line, w), 0, None)
+        store_tile(vector, ahead(target, w), 0, None)
+        w += lanes
+    while w < width:
+        store(load(ahead(line, w), SQUARE, width - w, 0.0), ahead(target, w), width - w)
+        w += SQUARE

@@ -11,7 +11,9 @@ import numpy as np
 
 import kernels
 import layers
-from kernels import cache, threads, tiles
+from kernels import cache, threads
+from kernels.simd.cpu import instruction_set
+from kernels.tiles import TILE
 from layers.tables import aligned
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "tqdm", "matplotlib")
@@ -33,18 +35,18 @@ def clear_cache() -> str:
 
 
 def _lines() -> list[tuple[str, str]]:
-    tile, instructions = tiles.TILE, tiles.instruction_set()
-    lanes = tile.vector_bytes // 4
+    instructions = instruction_set()
+    lanes = TILE.vector_bytes // 4
     return [
         ("numba-layers", f"{layers.__version__} in {os.path.dirname(layers.__file__)}"),
         ("Python", f"{platform.python_version()} on {platform.platform()}"),
         ("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)),
         ("CPU", f"{', '.join(_cpu_names())}"),
-        ("vectors", f"{8 * tile.vector_bytes} bits ({instructions}): {lanes} float32"),
+        ("vectors", f"{8 * TILE.vector_bytes} bits ({instructions}): {lanes} float32"),
         (
             "matmul tile",
-            f"{tile.rows} rows x {tile.vectors} vectors = "
-            f"{tile.rows} x {tile.vectors * lanes} float32",
+            f"{TILE.rows} rows x {TILE.vectors} vectors = "
+            f"{TILE.rows} x {TILE.vectors * lanes} float32",
         ),
         *_thread_lines(),
         *_cache_lines(),

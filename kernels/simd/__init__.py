@@ -1,7 +1,7 @@
 """Vectors and register tiles as Numba types, with the few operations that the kernels need.
 
 Numba has no vector type and no fused multiply-add. This package adds both, so that a kernel can say
-``acc = rank_one_update(acc, a, a_row, b)`` in plain Python and become the machine's own vector
+``acc = rank_one_update(acc, a, rows, b)`` in plain Python and become the machine's own vector
 instructions. Every operation is one LLVM instruction or intrinsic without fast-math flags: what is
 computed, and in which order, is what the kernel's text says, on every CPU.
 
@@ -34,6 +34,7 @@ from kernels.simd.memory import (
     lanes_of,
     local,
     memory_at,
+    opaque,
     pointer,
     prefetch,
     row_of,
@@ -43,6 +44,7 @@ from kernels.simd.tiles import (
     load_tile,
     prefetch_tile,
     rank_one_update,
+    row_offsets,
     store_tile,
     tile_masked,
     tile_of_zeros,
@@ -96,6 +98,7 @@ __all__ = [
     "local",
     "max_of_lanes",
     "memory_at",
+    "opaque",
     "pause",
     "pointer",
     "polynomial",
@@ -104,6 +107,7 @@ __all__ = [
     "rank_one_update",
     "read_at",
     "row_of",
+    "row_offsets",
     "select",
     "splat",
     "start_counting",

@@ -10,7 +10,7 @@ INDEX = ir.IntType(64)
 LANE = ir.IntType(32)
 VOID = ir.VoidType()
 BYTE_POINTER = ir.IntType(8).as_pointer()
-_LLVM_SCALARS = {
+LLVM_SCALARS = {
     types.float32: ir.FloatType(),
     types.float64: ir.DoubleType(),
     types.int32: ir.IntType(32),
@@ -36,7 +36,7 @@ class Vector(types.Type):
     @property
     def llvm(self):
         """The LLVM type of the value."""
-        return ir.VectorType(_LLVM_SCALARS[self.dtype], self.lanes)
+        return ir.VectorType(LLVM_SCALARS[self.dtype], self.lanes)
 
 
 class Tile(types.Type):
@@ -112,6 +112,13 @@ def filled(builder, scalar, lanes):
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
 
 
+def half(builder, value, start):
+    """Half of a vector's lanes, from ``start`` on."""
+    lanes = value.type.count // 2
+    picks = ir.Constant(ir.VectorType(LANE, lanes), list(range(start, start + lanes)))
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), picks)
+
+
 def as_vector(context, builder, value, type_, vector):
     """The value itself where it is a vector already, else the scalar in every lane."""
     if isinstance(type_, Vector):
@@ -127,50 +134,21 @@ def call(builder, name, result, arguments):
     return builder.call(function, arguments)
 
 
+def hidden(builder, value):
+    """The same number or address, of which LLVM does not see how it came about."""
+    same = ir.InlineAsm(ir.FunctionType(value.type, [value.type]), "", "=r,0")
+    return builder.call(same, [value])
+
+
+def prefetch_line(builder, pointer, for_writing):
+    """Ask for the cache line of an address, to be read or written soon."""
+    address = builder.bitcast(pointer, BYTE_POINTER)
+    flags = [ir.Constant(LANE, flag) for flag in (int(for_writing), 2, 1)]
+    call(builder, "llvm.prefetch.p0", VOID, [address, *flags])
+
+
 def multiply_add(builder, type_, a, b, c):
     """One rounding: a * b + c."""
     if isinstance(type_, Vector):
         return call(builder, f"llvm.fma.v{type_.lanes}{SUFFIXES[type_.dtype]}", a.type, [a, b, c])
     return call(builder, f"llvm.fma.{SUFFIXES[type_]}", a.type, [a, b, c])
-
-
-def _vector_pointer(builder, pointer, offset, vector):
-    moved = builder.gep(pointer, [index(offset)]) if offset else pointer
-    return builder.bitcast(moved, vector.llvm.as_pointer())
-
-
-def _mask(builder, vector, count, offset=0):
-    """Lane i is on where offset + i < count."""
-    numbers = ir.Constant(
-        ir.VectorType(INDEX, vector.lanes), [offset + lane for lane in range(vector.lanes)]
-    )
-    return builder.icmp_signed("<", numbers, filled(builder, count, vector.lanes))
-
-
-def _align(vector):
-    """Alignment in bytes that any array of this dtype has: that of one element."""
-    return vector.dtype.bitwidth // 8
-
-
-def load_lanes(builder, vector, pointer, offset=0, count=None, fill=None):
-    """Load a vector; with ``count``, only lanes below it are touched, the others are ``fill``."""
-    source = _vector_pointer(builder, pointer, offset, vector)
-    if count is None:
-        loaded = builder.load(source)
-        loaded.align = _align(vector)
-        return loaded
-    mask = _mask(builder, vector, count, offset)
-    fill = ir.Constant(vector.llvm, [0.0] * vector.lanes) if fill is None else fill
-    name = f"llvm.masked.load.v{vector.lanes}{SUFFIXES[vector.dtype]}.p0"
-    return call(builder, name, vector.llvm, [source, ir.Constant(LANE, _align(vector)), mask, fill])
-
-
-def store_lanes(builder, vector, value, pointer, offset=0, count=None):
-    """Store a vector; with ``count``, only the lanes below it are touched."""
-    target = _vector_pointer(builder, pointer, offset, vector)
-    if count is None:
-        builder.store(value, target).align = _align(vector)
-        return
-    mask = _mask(builder, vector, count, offset)
-    name = f"llvm.masked.store.v{vector.lanes}{SUFFIXES[vector.dtype]}.p0"
-    call(builder, name, VOID, [value, target, ir.Constant(LANE, _align(vector)), mask])

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.simd.llvm import BYTE_POINTER, INDEX, LANE, VOID, call, index
+from kernels.simd.llvm import BYTE_POINTER, INDEX, hidden, index, prefetch_line
 
 
 @intrinsic
@@ -95,9 +95,7 @@ def prefetch(typing, start):
     signature = types.void(start)
 
     def generate(context, builder, signature, arguments):
-        address = builder.bitcast(arguments[0], BYTE_POINTER)
-        flags = [ir.Constant(LANE, flag) for flag in (0, 2, 1)]
-        call(builder, "llvm.prefetch.p0", VOID, [address, *flags])
+        prefetch_line(builder, arguments[0], for_writing=False)
         return context.get_dummy_value()
 
     return signature, generate
@@ -139,6 +137,21 @@ def ahead(typing, start, count):
 
     def generate(context, builder, signature, arguments):
         return builder.gep(arguments[0], [arguments[1]])
+
+    return signature, generate
+
+
+@intrinsic
+def opaque(typing, start):
+    """The same address, of which LLVM does not see how it came about.
+
+    It would rather keep a register for each address of an unrolled loop, or have each wait for the
+    one before, than add to one.
+    """
+    signature = start(start)
+
+    def generate(context, builder, signature, arguments):
+        return hidden(builder, arguments[0])
 
     return signature, generate
 

@@ -8,17 +8,16 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from kernels.simd.lanes import load_lanes, store_lanes
 from kernels.simd.llvm import (
     BYTE_POINTER,
     LANE,
-    VOID,
     Tile,
-    call,
     filled,
+    hidden,
     index,
-    load_lanes,
     multiply_add,
-    store_lanes,
+    prefetch_line,
 )
 
 
@@ -89,21 +88,40 @@ def prefetch_tile(typing, tile, c, c_row):
         _, c, c_row = arguments
         tile = signature.args[0]
         for _, line, column in _lines(builder, tile, c, c_row):
-            address = builder.bitcast(builder.gep(line, [index(column)]), BYTE_POINTER)
-            flags = [ir.Constant(LANE, flag) for flag in (1, 2, 1)]
-            call(builder, "llvm.prefetch.p0", VOID, [address, *flags])
+            prefetch_line(builder, builder.gep(line, [index(column)]), for_writing=True)
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @intrinsic
-def rank_one_update(typing, tile, a, a_row, b, count):
-    """tile[i, j] = fma(a[i * a_row], b[j], tile[i, j]): one step of k for a whole tile."""
-    signature = tile(tile, a, types.intp, b, types.unliteral(count))
+def row_offsets(typing, tile, row):
+    """Bytes from the first row of A to its rows 1, 3, 5, ... of a tile, for `rank_one_update`.
+
+    The even ones are these doubled, which an address can do. LLVM does not see how they relate: it
+    would go from row to row by additions that wait for each other, as long as the multiply-adds.
+    """
+    odd = range(1, tile.rows, 2)
+    signature = types.Tuple([types.intp] * len(odd))(tile, types.intp)
 
     def generate(context, builder, signature, arguments):
-        value, a, a_row, b, count = arguments
+        size = signature.args[0].vector.dtype.bitwidth // 8
+        offsets = [hidden(builder, builder.mul(arguments[1], index(i * size))) for i in odd]
+        return context.make_tuple(builder, signature.return_type, offsets)
+
+    return signature, generate
+
+
+@intrinsic
+def rank_one_update(typing, tile, a, rows, b, count):
+    """tile[i, j] = fma(a[i], b[j], tile[i, j]): one step of k for a whole tile.
+
+    a[i] lies where `row_offsets` says.
+    """
+    signature = tile(tile, a, rows, b, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        value, a, rows, b, count = arguments
         tile = signature.args[0]
         count = _count_or_none(signature.args[4], count)
         lanes = tile.vector.lanes
@@ -112,8 +130,8 @@ def rank_one_update(typing, tile, a, a_row, b, count):
             for v in range(tile.vectors)
         ]
         for row in range(tile.rows):
-            a_pointer = builder.gep(a, [builder.mul(a_row, index(row))])
-            element = filled(builder, builder.load(a_pointer), lanes)
+            start = _row_of_a(builder, a, rows, row)
+            element = filled(builder, builder.load(start), lanes)
             for v in range(tile.vectors):
                 place = row * tile.vectors + v
                 chain = builder.extract_value(value, place)
@@ -122,6 +140,15 @@ def rank_one_update(typing, tile, a, a_row, b, count):
         return value
 
     return signature, generate
+
+
+def _row_of_a(builder, a, rows, row):
+    if row == 0:
+        return a
+    twos = (row & -row).bit_length() - 1
+    offset = builder.shl(builder.extract_value(rows, (row >> twos) // 2), index(twos))
+    start = builder.gep(builder.bitcast(a, BYTE_POINTER), [offset])
+    return builder.bitcast(start, a.type)
 
 
 @intrinsic

@@ -6,6 +6,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, lower_builtin, type_callable
 
+from kernels.simd.lanes import load_up_to, store_lanes
 from kernels.simd.llvm import (
     LANE,
     SAME_WIDTH_FLOAT,
@@ -14,9 +15,8 @@ from kernels.simd.llvm import (
     Vector,
     as_vector,
     filled,
-    load_lanes,
+    half,
     multiply_add,
-    store_lanes,
 )
 
 
@@ -28,9 +28,7 @@ def load(typing, source, lanes, count, fill):
 
     def generate(context, builder, signature, arguments):
         source, _, count, fill = arguments
-        return load_lanes(
-            builder, vector, source, count=count, fill=filled(builder, fill, vector.lanes)
-        )
+        return load_up_to(builder, vector, source, count, filled(builder, fill, vector.lanes))
 
     return signature, generate
 
@@ -247,16 +245,7 @@ def _by_halves(combine):
         lanes = signature.args[0].lanes
         while lanes > 1:
             lanes //= 2
-            undefined = ir.Constant(value.type, ir.Undefined)
-            low, high = (
-                builder.shuffle_vector(
-                    value,
-                    undefined,
-                    ir.Constant(ir.VectorType(LANE, lanes), list(range(start, start + lanes))),
-                )
-                for start in (0, lanes)
-            )
-            value = combine(builder, low, high)
+            value = combine(builder, half(builder, value, 0), half(builder, value, lanes))
         return builder.extract_element(value, ir.Constant(LANE, 0))
 
     return generate

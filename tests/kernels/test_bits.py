@@ -22,8 +22,9 @@ import numba
 import numpy as np
 import pytest
 
-from kernels import cache, jit, tiles
+from kernels import cache, jit
 from kernels.microkernel import MASK
+from kernels.simd.cpu import instruction_set
 from tests.kernels.product_flags import PLAIN_FLAGS, PRODUCT_FLAGS
 
 pytestmark = pytest.mark.compiled
@@ -194,7 +195,7 @@ def report(*paths):
     return {
         "hashes": hashes,
         "threads": numba.config.NUMBA_NUM_THREADS,
-        "instruction set": tiles.instruction_set(),
+        "instruction set": instruction_set(),
         "registers": registers_by_kernel() if cache.counts().loaded == 0 else None,
     }
 
