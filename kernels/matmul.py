@@ -48,8 +48,9 @@ from kernels.microkernel import (
     strip_of_tiles,
     strip_width,
 )
-from kernels.packing import pack
+from kernels.packing import pack, pack_tiles
 from kernels.simd import (
+    LINE,
     ahead,
     itemsize,
     memory_at,
@@ -79,9 +80,6 @@ GRAIN = 2**26
 that is slowed down takes fewer."""
 
 _PACKS_SOONER = TILE.packs_sooner
-LINE = 64
-"""Bytes of a cache line: packed panels begin at one."""
-
 _Plan = namedtuple(
     "_Plan",
     ["rows", "columns", "strip", "depth", "chunk", "panels"]
@@ -262,9 +260,7 @@ def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
         rows = min(plan.chunk, m - i)
         a_chunk = Tiled(ahead(a.start, i * a.row), a.row, a.step, ROWS * a.row)
         if plan.a_bytes:
-            for r in range(0, rows, ROWS):
-                panel = ahead(spaces.a, r * terms)
-                pack(from_row(a, i + r), min(ROWS, rows - r), terms, ROWS, panel)
+            pack_tiles(from_row(a, i), rows, terms, spaces.a)
             a_chunk = Tiled(spaces.a, 1, ROWS, ROWS * terms)
         j = 0
         while j < n:

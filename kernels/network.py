@@ -18,9 +18,10 @@ import numpy as np
 from numba import prange, types
 
 from kernels.jit import Array, inner, kernel, shared
-from kernels.matmul import BLOCK, LINE, PACK_ROWS, plan_of, units
+from kernels.matmul import BLOCK, PACK_ROWS, plan_of, units
 from kernels.program import PRODUCT, header_of, instruction
 from kernels.simd import (
+    LINE,
     add_at,
     ahead,
     allocate,

@@ -14,9 +14,12 @@ lies run the other way; they are transposed in registers on the way, square by s
 """
 
 from kernels.jit import inner
+from kernels.microkernel import ROWS, from_row
 from kernels.simd import (
+    LINE,
     TileShape,
     ahead,
+    itemsize,
     lanes_of,
     load,
     load_square,
@@ -56,6 +59,24 @@ def pack(source, width, terms, panel, out):
             k = min(beyond, terms) - SQUARE
             square = transpose_square(load_square(ahead(line, k), source.row, SQUARE))
             store_tile(square, ahead(target, k * panel), panel, None)
+
+
+@inner
+def pack_tiles(source, rows, terms, out):
+    """Panels of A, `ROWS` high, one behind the other: out[r * terms + k * ROWS + w] for row r + w.
+
+    Of a transposed A as many panels at a time as have their rows in one cache line.
+    """
+    together = max(1, LINE // itemsize(out) // ROWS) * ROWS if source.row == 1 else ROWS
+    for first in range(0, rows, together):
+        end = min(first + together, rows)
+        if end - first <= ROWS:
+            pack(from_row(source, first), end - first, terms, ROWS, ahead(out, first * terms))
+            continue
+        for k in range(terms):
+            line = ahead(source.start, k * source.step)
+            for r in range(first, end, ROWS):
+                _copy(ahead(line, r), min(ROWS, end - r), ahead(out, r * terms + k * ROWS))
 
 
 @inner

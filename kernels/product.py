@@ -12,7 +12,7 @@ from numba import prange
 from kernels.asking import FLOAT32, FLOAT64, Request, asks
 from kernels.chains import chain_bytes, chains_apart, join_chains, one_chain
 from kernels.jit import DONE, LARGE, MISFIT, Array, inlined, kernel, registered
-from kernels.matmul import LINE, one_block, operands_at, plan_of
+from kernels.matmul import one_block, operands_at, plan_of
 from kernels.microkernel import (
     ACCUMULATE,
     ADD_BIASES,
@@ -23,6 +23,7 @@ from kernels.microkernel import (
     TRANSPOSE_B,
 )
 from kernels.simd import (
+    LINE,
     allocate,
     apart,
     claim,

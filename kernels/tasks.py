@@ -13,7 +13,7 @@ from kernels.columns import sum_columns
 from kernels.elementary import LANES
 from kernels.few_classes import loss_and_gradient
 from kernels.jit import inner
-from kernels.matmul import LINE, one_block, operands_at, plan_of, share, units
+from kernels.matmul import one_block, operands_at, plan_of, share, units
 from kernels.metrics import argmax, is_right
 from kernels.microkernel import ADD_BIASES, BY_COLUMNS, DESCEND, MASK, ROWS, TRANSPOSE_A
 from kernels.optimizers import descend
@@ -30,7 +30,7 @@ from kernels.program import (
     X,
     instruction,
 )
-from kernels.simd import add_at, ahead, as_item, memory_at
+from kernels.simd import LINE, add_at, ahead, as_item, memory_at
 from kernels.softmax import (
     cross_entropy_gradient,
     cross_entropy_of,

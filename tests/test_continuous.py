@@ -269,7 +269,7 @@ def test_a_slower_kernel_is_found(tmp_path, monkeypatch, capsys):
     git(tmp_path, "init", "-q", "-b", "main")
     commit(tmp_path, "as it is")
     slowed = tmp_path / "kernels" / file
-    text = slowed.read_text(encoding="utf-8").replace(old, new.replace("* 3 // 20", "* 20 // 20"))
+    text = slowed.read_text(encoding="utf-8").replace(old, new.replace("SHARE", "40"))
     slowed.write_text(text, encoding="utf-8")
     commit(tmp_path, "slower")
     monkeypatch.setattr(continuous, "ROOT", tmp_path)

@@ -1,5 +1,6 @@
 """The script that says whether a commit is slower: what it says of times, and one comparison."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -52,7 +53,27 @@ def test_each_plant_finds_its_place(plant):
     assert name in verdict.GATE
     text = (verdict.ROOT / "kernels" / file).read_text(encoding="utf-8")
     assert text.count(old) == 1
-    compile(text.replace(old, new), file, "exec")
+    assert "SHARE" in new
+    with verdict.planted(verdict.ROOT, plant, 7) as copied:
+        planted = (copied / "kernels" / file).read_text(encoding="utf-8")
+    assert planted == text.replace(old, new.replace("SHARE", "7"))
+    compile(planted, file, "exec")
+
+
+def test_a_plant_is_calibrated(monkeypatch):
+    """Of a kernel of which a tenth is call, and whose second time is faster by a half."""
+    tried = []
+
+    def measure(findings, old, new, pairs):
+        text = (new / "kernels" / "activations.py").read_text(encoding="utf-8")
+        tried.append(int(re.search(r"count \* (\d+) // 40", text)[1]))
+        (found,) = findings.values()
+        found.old.append(1.0)
+        found.new.append(1 + 0.45 * tried[-1] / 40)
+
+    monkeypatch.setattr(verdict, "_measure", measure)
+    assert verdict.calibrated(verdict.ROOT, verdict.PLANTS[0]) == 13
+    assert tried == [6, 13]
 
 
 @pytest.mark.compiled

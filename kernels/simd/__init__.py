@@ -22,6 +22,7 @@ from kernels.simd.atomics import (
     read_at,
     start_counting,
 )
+from kernels.simd.cpu import LINE
 from kernels.simd.llvm import TileShape
 from kernels.simd.memory import (
     ahead,
@@ -73,6 +74,7 @@ from kernels.simd.vectors import (
 )
 
 __all__ = [
+    "LINE",
     "TileShape",
     "add_at",
     "ahead",

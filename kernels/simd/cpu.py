@@ -1,8 +1,11 @@
-"""Which vector instructions the CPU has that Numba compiles for."""
+"""What the CPU has that Numba compiles for: its vector instructions, and its cache lines."""
 
 from llvmlite import binding
 from numba.core import config
 from numba.core.codegen import get_host_cpu_features
+
+LINE = 64
+"""Bytes of a cache line: packed panels begin at one."""
 
 # CPU names with AVX-512, as LLVM spells them, for when Numba is told the name alone.
 _AVX512_NAMES = (
