@@ -48,7 +48,7 @@ from kernels.microkernel import (
     strip_of_tiles,
     strip_width,
 )
-from kernels.packing import pack, pack_tiles
+from kernels.packing import pack
 from kernels.simd import (
     LINE,
     ahead,
@@ -67,10 +67,10 @@ DIRECT_CHUNK = 128
 PACK_ELEMENTS = 512 * 1024
 """A B of more elements than this is packed, and A with it, where C has PACK_ROWS rows or more."""
 PACK_ROWS = 32
-FAR_TERMS, FAR_COLUMNS = 256, 96
-"""So are both from so many terms and columns of C on where A is transposed: its terms lie rows of
-memory apart, in few places of a cache where those are a power of two (AVX2: 0.56 -> 1.01 of BLAS at
-1024 x 512 x 1024)."""
+FAR, FAR_ELEMENTS = 96, 24 * 1024
+"""So are both, from so many terms, columns and elements of B on, where A is transposed: its terms
+lie rows of memory apart, in few places of a cache where those are a power of two (with AVX2, beside
+BLAS: 0.64 -> 1.01 at 1024 x 128 x 1024, 0.94 -> 0.97 at 784 x 512 x 512)."""
 SOON_TERMS, SOON_COLUMNS = 96, 64
 """On some CPUs (`Tile.packs_sooner`) B alone, from so many terms and columns and PACK_ROWS on."""
 BLOCK = 2048
@@ -121,7 +121,7 @@ def plan_of(operands, count):
         block_m = min(m, units(units(m, ROWS), rows) * ROWS)
         lanes = lane_count(like)
         block_n = min(n, units(units(n, lanes), columns) * lanes)
-    far = operands.a.step != 1 and k >= FAR_TERMS and block_n >= FAR_COLUMNS
+    far = operands.a.step != 1 and min(k, block_n) >= FAR and k * block_n >= FAR_ELEMENTS
     packs_a = (far or k * block_n > PACK_ELEMENTS) and block_m >= PACK_ROWS
     packs_b = packs_a or operands.b.row != 1
     if _PACKS_SOONER:
@@ -260,7 +260,9 @@ def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
         rows = min(plan.chunk, m - i)
         a_chunk = Tiled(ahead(a.start, i * a.row), a.row, a.step, ROWS * a.row)
         if plan.a_bytes:
-            pack_tiles(from_row(a, i), rows, terms, spaces.a)
+            for r in range(0, rows, ROWS):
+                panel = ahead(spaces.a, r * terms)
+                pack(from_row(a, i + r), min(ROWS, rows - r), terms, ROWS, panel)
             a_chunk = Tiled(spaces.a, 1, ROWS, ROWS * terms)
         j = 0
         while j < n:

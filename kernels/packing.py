@@ -14,12 +14,9 @@ lies run the other way; they are transposed in registers on the way, square by s
 """
 
 from kernels.jit import inner
-from kernels.microkernel import ROWS, from_row
 from kernels.simd import (
-    LINE,
     TileShape,
     ahead,
-    itemsize,
     lanes_of,
     load,
     load_square,
@@ -42,14 +39,14 @@ def pack(source, width, terms, panel, out):
 
     Either ``row`` or ``step`` of the source is 1. What is left of a panel's width is not written.
     """
-    if source.row == 1:
+    if source.row == 1 and panel > SQUARE:
         for k in range(terms):
             _copy(ahead(source.start, k * source.step), width, ahead(out, k * panel))
         return
     if width < SQUARE or terms < SQUARE:
         for w in range(width):
             for k in range(terms):
-                out[k * panel + w] = source.start[w * source.row + k]
+                out[k * panel + w] = source.start[w * source.row + k * source.step]
         return
     for after in range(SQUARE, width + SQUARE, SQUARE):
         # The last square overlaps the one before: what both write is the same.
@@ -57,26 +54,12 @@ def pack(source, width, terms, panel, out):
         line, target = ahead(source.start, w * source.row), ahead(out, w)
         for beyond in range(SQUARE, terms + SQUARE, SQUARE):
             k = min(beyond, terms) - SQUARE
-            square = transpose_square(load_square(ahead(line, k), source.row, SQUARE))
+            start = ahead(line, k * source.step)
+            if source.row == 1:
+                square = load_square(start, source.step, SQUARE)
+            else:
+                square = transpose_square(load_square(start, source.row, SQUARE))
             store_tile(square, ahead(target, k * panel), panel, None)
-
-
-@inner
-def pack_tiles(source, rows, terms, out):
-    """Panels of A, `ROWS` high, one behind the other: out[r * terms + k * ROWS + w] for row r + w.
-
-    Of a transposed A as many panels at a time as have their rows in one cache line.
-    """
-    together = max(1, LINE // itemsize(out) // ROWS) * ROWS if source.row == 1 else ROWS
-    for first in range(0, rows, together):
-        end = min(first + together, rows)
-        if end - first <= ROWS:
-            pack(from_row(source, first), end - first, terms, ROWS, ahead(out, first * terms))
-            continue
-        for k in range(terms):
-            line = ahead(source.start, k * source.step)
-            for r in range(first, end, ROWS):
-                _copy(ahead(line, r), min(ROWS, end - r), ahead(out, r * terms + k * ROWS))
 
 
 @inner

@@ -11,8 +11,8 @@ from kernels.matmul import (
     BLOCK,
     CUT,
     DEPTH,
-    FAR_COLUMNS,
-    FAR_TERMS,
+    FAR,
+    FAR_ELEMENTS,
     PACK_ELEMENTS,
     PACK_ROWS,
     SOON_COLUMNS,
@@ -41,7 +41,7 @@ RATE = 0.3
 SMALL = [(1, 1, 1), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20), (5, 7, 0)]
 PACKED = [(PACK_ROWS + 1, 700, 760), (107, 500, 2 * DEPTH + 300), (40, 130, CUT + 9)]
 # Packed where A is transposed, and, on some CPUs, B alone: in one pass and in two.
-FAR = [(PACK_ROWS + 1, FAR_COLUMNS + 5, FAR_TERMS + 3)]
+APART = [(PACK_ROWS + 1, FAR_ELEMENTS // FAR + 5, FAR + 3)]
 SOON = [(PACK_ROWS + 1, SOON_COLUMNS + 6, terms + 5) for terms in (SOON_TERMS, DEPTH)]
 # Few outputs: threads share the chains over k, of which the last may be packed in another way.
 LONG = [(7, 50, 9000), (1, 3, 12_289), (9, 130, 8193), (40, 130, 8190)]
@@ -84,7 +84,7 @@ def step_by_step(a, b, out, extra, flags):
 
 @each_dtype
 @pytest.mark.parametrize("name", FUSED)
-@pytest.mark.parametrize("sizes", SMALL + PACKED + FAR + SOON + LONG, ids=str)
+@pytest.mark.parametrize("sizes", SMALL + PACKED + APART + SOON + LONG, ids=str)
 def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name, sizes):
     flags = FUSED[name]
     a, b, out, extra = operands(dtype, *sizes, flags)
@@ -97,13 +97,13 @@ def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name,
 
 
 @each_dtype
-@pytest.mark.parametrize("sizes", PACKED + FAR + SOON, ids=str)
+@pytest.mark.parametrize("sizes", PACKED + APART + SOON, ids=str)
 def test_packing_does_not_show(dtype, sizes):
     """Columns by themselves are too few to be packed; together they are."""
     m, n, k = sizes
     assert m >= PACK_ROWS
     assert k * 33 <= PACK_ELEMENTS
-    assert min(FAR_COLUMNS, SOON_COLUMNS) > 33
+    assert min(FAR, SOON_COLUMNS) > 33
     assert sizes not in PACKED or k * n > PACK_ELEMENTS
     for flags in (0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B, ACCUMULATE):
         a, b, out, _ = operands(dtype, m, n, k, flags)
