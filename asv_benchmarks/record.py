@@ -3,6 +3,7 @@
     python asv_benchmarks/record.py --machine NAME HEAD HEAD~20
     python asv_benchmarks/record.py --machine NAME main~10..main
     python asv_benchmarks/record.py --machine NAME --limit 5 main~99..main    the latest 5 there
+    python asv_benchmarks/record.py --machine NAME --whole v0.1.0    and every other benchmark
 
 asv installs each commit into its environment and runs today's benchmarks on it. A commit that has
 results on this machine is left out. What a commit cannot run has no result; that is no failure.
@@ -52,10 +53,12 @@ def _git(*arguments: str) -> str:
     ).stdout
 
 
-def _asv_run(commits: list[str], machine: str) -> int:
+def _asv_run(commits: list[str], machine: str, whole: bool) -> int:
     """Run asv, with the commits on its standard input."""
     command = [sys.executable, "-m", "asv", "run", "--config", str(CONFIG), "--machine", machine]
-    command += ["--bench", "|".join(RECORDED), "--attribute", "rounds=1", "HASHFILE:-"]
+    if not whole:
+        command += ["--bench", "|".join(RECORDED), "--attribute", "rounds=1"]
+    command.append("HASHFILE:-")
     return subprocess.run(command, input="\n".join(commits), text=True, check=False).returncode
 
 
@@ -65,6 +68,7 @@ def main() -> None:
     parser.add_argument("commits", nargs="+", help="revisions or ranges, as git names them")
     parser.add_argument("--machine", required=True, help="as machine.py wrote it down")
     parser.add_argument("--limit", type=int, metavar="N", help="the latest N without results")
+    parser.add_argument("--whole", action="store_true", help="every benchmark: 16 minutes or more")
     options = parser.parse_args()
     if options.limit is not None and options.limit < 1:
         parser.error(f"--limit is {options.limit}, expected at least 1")
@@ -72,7 +76,7 @@ def main() -> None:
     if not commits:
         print("All of them are recorded")
         return
-    code = _asv_run(commits, options.machine)
+    code = _asv_run(commits, options.machine, options.whole)
     left = missing(commits, options.machine)
     if left:
         sys.exit(f"asv left with {code}, and without results are: {' '.join(left)}")

@@ -7,12 +7,15 @@
 asv times one commit after the other, minutes apart, so that what a neighbour on the machine does
 in between counts as a difference. Here both commits have a process at once, and take turns of a few
 milliseconds at each benchmark, first one, then the other (A B B A): whatever changes slowly changes
-both. Each turn is timed by the thread's own clock, which stands still while another process has the
-core. Which pages of memory a process happens to get, and how its code lies in them, makes a kernel
-of microseconds faster or slower by a tenth or more; so there are several pairs of processes, each
-turn has its arrays in fresh pages, and each side's shortest turn of all counts: over ten
-comparisons of a commit with itself that ratio was off by 0.045 at most, the median of the pairs' by
-0.2. What looks slower is measured again with fresh pairs, and is slower only if it still looks so.
+both. Each turn is timed by the thread's own clock, which stands still while another process has
+the core, and has its arrays in fresh pages. What the pair of processes says is the median of its
+rounds.
+
+Where its code and its pages lie makes a process faster or slower by a tenth or more, all its life.
+So there are several pairs, and each has a vote: whether the new commit took more than `SLOWER`
+times as long. Wald's sequential test (1945) takes votes until they suffice: three against it on a
+quiet machine, eight for it, more where the pairs disagree. It asks whether four pairs in five vote
+so, as where a kernel is slower by more, or one in three, which noise was seen to do.
 
 The benchmarks are those beside this file, for both commits; what a commit cannot run is left out.
 
@@ -22,7 +25,9 @@ with a copy in which one kernel takes 1.15 times as long, which should find that
 
 import argparse
 import contextlib
+import math
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -62,9 +67,13 @@ GATE: Benchmarks = {
 """The benchmarks that decide, by the name that is printed: all on one thread."""
 
 SLOWER = 1.06
-"""A ratio of times from which on a benchmark is called slower: beyond what noise was seen to do,
-and within what must be found, since a call of microseconds is not all kernel."""
-PAIRS, ROUNDS = 3, 8
+"""A ratio of times from which on a pair votes that a benchmark is slower: about half-way from 1 to
+what must be found, 1.15."""
+NOISE, SIGNAL = 0.35, 0.8
+"""How many of the pairs vote so where nothing has changed, at most, and where something has."""
+FALSE_ALARM, MISSED = 0.002, 0.03
+"""Of how many decisions on a benchmark each may be wrong."""
+MOST_PAIRS, ROUNDS = 30, 8
 
 
 # --- comparing ---
@@ -72,83 +81,109 @@ PAIRS, ROUNDS = 3, 8
 
 @dataclass
 class Finding:
-    """What is known of one benchmark: the shortest turn of each process, in seconds a call."""
+    """What is known of one benchmark, by the pairs of processes: seconds a call, and ratios."""
 
     name: str
     old: list[float] = field(default_factory=list)
-    new: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
     left_out: str | None = None
     benchmark: str = ""
     params: list[Any] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
-        """New over old, the shortest of all."""
-        return min(self.new) / min(self.old) if self.old else 1.0
+        """New over old, the median of the pairs."""
+        return statistics.median(self.ratios) if self.ratios else 1.0
+
+    @property
+    def votes(self) -> int:
+        """How many pairs say that it is slower."""
+        return sum(ratio > SLOWER for ratio in self.ratios)
+
+    @property
+    def _evidence(self) -> float:
+        """The logarithm of how much more likely the votes are where something is slower."""
+        against = len(self.ratios) - self.votes
+        for_it, against_it = math.log(SIGNAL / NOISE), math.log((1 - SIGNAL) / (1 - NOISE))
+        return self.votes * for_it + against * against_it
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether the votes suffice to call it slower."""
+        return self._evidence >= math.log((1 - MISSED) / FALSE_ALARM)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are too few votes to say."""
+        if self.left_out is not None or len(self.ratios) >= MOST_PAIRS:
+            return False
+        return math.log(MISSED / (1 - FALSE_ALARM)) < self._evidence and not self.is_slower
 
 
 def compare(old: Path, new: Path, benchmarks: Benchmarks | None = None) -> list[Finding]:
-    """Every benchmark, those of the gate unless told; what looks slower is measured once more."""
-    findings = {
-        name: Finding(name, benchmark=benchmark, params=params)
+    """Every benchmark, those of the gate unless told, in as many pairs as it takes."""
+    findings = [
+        Finding(name, benchmark=benchmark, params=params)
         for name, (benchmark, params) in (GATE if benchmarks is None else benchmarks).items()
-    }
-    _measure(findings, old, new, PAIRS)
-    doubtful = {name: found for name, found in findings.items() if found.ratio > SLOWER}
-    if doubtful:
-        _measure(doubtful, old, new, 2 * PAIRS)
-    return list(findings.values())
+    ]
+    left, number = findings, 0
+    while left:
+        _measure_pair(left, old, new, number)
+        number += 1
+        left = [found for found in left if found.is_open]
+    return findings
 
 
-def _measure(findings: dict[str, Finding], old: Path, new: Path, pairs: int) -> None:
-    for number in range(pairs):
-        # Who starts first may get the better place in memory: they take turns at that too.
-        sides = [Side(tree) for tree in ((old, new) if number % 2 else (new, old))]
-        one, other = sides if number % 2 else sides[::-1]
-        try:
-            for found in findings.values():
-                try:
-                    old_time, new_time = _shortest(one, other, found)
-                except ValueError as error:
-                    found.left_out = str(error)
-                    continue
-                found.old.append(old_time)
-                found.new.append(new_time)
-        finally:
-            for side in sides:
-                side.close()
+def _measure_pair(findings: list[Finding], old: Path, new: Path, number: int) -> None:
+    """One more pair of processes for each benchmark."""
+    # Who starts first may get the better place in memory: they take turns at that too.
+    sides = [Side(tree) for tree in ((old, new) if number % 2 else (new, old))]
+    one, other = sides if number % 2 else sides[::-1]
+    try:
+        for found in findings:
+            try:
+                seconds, ratio = _in_turns(one, other, found)
+            except ValueError as error:
+                found.left_out = str(error)
+                continue
+            found.old.append(seconds)
+            found.ratios.append(ratio)
+    finally:
+        for side in sides:
+            side.close()
 
 
-def _shortest(old: Side, new: Side, found: Finding) -> tuple[float, float]:
-    """The shortest turn of either, in turns A B B A."""
+def _in_turns(old: Side, new: Side, found: Finding) -> tuple[float, float]:
+    """Seconds of a call of the old, and the median ratio of rounds A B B A."""
     for side in (old, new):
         side.ask(benchmark=found.benchmark, params=found.params)
-    times: dict[Side, list[float]] = {old: [], new: []}
+    shortest, ratios = math.inf, []
     for _ in range(ROUNDS):
-        for side in (old, new, new, old):
-            times[side].append(side.ask())
-    return min(times[old]), min(times[new])
+        first, second, third, fourth = (side.ask() for side in (old, new, new, old))
+        shortest = min(shortest, first, fourth)
+        ratios.append((second + third) / (first + fourth))
+    return shortest, statistics.median(ratios)
 
 
 def slower(findings: list[Finding]) -> list[Finding]:
     """Those that are called slower."""
-    return [found for found in findings if found.ratio > SLOWER]
+    return [found for found in findings if found.is_slower]
 
 
 def table(findings: list[Finding]) -> str:
     """The times, in Markdown."""
     lines = [
-        "| benchmark | old, microseconds | new | new / old |",
-        "| --- | ---: | ---: | --- |",
+        "| benchmark | microseconds | new / old | pairs that say so |",
+        "| --- | ---: | --- | ---: |",
     ]
     for found in findings:
         name = cell(found.name)
         if found.left_out is not None:
-            lines.append(f"| {name} | | | left out: {cell(found.left_out)} |")
+            lines.append(f"| {name} | | left out: {cell(found.left_out)} | |")
             continue
-        old, new = (f"{1e6 * min(times):,.2f}" for times in (found.old, found.new))
-        mark = " **slower**" if found.ratio > SLOWER else ""
-        lines.append(f"| {name} | {old} | {new} | {found.ratio:.2f}{mark} |")
+        mark = " **slower**" if found.is_slower else ""
+        time_of_old, votes = 1e6 * min(found.old), f"{found.votes} of {len(found.ratios)}"
+        lines.append(f"| {name} | {time_of_old:,.2f} | {found.ratio:.2f}{mark} | {votes} |")
     return "\n".join(lines)
 
 
@@ -226,7 +261,7 @@ file, and the change."""
 
 PLANTED = 1.15
 """How much slower a planted kernel is: times that its benchmark takes."""
-CALIBRATING_PAIRS = 9
+CALIBRATING_PAIRS = 15
 
 
 @contextlib.contextmanager
@@ -252,10 +287,11 @@ def calibrated(tree: Path, plant: tuple[str, str, str, str]) -> int:
     """
     name, share = plant[0], 6
     for _ in range(4):
+        benchmark, params = GATE[name]
+        found = Finding(name, benchmark=benchmark, params=params)
         with planted(tree, plant, share) as copied:
-            benchmark, params = GATE[name]
-            found = Finding(name, benchmark=benchmark, params=params)
-            _measure({name: found}, tree, copied, CALIBRATING_PAIRS)
+            for number in range(CALIBRATING_PAIRS):
+                _measure_pair([found], tree, copied, number)
         print(f"    {name}: {share} in 40 twice, {found.ratio:.3f} times", flush=True)
         if abs(found.ratio - PLANTED) < 0.015:
             break
@@ -284,10 +320,11 @@ def trust(trials: int) -> None:
             name = PLANTS[number][0]
             with planted(tree, PLANTS[number], shares[number]) as copied:
                 findings = {each.name: each for each in compare(tree, copied)}
-            is_found = findings[name] in slower(list(findings.values()))
+            is_found = findings[name].is_slower
             found += is_found
-            said = "found" if is_found else "missed"
-            print(f"{trial + 1:3} {name}: {said}, {findings[name].ratio:.2f} times", flush=True)
+            said = f"{'found' if is_found else 'missed'}, {findings[name].ratio:.2f} times"
+            others = len(slower(list(findings.values()))) - is_found
+            print(f"{trial + 1:3} {name}: {said}, {others} others called slower", flush=True)
     print(f"\nFalse alarms: {false_alarms} of {trials}. Planted and found: {found} of {trials}")
 
 

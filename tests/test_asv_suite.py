@@ -128,8 +128,9 @@ def test_recorded_commits_are_left_out(monkeypatch, tmp_path):
 def test_the_latest_that_are_not_recorded(monkeypatch):
     asked = []
 
-    def run(commits, machine):
-        asked.append(commits)
+    def run(commits, machine, whole):
+        assert machine == "here"
+        asked.append((commits, whole))
         return 0
 
     monkeypatch.setattr(record, "commits_of", lambda revisions: list("abcd"))
@@ -137,7 +138,7 @@ def test_the_latest_that_are_not_recorded(monkeypatch):
     monkeypatch.setattr(record, "_asv_run", run)
     monkeypatch.setattr(sys, "argv", ["record.py", "--machine", "here", "--limit", "2", "a..d"])
     record.main()
-    assert asked == [["b", "c"]]
+    assert asked == [(["b", "c"], False)]
 
 
 def test_the_machine_record_reaches_the_results(monkeypatch, tmp_path):
