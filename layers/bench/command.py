@@ -173,9 +173,20 @@ def _write(results: Results, folder: Path) -> None:
     document = json.dumps(results.document(), indent=1, ensure_ascii=False)
     (folder / f"{NAME}.json").write_text(f"{document}\n", encoding="utf-8")
     page = folder / f"{NAME}.md"
-    history = (folder / "history.md").exists()
-    page.write_text(report.markdown(results, picture, history), encoding="utf-8")
+    page.write_text(report.markdown(results, picture, _links(folder)), encoding="utf-8")
     print(f"Written: {page.resolve()}, with {NAME}.json" + (f" and {picture}" if picture else ""))
+
+
+def _links(folder: Path) -> list[str]:
+    """To the history, and to pages of other machines in folders below, where there are such."""
+    links = [report.HISTORY] if (folder / "history.md").exists() else []
+    for path in sorted(folder.glob(f"*/{NAME}.json")):
+        try:
+            cpu = report.cpu(json.loads(path.read_text(encoding="utf-8"))["machine"])
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # another program's file
+        links.append(f"[The same on another machine: {cpu}]({path.parent.name}/{NAME}.md)")
+    return links
 
 
 def _picture(results: Results, path: Path) -> str | None:

@@ -1,6 +1,7 @@
 """The table, as text and as Markdown, and the page around it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from layers.bench.cases import LEARNING_RATE, ROWS
 from layers.bench.results import Other, Results, Row
@@ -117,7 +118,7 @@ def _shown(results: Results, rows: Sequence[Row]) -> list[str]:
 # --- as Markdown ----------------------------------------------------------------------------------
 
 
-def markdown(results: Results, picture: str | None, history: bool = False) -> str:
+def markdown(results: Results, picture: str | None, links: Sequence[str] = ()) -> str:
     """The whole page.
 
     Parameters
@@ -125,8 +126,8 @@ def markdown(results: Results, picture: str | None, history: bool = False) -> st
     results : Results
     picture : str, optional
         The file's name, beside the page.
-    history : bool
-        Whether history.md lies beside the page.
+    links : sequence of str
+        Lines that lead to pages nearby.
     """
     parts = [
         "# Beside NumPy, PyTorch, JAX and scikit-learn",
@@ -136,8 +137,7 @@ def markdown(results: Results, picture: str | None, history: bool = False) -> st
         "The others come with `pip install -e '.[bench]'`; who is not installed is left out, and "
         "the CPU build of PyTorch is enough. Without `--full` it takes two minutes, with it ten.",
     ]
-    if history:
-        parts.append(HISTORY)
+    parts += links
     if picture is not None:
         parts.append(f"![Time of every side beside numba-layers']({picture})")
     for kind, heading in _HEADINGS.items():
@@ -228,11 +228,16 @@ def _method(results: Results) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def cpu(machine: Mapping[str, Any]) -> str:
+    """The CPU of a machine as results have it, in words."""
+    cores = f"{machine['cores']} core{'s' if machine['cores'] != 1 else ''}"
+    return f"{machine['cpu']} ({machine['llvm_cpu']}), {cores}"
+
+
 def _machine(results: Results) -> str:
     machine = results.machine
-    cores = f"{machine['cores']} core{'s' if machine['cores'] != 1 else ''}"
     rows = [
-        ("CPU", f"{machine['cpu']} ({machine['llvm_cpu']}), {cores}"),
+        ("CPU", cpu(machine)),
         ("system", machine["system"]),
         *results.versions.items(),
         ("date", results.date),

@@ -169,6 +169,9 @@ def test_the_page_and_the_text_say_the_same():
     assert "20,000 rows instead of 60,000" in page
     assert "busy" not in page
     assert "benchmarks.png" not in report.markdown(results, None)
+    assert "\n\n[one](1.md)\n\n[two](2.md)\n\n" in report.markdown(
+        results, None, ["[one](1.md)", "[two](2.md)"]
+    )
     lines = report.text(results).splitlines()
     assert lines[0] == "One training step: forward, loss, backward and SGD; float32"
     assert lines[2].split() == ["network", "threads", "numba-layers", "NumPy", "PyTorch"]
@@ -423,6 +426,25 @@ def test_the_command_measures_and_writes(monkeypatch, tmp_path, capsys):
     drawn = (tmp_path / "folder" / "benchmarks.png").exists()
     assert drawn == (importlib.util.find_spec("matplotlib") is not None)
     assert drawn == ("](benchmarks.png)" in page)
+
+
+def test_links_to_pages_nearby(tmp_path):
+    assert command._links(tmp_path) == []
+    (tmp_path / "history.md").touch()
+    machine_of = {"cpu": "One", "llvm_cpu": "znver3", "cores": 2}
+    contents = {
+        "other": json.dumps({"machine": machine_of}),
+        "asv": json.dumps({"benchmark": {}}),
+        "list": "[1]",
+        "torn": '{"machine": {',
+    }
+    for name, text in contents.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "benchmarks.json").write_text(text, encoding="utf-8")
+    assert command._links(tmp_path) == [
+        report.HISTORY,
+        "[The same on another machine: One (znver3), 2 cores](other/benchmarks.md)",
+    ]
 
 
 def reordered(options):
