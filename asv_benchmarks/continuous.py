@@ -1,6 +1,6 @@
 """What a change did to the speed: the one command to run before a pull request.
 
-    python asv_benchmarks/continuous.py                    main beside HEAD: half a minute
+    python asv_benchmarks/continuous.py                    main beside HEAD: a minute or two
     python asv_benchmarks/continuous.py main .             with the working tree as it is
     python asv_benchmarks/continuous.py main HEAD --all    and all benchmarks, through asv first
     python asv_benchmarks/continuous.py --bench Softmax    those that match, through asv first
@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,14 +145,15 @@ def screen(base: str, head: str, pattern: str) -> list[Change]:
     config = SCRATCH / "asv.conf.json"
     config.write_text(json.dumps(settings), encoding="utf-8")
 
-    def asv(command: str, *arguments: str) -> int:
+    def asv(command: str, *arguments: str, quietly: bool = False) -> int:
         line = [sys.executable, "-m", "asv", command, "--config", str(config), *arguments]
-        return subprocess.run(line, check=False, stdout=sys.stderr).returncode
+        out = subprocess.DEVNULL if quietly else sys.stderr
+        return subprocess.run(line, check=False, stdout=out).returncode
 
     try:
         MachineCollection.load(Machine.get_unique_machine_name())
     except UserError:
-        asv("machine", "--yes")
+        asv("machine", "--yes", quietly=True)  # it prints questions, and answers them itself
     asv("run", "--python=same", "--bench", "just-discover")
     try:
         if not Suite.load(Config.load(str(config)), regex=[pattern]):
@@ -188,7 +190,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and say whether something is slower."""
     base, head = resolve("BASE", arguments.base), resolve("HEAD", arguments.head)
     if base == head:
-        raise BadInput(f"BASE and HEAD are the same: {base[:8]}")
+        more = "" if "." in (arguments.base, arguments.head) else "; . is the working tree"
+        raise BadInput(f"BASE and HEAD are the same, {base[:8]}{more}")
+    if arguments.markdown and not arguments.markdown.absolute().parent.is_dir():
+        raise BadInput(f"--markdown is {arguments.markdown}, in a folder that does not exist")
     pattern = arguments.bench or ("." if arguments.all else None)
     benchmarks: Benchmarks = {} if arguments.bench else dict(GATE)
     alone = []
@@ -208,7 +213,11 @@ def run(arguments: argparse.Namespace) -> int:
                 benchmarks[change.name] = change.paired
     with tree_of(base) as old, tree_of(head) as new:
         findings = compare(old, new, benchmarks) if benchmarks else []
-    title = f"`{arguments.base}` ({base[:8]}) beside `{arguments.head}` ({head[:8]})"
+    old_name, new_name = (
+        "the working tree" if sha == "." else f"`{name}` ({sha[:8]})"
+        for name, sha in ((arguments.base, base), (arguments.head, head))
+    )
+    title = f"{old_name} beside {new_name}"
     text = report(title, findings, alone)
     print(text)
     if arguments.markdown:
@@ -226,8 +235,11 @@ def main() -> int:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write what is printed")
     try:
         return run(parser.parse_args())
-    except (BadInput, RuntimeError) as error:
+    except (BadInput, OSError, RuntimeError) as error:
         print(f"continuous: {error}", file=sys.stderr)
+        return 2
+    except Exception:  # Python would leave with 1, which says that something is slower
+        traceback.print_exc()
         return 2
 
 

@@ -3,6 +3,7 @@
 A request a line, an answer a line, both JSON; such a process runs this file as its program.
 """
 
+import contextlib
 import importlib
 import json
 import mmap
@@ -67,6 +68,7 @@ class Side:
     """A process that answers for one tree."""
 
     def __init__(self, tree: Path) -> None:
+        self._tree = tree
         path = os.pathsep.join(map(str, (tree, ROOT / "asv_benchmarks")))
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
@@ -81,11 +83,14 @@ class Side:
         """Seconds of a call; a ValueError where the tree cannot run the benchmark."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        line = ""
+        with contextlib.suppress(BrokenPipeError):  # it has ended: no line says so too
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a benchmark has failed: {request}")
+            what = request.get("benchmark", "a turn")
+            raise RuntimeError(f"the process for {self._tree} has ended at {what}, see above")
         answer = json.loads(line)
         if isinstance(answer, str):
             raise ValueError(answer)
@@ -94,7 +99,8 @@ class Side:
     def close(self) -> None:
         """End the process."""
         self._process.kill()
-        self._process.communicate()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
 
 
 if __name__ == "__main__":

@@ -128,6 +128,7 @@ def compare(old: Path, new: Path, benchmarks: Benchmarks | None = None) -> list[
     ]
     left, number = findings, 0
     while left:
+        print(f"pair {number + 1}: {len(left)} benchmarks", file=sys.stderr, flush=True)
         _measure_pair(left, old, new, number)
         number += 1
         left = [found for found in left if found.is_open]
@@ -173,7 +174,7 @@ def slower(findings: list[Finding]) -> list[Finding]:
 def table(findings: list[Finding]) -> str:
     """The times, in Markdown."""
     lines = [
-        "| benchmark | microseconds | new / old | pairs that say so |",
+        "| benchmark | old, microseconds | new / old | pairs that call it slower |",
         "| --- | ---: | --- | ---: |",
     ]
     for found in findings:
@@ -214,9 +215,12 @@ def tree_of(commit: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(
-            ["git", "-C", str(ROOT), "archive", commit], check=True, capture_output=True
-        ).stdout
-        subprocess.run(["tar", "x", "-C", folder], input=archive, check=True)
+            ["git", "-C", str(ROOT), "archive", commit], check=False, capture_output=True
+        )
+        if archive.returncode:
+            why = archive.stderr.decode(errors="replace").strip()
+            raise RuntimeError(f"{commit!r} is no commit that git can take out: {why}")
+        subprocess.run(["tar", "x", "-C", folder], input=archive.stdout, check=True)
         yield Path(folder)
 
 
@@ -329,7 +333,7 @@ def trust(trials: int) -> None:
 
 
 def main() -> int:
-    """Compare as the command line says; 1 where something is slower."""
+    """Compare as the command line says; 1 where something is slower, 2 where it cannot be done."""
     parser = argparse.ArgumentParser(description="Whether a commit is slower than another.")
     parser.add_argument(
         "old", nargs="?", default="main", help="a commit, or . for the working tree"
@@ -337,11 +341,17 @@ def main() -> int:
     parser.add_argument("new", nargs="?", default="HEAD")
     parser.add_argument("--trust", type=int, metavar="N", help="N comparisons of either kind")
     arguments = parser.parse_args()
-    if arguments.trust:
+    if arguments.trust is not None:
+        if arguments.trust < 1:
+            parser.error(f"--trust is {arguments.trust}, expected at least 1")
         trust(arguments.trust)
         return 0
-    with tree_of(arguments.old) as old, tree_of(arguments.new) as new:
-        findings = compare(old, new)
+    try:
+        with tree_of(arguments.old) as old, tree_of(arguments.new) as new:
+            findings = compare(old, new)
+    except RuntimeError as error:
+        print(f"verdict: {error}", file=sys.stderr)
+        return 2
     print(report(findings))
     return 1 if slower(findings) else 0
 

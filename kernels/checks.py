@@ -57,6 +57,8 @@ def real(place: str, name: str, value: Any, dtype: np.dtype | None) -> np.ndarra
 
     With no dtype, float64 stays and everything else becomes float32.
     """
+    if value is None:
+        raise TypeError(f"{place}: {name} is None, expected real numbers")
     if not isinstance(value, np.ndarray):
         value = _made(value)
     value = array(place, name, value)
@@ -169,9 +171,10 @@ def labels(
 ) -> np.ndarray:
     """Class indices (batch,), or target rows (batch, n_classes) of probabilities in ``dtype``."""
     value = array(place, name, value)
-    if value.ndim != 2:
-        if value.ndim == 1:
-            return indices(place, name, value, batch, n_classes, "n_classes")
+    if value.ndim == 1:
+        return indices(place, name, value, batch, n_classes, "n_classes")
+    # A column is rather indices than a row of one class.
+    if value.ndim != 2 or (value.shape[1] == 1 and n_classes > 1):
         raise ValueError(
             f"{place}: {name} has shape {value.shape}, expected class indices "
             f"{shape_text((batch,))} or target rows {shape_text((batch, n_classes))}"

@@ -59,13 +59,26 @@ def refusal(top, *arguments):
     [
         (["nowhere"], "BASE is 'nowhere', expected a commit, a branch, a tag, or ."),
         (["main", "gone"], "HEAD is 'gone', expected a commit, a branch, a tag, or ."),
-        (["main", "main"], "BASE and HEAD are the same: "),
-        (["more", "."], "BASE and HEAD are the same: "),
+        (["main", "main"], "BASE and HEAD are the same, "),
+        (["more", "."], "BASE and HEAD are the same, "),
+        (["main", "more", "--markdown", "no/table.md"], "--markdown is no/table.md, in a folder"),
         (["main", "more", "--bench", "("], "--bench is '(', no regular expression: "),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(repository, arguments, said):
     assert refusal(repository, *arguments).startswith(said)
+
+
+def test_an_error_of_its_own_is_no_verdict(monkeypatch, capsys):
+    """Python would leave with 1."""
+
+    def fails(arguments):
+        raise LookupError("something")
+
+    monkeypatch.setattr(continuous, "run", fails)
+    monkeypatch.setattr(sys, "argv", ["continuous.py"])
+    assert continuous.main() == 2
+    assert "LookupError: something" in capsys.readouterr().err
 
 
 def test_asv_takes_commits_alone(repository, tmp_path):
@@ -239,7 +252,7 @@ def test_the_exit_code_and_the_file(monkeypatch, tmp_path, capsys, after, code):
     monkeypatch.setattr(sys, "argv", ["continuous.py", "b", ".", "--markdown", str(written)])
     assert continuous.main() == code
     text = capsys.readouterr().out
-    assert text.startswith("`b` (aaaaaaaa) beside `.` (.)\n")
+    assert text.startswith("`b` (aaaaaaaa) beside the working tree\n")
     assert written.read_text(encoding="utf-8") == text
 
 

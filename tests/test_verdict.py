@@ -111,6 +111,23 @@ def test_a_plant_is_calibrated(monkeypatch):
     assert list(dict.fromkeys(tried)) == [6, 13]
 
 
+def test_what_cannot_be_done(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["verdict.py", "no-such-commit", "."])
+    assert verdict.main() == 2
+    assert capsys.readouterr().err.startswith("verdict: 'no-such-commit' is no commit that git ")
+    monkeypatch.setattr(sys, "argv", ["verdict.py", "--trust", "0"])
+    with pytest.raises(SystemExit, match="2"):
+        verdict.main()
+    assert "--trust is 0, expected at least 1" in capsys.readouterr().err
+
+
+def test_a_tree_that_cannot_be_imported(tmp_path, capfd):
+    (tmp_path / "kernels.py").write_text("1 +\n")
+    with pytest.raises(RuntimeError, match=r"has ended at kernels_matmul\.Square, see above"):
+        verdict.compare(tmp_path, tmp_path, {"one": ("kernels_matmul.Square", [16])})
+    assert "SyntaxError" in capfd.readouterr().err
+
+
 @pytest.mark.compiled
 def test_a_comparison(monkeypatch, tmp_path):
     """Of the working tree with one that lacks a kernel: processes, turns, and what is left out."""

@@ -366,7 +366,7 @@ def test_target_rows_of_another_width_length_or_dtype_are_refused(door, name):
         (rows.astype(object), "has dtype object"),
         (rows.astype(bool), "has dtype bool"),
         (np.eye(3, dtype=np.int64)[index], "has dtype int64"),
-        (index[:, None], "has dtype int64"),
+        (index[:, None], "has shape (6, 1), expected class indices (6,) or target rows (6, 3)"),
     ):
         refused(door, good(door) | {name: bad}, name, came)
 
