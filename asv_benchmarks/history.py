@@ -47,7 +47,7 @@ PANELS = {
     "`train_step`": [Curve("TrainStep", "", by="network")],
     "Kernels, the geometric mean over their sizes": [
         Curve("Square", "matmul of squares"),
-        Curve("Products", "products of a dense layer"),
+        Curve("Products", "kernels of a dense layer"),
         Curve("Softmax", "", by="kernel"),
     ],
 }
@@ -56,7 +56,7 @@ PANELS = {
 TITLES = {
     "FitSteps": "Ten steps in one call of `fit`",
     "TrainStep": "One `train_step`",
-    "Products": "The products of a dense layer",
+    "Products": "The kernels of a dense layer",
     "Square": "`matmul` of squares",
     "Softmax": "Softmax",
 }
