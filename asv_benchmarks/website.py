@@ -165,29 +165,37 @@ def publish(config: Path = CONFIG) -> Path:
 
 
 def leave_out_without_results(site: Path) -> None:
-    """Have the page know of what was recorded alone: record.py runs a part of the benchmarks."""
+    """Have the page know of what has a line alone: record.py runs a part of the benchmarks."""
     path = site / "index.json"
     index = json.loads(path.read_text(encoding="utf-8"))
     index["benchmarks"] = {
         name: benchmark
         for name, benchmark in index["benchmarks"].items()
         if any(
-            _has_points(site / (Graph.get_file_path(state, name) + ".json"))
+            _is_a_line(site / (Graph.get_file_path(state, name) + ".json"))
             for state in index["graph_param_list"]
         )
     }
     path.write_text(json.dumps(index), encoding="utf-8")
+    # Of each that is left the page asks for the graph on every machine: an empty one is no error.
+    for state in index["graph_param_list"]:
+        for name in index["benchmarks"]:
+            graph = site / (Graph.get_file_path(state, name) + ".json")
+            if not graph.exists():
+                graph.write_text("[]", encoding="utf-8")
+    for summary in (site / "graphs").glob("**/summary.json"):
+        rows = json.loads(summary.read_text(encoding="utf-8"))
+        kept = [row for row in rows if row["name"] in index["benchmarks"]]
+        summary.write_text(json.dumps(kept), encoding="utf-8")
 
 
-def _has_points(graph: Path) -> bool:
+def _is_a_line(graph: Path) -> bool:
+    """Whether it has results of two commits: one would be an empty picture on the page."""
     if not graph.exists():
         return False
     values = [value for _, value in json.loads(graph.read_text(encoding="utf-8"))]
-    return any(
-        one is not None
-        for value in values
-        for one in (value if isinstance(value, list) else [value])
-    )
+    cases = (value if isinstance(value, list) else [value] for value in values)
+    return sum(any(one is not None for one in case) for case in cases) > 1
 
 
 def _expect_branch(repository: Path, branch: str) -> None:
