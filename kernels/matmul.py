@@ -70,7 +70,7 @@ PACK_ROWS = 32
 FAR, FAR_ELEMENTS = 96, 24 * 1024
 """So are both, from so many terms, columns and elements of B on, where A is transposed: its terms
 lie rows of memory apart, in few places of a cache where those are a power of two (with AVX2, beside
-BLAS: 0.64 -> 1.01 at 1024 x 128 x 1024, 0.94 -> 0.97 at 784 x 512 x 512)."""
+BLAS: 0.64 -> 1.01 at 1024 x 128 x 1024, 0.90 -> 0.97 at 784 x 512 x 512)."""
 SOON_TERMS, SOON_COLUMNS = 96, 64
 """On some CPUs (`Tile.packs_sooner`) B alone, from so many terms and columns and PACK_ROWS on."""
 BLOCK = 2048

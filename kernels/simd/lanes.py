@@ -20,7 +20,7 @@ from kernels.simd.llvm import (
 MASKS_ARE_FREE = instruction_set() == "avx512"
 """Whether loads and stores of some lanes cost no more than those of all. With AVX2 alone a mask
 takes several instructions, and AMD's CPUs take 16 cycles for a store by one (ReLU of 128 x 128 on
-Zen 3: 10.9 -> 1.3 us without); other CPUs have none."""
+Zen 3: 10.9 -> 2.7 us without); other CPUs have none."""
 
 
 def load_lanes(builder, vector, pointer, offset=0, count=None, fill=None):

@@ -203,7 +203,7 @@ def test_each_row_has_its_own_time(dtype: str):
     for row in large:
         assert row.seconds > 5 * max(other.seconds for other in small)
         # A pass that were cut short would beat the machine. One may be slow on a busy machine.
-        assert row.operations / row.seconds < 2 * profile.limit
+        assert row.operations / row.seconds < 1.3 * profile.limit
     assert 0.5 < sum(row.seconds for row in profile.rows) / profile.seconds < 1.5
 
 
