@@ -51,12 +51,12 @@ from kernels.tasks import (
 )
 
 _SPINS = 2_000
-"""Pauses of about 20 ns before a waiting thread offers its core to others."""
+"""Pauses, of about 20 ns on x86, before a waiting thread offers its core to others."""
 _STOPPED = 2**60
-"""What the count of finished tasks jumps by where nobody should go on."""
+"""What the count of finished tasks is raised to where nobody should go on."""
 
-# The memory that threads share, in lines of their own: tasks done; rows counted; numbers that only
-# the first task on parameters writes; then the last turn that each part was claimed for.
+# The memory that threads share, in lines of their own: tasks done; rows counted; numbers that the
+# first task on parameters writes; then the last turn that each part was claimed for.
 _DONE, _NUMBERS, _CLAIMS = 0, COUNTED + LINE, COUNTED + 2 * LINE
 
 
@@ -137,15 +137,16 @@ def _begins(control, before):
 @inner
 def _goes_on(loss, batch, is_first, control):
     """Whether a batch's loss is finite; the first task on parameters writes down what it was."""
+    numbers = memory_at(control + _NUMBERS, np.float64)
     finite = loss - loss == 0.0
-    if is_first:
-        numbers = memory_at(control + _NUMBERS, np.float64)
-        numbers[0] = loss
-        if finite:
-            numbers[1] += loss * batch.rows
-            numbers[2] += batch.rows
     if not finite:
-        add_at(control + _DONE, _STOPPED)
+        # Whoever sees it, for then the first task may never be begun; all write the same number.
+        numbers[0] = loss
+        claim_turn(control + _DONE, _STOPPED)
+    elif is_first:
+        numbers[0] = loss
+        numbers[1] += loss * batch.rows
+        numbers[2] += batch.rows
     return finite
 
 
@@ -218,7 +219,8 @@ def train(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by it
     -------
     tuple of float
         The last batch's loss; then of all batches that parameters have moved by: ``before`` plus
-        the sum over rows of their batch's loss, the rows, and the right predictions among them.
+        the sum over rows of their batch's loss, and the rows; then the right predictions, those
+        in a batch that has stopped it too.
     """
     like = pointer(space)
     at_x, at_order = pointer(x), pointer(order)

@@ -209,6 +209,18 @@ def test_a_loss_that_is_not_finite_stops_all_threads(count, paced, layer_by_laye
     assert model.fingerprint() == other.fingerprint()
 
 
+@pytest.mark.parametrize("count", [2, 16])
+def test_whichever_thread_stops_the_loss_is_told(count, paced):
+    """Once the one to stop was not the one to tell, in one step out of fifteen on two threads."""
+    x = np.array(X[:128])
+    x[40] = np.nan
+    paced(count)
+    model = make([(64, 300), "ReLU", (300, 10)])
+    before = model.fingerprint()
+    assert np.isnan([model.train_step(x, Y[:128]) for _ in range(300)]).all()
+    assert model.fingerprint() == before
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_infinite_loss_stops_too(count, paced):
     paced(count)
