@@ -159,7 +159,7 @@ def screen(base: str, head: str, pattern: str) -> list[Change]:
         if not Suite.load(Config.load(str(config)), regex=[pattern]):
             raise BadInput(f"--bench is {pattern!r}, which matches no benchmark")
     except UserError as error:
-        raise BadInput(f"asv finds no benchmarks: {error}") from error
+        raise BadInput("asv cannot import the benchmarks, see above: pip install -e .") from error
     options = ("--factor", str(FACTOR), "--interleave-rounds", "--bench", pattern)
     status = asv("continuous", *options, base, head)
     if len(list((SCRATCH / "results").glob("*/*-*.json"))) < 2:

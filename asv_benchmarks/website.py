@@ -14,14 +14,16 @@ import argparse
 import base64
 import hashlib
 import html
+import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from asv.config import Config
 from asv.graph import Graph
@@ -157,36 +159,42 @@ def publish(config: Path = CONFIG) -> Path:
     )
     if finished.returncode:
         raise Refused(f"asv publish failed: {_last_line(finished.stdout)}")
-    leave_out_without_results(site)
+    show_lines_alone(site)
     # Not in the folder of the site, which asv removes each time.
     localise(site, site.parent / "assets")
     expect_no_other_host(site)
     return site
 
 
-def leave_out_without_results(site: Path) -> None:
-    """Have the page know of what has a line alone: record.py runs a part of the benchmarks."""
+def show_lines_alone(site: Path) -> None:
+    """Have the page know of benchmarks with a line alone: record.py runs a part of them."""
     path = site / "index.json"
     index = json.loads(path.read_text(encoding="utf-8"))
+    states = index["graph_param_list"]
     index["benchmarks"] = {
         name: benchmark
         for name, benchmark in index["benchmarks"].items()
-        if any(
-            _is_a_line(site / (Graph.get_file_path(state, name) + ".json"))
-            for state in index["graph_param_list"]
-        )
+        if any(_is_a_line(_graph(site, state, name)) for state in states)
     }
     path.write_text(json.dumps(index), encoding="utf-8")
-    # Of each that is left the page asks for the graph on every machine: an empty one is no error.
-    for state in index["graph_param_list"]:
-        for name in index["benchmarks"]:
-            graph = site / (Graph.get_file_path(state, name) + ".json")
-            if not graph.exists():
-                graph.write_text("[]", encoding="utf-8")
+    _fill_gaps(site, states, index["benchmarks"])
     for summary in (site / "graphs").glob("**/summary.json"):
         rows = json.loads(summary.read_text(encoding="utf-8"))
         kept = [row for row in rows if row["name"] in index["benchmarks"]]
         summary.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def _fill_gaps(site: Path, states: list[dict[str, Any]], names: Iterable[str]) -> None:
+    """Empty graphs where a machine has none: the page asks for each benchmark on every machine."""
+    for state, name in itertools.product(states, names):
+        graph = _graph(site, state, name)
+        if not graph.exists():
+            graph.write_text("[]", encoding="utf-8")
+
+
+def _graph(site: Path, state: dict[str, Any], name: str) -> Path:
+    """Where asv keeps the graph of a benchmark on a machine."""
+    return site / (Graph.get_file_path(state, name) + ".json")
 
 
 def _is_a_line(graph: Path) -> bool:

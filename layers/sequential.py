@@ -300,7 +300,8 @@ class Sequential:
         Returns
         -------
         dict
-            ``{"loss": ..., "accuracy": ...}``
+            ``{"loss": ..., "accuracy": ...}``. A row whose scores hold NaN counts as wrong, and
+            makes the loss NaN.
         """
         checked = self._checked_data("evaluate", "x", x)
         labels = as_labels("Sequential.evaluate", "y", y, len(checked), self.n_out, self.dtype)

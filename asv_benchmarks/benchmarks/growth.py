@@ -70,7 +70,10 @@ class OfKernel(Growth):
 
 
 class OfFitByThreads(Growth):
-    """`fit` of 784-128-10 over its threads: -1 where twice as many take half as long."""
+    """The threads' time together, in `fit` of 784-128-10, over how many there are.
+
+    0 where twice as many take half as long, 1 where they take as long as before.
+    """
 
     clock = staticmethod(time.perf_counter)
 
@@ -80,6 +83,9 @@ class OfFitByThreads(Growth):
         if len(counts) < 2:
             raise NotImplementedError("one core: there is nothing to share")
         self.prepare({n: fit_on(n, MEDIUM) for n in counts}, threads=None)
+
+    def track_exponent(self):
+        return round(1 + super().track_exponent(), 3)
 
 
 def step_of(network):
