@@ -292,8 +292,8 @@ class Kernel(Door[P, R]):
             answer = self.share_out(*args)
         if answer != DONE:
             raise ValueError(
-                f"{self.contract.place}.bare: the arrays do not fit together, or share memory; "
-                f"it expects what its doors pass on: {self.contract.text}"
+                f"{self.contract.place}.bare: the arrays do not fit together, are not aligned, or "
+                f"share memory; it expects what its doors pass on: {self.contract.text}"
             )
 
     def share_out(self, *args: Any) -> R:

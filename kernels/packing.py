@@ -30,7 +30,7 @@ from kernels.tiles import TILE
 
 _VECTOR, _BYTES = TileShape(1, 1), TILE.vector_bytes
 SQUARE = min(TILE.rows, TILE.vector_bytes // 8)
-"""Side of a square that is transposed in registers; it divides the width of every panel."""
+"""Side of a square that is transposed in registers; what is narrower is copied one by one."""
 
 
 @inner

@@ -57,6 +57,8 @@ def product(a, b, extra, out, rate, flags, count):
     whole = operands_at((m, n), (a_rows, a_columns), at_a, at_b, at_extra, at_out, rate, flags)
     if not _fits(whole, (a_rows, a_columns), b.shape, extra.shape):
         return MISFIT
+    if m * n == 0:
+        return DONE  # before any loop over a k that costs no memory
     if count == 0 and m * n * whole.k > SMALL:
         return LARGE
     count = max(count, 1)
@@ -107,6 +109,8 @@ def small_product(a, b, out, flags):
     whole = operands_at((m, n), (a_rows, a_columns), at_a, at_b, at_out, at_out, 0.0, flags)
     if not _fits(whole, (a_rows, a_columns), b.shape, (m, n)):
         return MISFIT
+    if m * n == 0:
+        return DONE
     if m * n * whole.k > SMALL:
         return LARGE
     plan = plan_of(whole, 1)

@@ -1,5 +1,6 @@
 """A model's plan at work: whole mini-batches in each compiled call."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +59,8 @@ class Compiled:
             (labels, self._no_targets) if labels.ndim == 1 else (self._no_classes, labels)
         )
 
-        pace = self._pace(batch_size, 3 * self._plan.multiply_adds * batch_size)
+        kind = batch_size.bit_length()  # not each of a loader's many sizes anew
+        pace = self._pace(kind, 3 * self._plan.multiply_adds * batch_size)
         most = -(-len(order) // batch_size)
         programs: tuple[Array, ...] = (self._plan.training,)
         if pace.unit_seconds > _LONG_SECONDS:
@@ -76,6 +78,8 @@ class Compiled:
             return loss, losses, rows, right  # of the last, which moves the parameters
 
         loss, losses, rows, right = pace.run(most, run)
+        if not math.isfinite(loss):
+            del self._paces[kind]  # it counts batches that were not begun
         return loss, Totals(losses, totals.rows + int(rows), totals.right + int(right))
 
     def scores(self, x: Array, out: Array) -> None:
@@ -90,10 +94,10 @@ class Compiled:
         plan, rows = self._plan, len(x)
         if rows * plan.multiply_adds <= _DIRECT:
             return network.infer.serial(  # type: ignore[no-any-return]
-                x, program, self._parameters, rows, scores, classes, 1
+                x, program, self._parameters, _ROWS, scores, classes, 1
             )
         unit = min(rows, _ROWS)
-        pace = self._pace(-unit, plan.multiply_adds * unit)
+        pace = self._pace(-unit.bit_length(), plan.multiply_adds * unit)
         at = without = 0
         while at < rows:
 

@@ -143,7 +143,8 @@ class Fitting:
             return
         progress = Progress(epoch + 1, self.epochs, batch, ended=ended, **numbers)
         answers = [callback(progress) for callback in self.callbacks]
-        if any(answer is True for answer in answers):
+        # Not whatever counts as true: a callback may well return a number.
+        if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
             raise _Stop
 
 

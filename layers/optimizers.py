@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from kernels import checks
 from layers.backends import active
 from layers.base import Array
@@ -28,9 +30,13 @@ class SGD:
     def learning_rate(self, value: float) -> None:
         self._learning_rate = checks.number("SGD", "learning_rate", value, 0)
 
+    def rate_in(self, dtype: np.dtype[Any]) -> float:
+        """The learning rate; a ValueError where it is beyond what the dtype holds."""
+        return checks.number("SGD", "learning_rate", self._learning_rate, 0, dtype)
+
     def update(self, parameters: Array, gradients: Array) -> None:
         """Move parameters in place; both are C-contiguous, 2-D, of one shape and dtype."""
-        active().sgd_update(parameters, gradients, self._learning_rate)
+        active().sgd_update(parameters, gradients, self.rate_in(parameters.dtype))
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, as JSON can hold them."""

@@ -89,21 +89,18 @@ class Sequential:
 
         self._runner: Compiled | None = None
         self._runner_parts: tuple[Any, Any] = None, None
-        self._layer_dicts = [vars(layer) for layer in self.layers]
+        self._dicts: tuple[list[dict[str, Any]], ...] = [], []
 
     def _compiled(self) -> Compiled | None:
         """What runs the whole network in one compiled call, where it can."""
         parts = (self.loss, self.optimizer)
-        if (
-            parts != self._runner_parts
-            or plan.have_own_methods(self._layer_dicts)
-            or not is_compiled()
-        ):
+        if parts != self._runner_parts or plan.have_own_methods(*self._dicts) or not is_compiled():
             if self.obstacle() is not None:
                 return None
             lowered = plan.lower(self, self._buffers.places)
             self._runner = Compiled(lowered, self._buffers.parameters)
             self._runner_parts = parts
+            self._dicts = [vars(layer) for layer in self.layers], [vars(part) for part in parts]
         return self._runner
 
     def obstacle(self) -> str | None:
@@ -182,7 +179,7 @@ class Sequential:
         x, labels, _, batch_size = piece
         compiled = self._compiled()
         if compiled is not None:
-            rate = self.optimizer.learning_rate
+            rate = self.optimizer.rate_in(self.dtype)
             return compiled.train(x, labels, order, batch_size, rate, totals)
         rows = order[:batch_size]
         batch = np.empty((len(rows), x.shape[1]), self.dtype)
@@ -413,7 +410,7 @@ class Sequential:
         return {
             name: value
             for name, value in self.__dict__.items()
-            if name not in ("_buffers", "_runner", "_runner_parts", "_layer_dicts")
+            if name not in ("_buffers", "_runner", "_runner_parts", "_dicts")
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -216,6 +216,18 @@ def test_bad_learning_rate(value: object):
     assert model.optimizer.learning_rate == 0.01
 
 
+@pytest.mark.parametrize("train", ["fit", "train_step"])
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_a_learning_rate_beyond_the_dtype_of_the_model(train: str, backend: str):
+    message = r"^SGD: learning_rate is 1e\+39, expected .* in float32$"
+    model = make()
+    model.optimizer = layers.SGD(1e39)
+    before = model.fingerprint()
+    with layers.backend(backend), pytest.raises(ValueError, match=message):
+        getattr(model, train)(X, LABELS)
+    assert model.fingerprint() == before
+
+
 def test_a_learning_rate_of_0_changes_nothing():
     model = make()
     before = model.fingerprint()

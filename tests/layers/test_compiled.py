@@ -388,6 +388,22 @@ def test_a_replaced_method_is_called():
     assert model.obstacle() is None
 
 
+@pytest.mark.parametrize(("part", "method"), [("loss", "gradient"), ("optimizer", "update")])
+def test_a_replaced_method_of_the_loss_or_optimizer_is_called(part, method):
+    model, called = make(STACKS["one layer"]), []
+    model.fit(X[:64], Y[:64])
+    usual = getattr(getattr(model, part), method)
+
+    def own(*args):
+        called.append(len(args))
+        return usual(*args)
+
+    setattr(getattr(model, part), method, own)
+    assert model.obstacle() == f"the {part} has a method of its own"
+    model.fit(X[:64], Y[:64])
+    assert len(called) == 2
+
+
 def test_another_loss_or_optimizer_is_heeded():
     model = make(STACKS["one layer"])
     model.fit(X[:64], Y[:64])
@@ -437,6 +453,21 @@ class Clock:
     def work(self, units, count):
         self.calls.append((units, count))
         self.now += units * self.seconds[count]
+
+
+def test_a_run_that_stopped_early_says_nothing_about_the_pace():
+    x = np.array(X)
+    x[200] = np.nan
+    model = make(STACKS["one layer"])
+    with pytest.raises(layers.NonFiniteLoss):
+        model.fit(x, Y, batch_size=32, shuffle=False)
+    assert all(each.unit_seconds == 0 for each in model._compiled()._paces.values())
+
+
+def test_batches_of_about_one_size_have_one_pace():
+    model = make(STACKS["one layer"])
+    model.fit([(X[:rows], Y[:rows]) for rows in range(64, 128)])
+    assert len(model._compiled()._paces) == 1
 
 
 def test_calls_last_about_as_long_as_they_should(monkeypatch):

@@ -98,8 +98,9 @@ def test_a_callback_that_returns_true_ends_training(relu):
     )
     assert history.epochs == 0  # no epoch has ended
     assert model.fingerprint() == after(12, relu=relu)
-    # Only True itself: a list's append and a counter's sum are no wish to stop.
+    # Only True itself, NumPy's too: a list's append and a counter's sum are no wish to stop.
     assert make(relu).fit(X, Y, 2, callbacks=lambda progress: 1).epochs == 2
+    assert make(relu).fit(X, Y, 2, callbacks=lambda p: np.float64(p.loss) > 0).epochs == 1
 
 
 @both_paths
