@@ -185,7 +185,7 @@ def column_sum(dz: Array, out: Array) -> None:
     """
     batch, n_out = dz.shape
     width = columns_at_a_time(pointer(dz))
-    for strip in prange((n_out + width - 1) // width):
-        j = strip * width
+    for part in prange((n_out + width - 1) // width):
+        j = part * width
         source, target = ahead(pointer(dz), j), ahead(pointer(out), j)
         sum_columns(source, batch, n_out, min(width, n_out - j), target)
