@@ -38,14 +38,14 @@ def columns_at_a_time(like):
 
 @inner
 def sum_columns(source, rows, row, columns, out):
-    """out[j] = sum over i of source[i * row + j] for j < columns; there is a row at least."""
+    """out[j] = sum over i of source[i * row + j] for j < columns."""
     width = _VECTORS * lanes_of(source, _BYTES)
-    for first in range(0, rows, CUT):
-        end = min(first + CUT, rows)
+    for first in range(0, max(rows, 1), CUT):  # of no rows the sum is zero
+        end = min(first + CUT, max(rows, 1))
         # The first chain goes on from what is stored of it. Later ones have no place of their own.
         some = _ROWS if first == 0 and columns > width else CUT
         for i in range(first, end, some):
-            count = min(some, end - i)
+            count = min(some, end - i, rows)
             for j in range(0, columns, width):
                 left, target = columns - j, ahead(out, j)
                 total = tile_of_zeros(_STRIP, source, _BYTES)
