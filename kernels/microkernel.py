@@ -15,6 +15,8 @@ element of A: 28 of the 32 that AVX-512 has. A step of k is 24 fused multiply-ad
 
 from collections import namedtuple
 
+import numpy as np
+
 from kernels.jit import inlined, inner
 from kernels.simd import (
     TileShape,
@@ -22,6 +24,7 @@ from kernels.simd import (
     lanes_of,
     load_tile,
     opaque,
+    prefetch,
     prefetch_tile,
     rank_one_update,
     row_offsets,
@@ -50,6 +53,10 @@ ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 # compiled apart, so there are no more than these.
 _TALL_3, _TALL_2, _TALL_1 = (TileShape(ROWS, vectors) for vectors in (_VECTORS, 2, 1))
 _FLAT = TileShape(1, _VECTORS)
+_TURN = 4
+"""Steps of k in a turn of the innermost loop; one alone costs 0.95 -> 0.99."""
+ASK = 64 // ROWS
+"""Steps of k until the next strip is asked for again: the more rows, the longer a step takes."""
 # One row alone: as many sums in flight as hide the latency of a multiply-add.
 _WIDE_VECTORS = 8
 _WIDE = TileShape(1, _WIDE_VECTORS)
@@ -62,6 +69,14 @@ Tiled = namedtuple("Tiled", ["start", "row", "step", "tile"])
 
 Rows = namedtuple("Rows", ["start", "row"])
 """An operand read as start[i * row + j]."""
+
+Strip = namedtuple("Strip", ["start", "row", "next"])
+"""A strip of B, read as start[k * row + j], and the `Upcoming` one."""
+
+Upcoming = namedtuple("Upcoming", ["start", "tile", "step", "other", "tiles"])
+"""Memory that is read after a strip. Its first ``tiles`` tiles ask for two cache lines of it every
+ASK steps of k: tile t from start + t * tile on, each time ``step`` further, and ``other`` elements
+beyond that."""
 
 Pass = namedtuple("Pass", ["resumes", "ends_chain", "adds_sums", "ends"])
 """Where a pass over a part of k stands: within a chain, at a chain's end, at the end of k."""
@@ -122,17 +137,33 @@ def strip_of_tiles(rows, columns, terms, a, b, targets, epilogue, step):
     for i in range(rows - tiled * ROWS):
         row = tiled * ROWS + i
         a_row = from_row(rest, i)
-        if columns > _VECTORS * lanes:
+        if columns == _WIDE_VECTORS * lanes:
+            _tile(_WIDE, None, terms, a_row, b, targets, row, epilogue, step)
+        elif columns > _VECTORS * lanes:
             _tile(_WIDE, columns, terms, a_row, b, targets, row, epilogue, step)
+        elif columns == _VECTORS * lanes:
+            _tile(_FLAT, None, terms, a_row, b, targets, row, epilogue, step)
         else:
             _tile(_FLAT, columns, terms, a_row, b, targets, row, epilogue, step)
+
+
+@inner
+def nothing(start):
+    """Nothing is upcoming; what is at hand is asked for."""
+    no = np.int64(0)
+    return Upcoming(start, no, no, no, no)
 
 
 @inner
 def _tall_tiles(shape, columns, rows, terms, a, b, targets, epilogue, step):
     for t in range(rows // ROWS):
         a_rows = Strided(ahead(a.start, t * a.tile), a.row, a.step)
-        _tile(shape, columns, terms, a_rows, b, targets, t * ROWS, epilogue, step)
+        soon = nothing(b.start)
+        if t < b.next.tiles:
+            start = ahead(b.next.start, t * b.next.tile)
+            soon = Upcoming(start, b.next.tile, b.next.step, b.next.other, b.next.tiles)
+        strip = Strip(b.start, b.row, soon)
+        _tile(shape, columns, terms, a_rows, strip, targets, t * ROWS, epilogue, step)
 
 
 @inlined
@@ -162,9 +193,14 @@ def _tile(shape, columns, terms, a, b, targets, i, epilogue, step):
 
 @inlined
 def _chain(tile, columns, terms, a, b):
-    """k ascending; four steps a turn, since the loop itself costs 0.95 -> 0.99 otherwise."""
+    """k ascending."""
     a_k, b_k, rows = a.start, b.start, row_offsets(tile, a.row)
-    for _ in range(terms // 4):
+    line = b.next.start
+    for turn in range(terms // _TURN):
+        if turn % (ASK // _TURN) == 0:
+            prefetch(line)
+            prefetch(ahead(line, b.next.other))
+            line = ahead(line, b.next.step)
         tile = rank_one_update(tile, a_k, rows, b_k, columns)
         a_k, b_k = opaque(ahead(a_k, a.step)), opaque(ahead(b_k, b.row))
         tile = rank_one_update(tile, a_k, rows, b_k, columns)
@@ -173,7 +209,7 @@ def _chain(tile, columns, terms, a, b):
         a_k, b_k = opaque(ahead(a_k, a.step)), opaque(ahead(b_k, b.row))
         tile = rank_one_update(tile, a_k, rows, b_k, columns)
         a_k, b_k = opaque(ahead(a_k, a.step)), opaque(ahead(b_k, b.row))
-    for _ in range(terms % 4):
+    for _ in range(terms % _TURN):
         tile = rank_one_update(tile, a_k, rows, b_k, columns)
         a_k, b_k = opaque(ahead(a_k, a.step)), opaque(ahead(b_k, b.row))
     return tile
