@@ -141,8 +141,6 @@ def strip_of_tiles(rows, columns, terms, a, b, targets, epilogue, step):
             _tile(_WIDE, None, terms, a_row, b, targets, row, epilogue, step)
         elif columns > _VECTORS * lanes:
             _tile(_WIDE, columns, terms, a_row, b, targets, row, epilogue, step)
-        elif columns == _VECTORS * lanes:
-            _tile(_FLAT, None, terms, a_row, b, targets, row, epilogue, step)
         else:
             _tile(_FLAT, columns, terms, a_row, b, targets, row, epilogue, step)
 
