@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("commits", nargs="+", help="revisions or ranges, as git names them")
     parser.add_argument("--machine", required=True, help="as machine.py wrote it down")
     parser.add_argument("--limit", type=int, metavar="N", help="the latest N without results")
-    parser.add_argument("--whole", action="store_true", help="every benchmark: 16 minutes or more")
+    parser.add_argument("--whole", action="store_true", help="every benchmark: about 18 minutes")
     options = parser.parse_args()
     if options.limit is not None and options.limit < 1:
         parser.error(f"--limit is {options.limit}, expected at least 1")
