@@ -67,7 +67,14 @@ def real(place: str, name: str, value: Any, dtype: np.dtype | None) -> np.ndarra
     if dtype is None:
         own = native(value.dtype)
         dtype = own if own in FLOATS else np.dtype(np.float32)
-    return contiguous(value, dtype)
+    try:
+        with np.errstate(over="raise"):
+            return contiguous(value, dtype)
+    except FloatingPointError:
+        raise ValueError(
+            f"{place}: {name} holds numbers beyond the range of {dtype}, expected at most "
+            f"{_LARGEST[dtype]:.6g} in size"
+        ) from None
 
 
 def real_dtype(place: str, dtype: Any) -> np.dtype:

@@ -79,7 +79,7 @@ class Compiled:
 
         loss, losses, rows, right = pace.run(most, run)
         if not math.isfinite(loss):
-            del self._paces[kind]  # it counts batches that were not begun
+            self._paces.pop(kind, None)  # it counts batches that were not begun
         return loss, Totals(losses, totals.rows + int(rows), totals.right + int(right))
 
     def scores(self, x: Array, out: Array) -> None:

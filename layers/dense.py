@@ -48,8 +48,8 @@ class Dense(Layer):
         seed: Any = None,
         dtype: str = "float32",
     ) -> None:
-        self.n_in = checks.integer("Dense", "n_in", n_in, 1)
-        self.n_out = checks.integer("Dense", "n_out", n_out, 1)
+        self._n_in = checks.integer("Dense", "n_in", n_in, 1)
+        self._n_out = checks.integer("Dense", "n_out", n_out, 1)
         self.initializer = None if initializer is None else initializers.check("Dense", initializer)
         self.dtype = checks.real_dtype("Dense", dtype)
         self._key = seeds.key_of("Dense", seed)
@@ -57,6 +57,16 @@ class Dense(Layer):
         self._parameters: Mapping[str, Array] = {}
         self._gradients: Mapping[str, Array] = {}
         self._has_gradients = False
+
+    @property
+    def n_in(self) -> int:
+        """Width of the input."""
+        return self._n_in
+
+    @property
+    def n_out(self) -> int:
+        """Width of the output."""
+        return self._n_out
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Output x . weights + biases.

@@ -11,11 +11,11 @@ from layers.losses import CategoricalCrossEntropy, Loss, SoftmaxCrossEntropy
 _Part = TypeVar("_Part")
 
 
-def checked_layers(layers: Any) -> list[Layer]:
-    """The layers of a model, as a list."""
+def checked_layers(layers: Any) -> tuple[Layer, ...]:
+    """The layers of a model."""
     if not isinstance(layers, Iterable):
         raise TypeError(f"Sequential: layers is {layers!r}, expected a list of layers")
-    checked = list(layers)
+    checked = tuple(layers)
     for index, layer in enumerate(checked):
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential: layer {index} is {layer!r}, expected a Layer")

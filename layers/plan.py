@@ -75,7 +75,11 @@ _METHODS = frozenset({"rows", "gradient", "rate_in", "update"})
 def have_own_methods(layer_dicts: _Attributes, other_dicts: _Attributes = ()) -> bool:
     """Whether a method of a layer, or of a loss or optimizer, is replaced in that object alone."""
     for attributes in layer_dicts:  # any() takes twice as long
-        if "forward" in attributes or "backward" in attributes:
+        if (
+            "forward" in attributes
+            or "backward" in attributes
+            or "backward_parameters" in attributes
+        ):
             return True
     for attributes in other_dicts:  # noqa: SIM110
         if not _METHODS.isdisjoint(attributes):

@@ -89,7 +89,7 @@ def _curves(figure: Any, history: History) -> None:
     loss.set(title="Loss", ylabel="cross-entropy per row (nats)")
     _log_scale(loss.yaxis, loss)
     accuracy.set(title="Accuracy", xlabel="epoch", ylabel="share of rows predicted right")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 

@@ -47,7 +47,12 @@ class Sequential:
 
     Attributes
     ----------
-    layers : list of Layer
+    layers : tuple of Layer
+        Which they are is settled when the model is made.
+    loss, optimizer : Loss, SGD
+        Others may be assigned.
+    n_in, n_out : int
+        Width of the data and of the scores.
     history : History
         Of all epochs so far.
     """
@@ -61,14 +66,48 @@ class Sequential:
         dtype: str = "float32",
     ) -> None:
         self.dtype = checks.real_dtype("Sequential", dtype)
-        self.layers = checked_layers(layers)
-        self.loss = SoftmaxCrossEntropy() if loss is None else checked_part("loss", loss, Loss)
-        self.optimizer = SGD() if optimizer is None else checked_part("optimizer", optimizer, SGD)
+        self._layers = checked_layers(layers)
+        loss = SoftmaxCrossEntropy() if loss is None else checked_part("loss", loss, Loss)
+        self.optimizer = SGD() if optimizer is None else optimizer
         self.history = History()
-        self.n_in, self.n_out = checked_widths(self.layers)
-        check_loss(self.layers, self.loss)
+        self._n_in, self._n_out = checked_widths(self.layers)
+        self.loss = loss
         self._key = seeds.key_of("Sequential", seed)
         self._bind()
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, first to last."""
+        return self._layers
+
+    @property
+    def n_in(self) -> int:
+        """Width of the data."""
+        return self._n_in
+
+    @property
+    def n_out(self) -> int:
+        """Width of the scores: the number of classes."""
+        return self._n_out
+
+    @property
+    def loss(self) -> Loss:
+        """What training makes smaller."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss: Loss) -> None:
+        check_loss(self.layers, checked_part("loss", loss, Loss))
+        self._loss = loss
+
+    @property
+    def optimizer(self) -> SGD:
+        """How the parameters move."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: SGD) -> None:
+        self._optimizer = checked_part("optimizer", optimizer, SGD)
 
     def _bind(self) -> None:
         """Lay all parameters out in one buffer, gradients in another."""
@@ -93,7 +132,7 @@ class Sequential:
 
     def _compiled(self) -> Compiled | None:
         """What runs the whole network in one compiled call, where it can."""
-        parts = (self.loss, self.optimizer)
+        parts = (self._loss, self._optimizer)
         if parts != self._runner_parts or plan.have_own_methods(*self._dicts) or not is_compiled():
             if self.obstacle() is not None:
                 return None
@@ -144,7 +183,7 @@ class Sequential:
         """Fill every layer's gradients from the gradient by the scores, last layer first."""
         for index in reversed(range(len(self.layers))):
             layer = self.layers[index]
-            if index == 0 and isinstance(layer, Dense):
+            if index == 0 and type(layer) is Dense and "backward" not in vars(layer):
                 # Nothing needs the gradient by the data, and it is a whole product.
                 layer.backward_parameters(dy)
             else:
@@ -422,7 +461,7 @@ class Sequential:
             type(x) is np.ndarray
             and x.dtype is self.dtype
             and x.ndim == 2
-            and x.shape[1] == self.n_in
+            and x.shape[1] == self._n_in
             and len(x) > 0
             and x.flags.c_contiguous
             and x.flags.aligned

@@ -228,6 +228,41 @@ def test_a_learning_rate_beyond_the_dtype_of_the_model(train: str, backend: str)
     assert model.fingerprint() == before
 
 
+def test_what_the_buffers_depend_on_is_settled():
+    """Compiled training writes where a layer's widths say."""
+    model = make()
+    for thing, name in ((model, "layers"), (model, "n_in"), (model, "n_out")):
+        with pytest.raises(AttributeError, match=name):
+            setattr(thing, name, getattr(thing, name))
+    for name in ("n_in", "n_out"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(model.layers[0], name, 30_000)
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        model.layers[0] = layers.Dense(2, 3)
+
+
+def test_another_loss_or_optimizer_is_checked_as_the_first_was():
+    model = make()
+    with pytest.raises(ValueError, match=r"^Sequential: CategoricalCrossEntropy takes probab"):
+        model.loss = layers.CategoricalCrossEntropy()
+    with pytest.raises(TypeError, match=r"^Sequential: loss is None, expected .* Loss$"):
+        model.loss = None
+    with pytest.raises(TypeError, match=r"^Sequential: optimizer is 'sgd', expected .* SGD$"):
+        model.optimizer = "sgd"
+    model.fit(X, LABELS)
+
+
+def test_numbers_beyond_the_dtype_of_the_model():
+    x = np.array(X, np.float64)
+    x[1, 0] = 1e300
+    message = r"^Sequential.fit: x holds numbers beyond the range of float32, .* 3\.40282e\+38 in"
+    with pytest.raises(ValueError, match=message):
+        make().fit(x, LABELS)
+    x[1, 0] = np.inf  # that is another thing
+    with pytest.raises(layers.NonFiniteLoss):
+        make().fit(x, LABELS)
+
+
 def test_a_learning_rate_of_0_changes_nothing():
     model = make()
     before = model.fingerprint()

@@ -388,6 +388,34 @@ def test_a_replaced_method_is_called():
     assert model.obstacle() is None
 
 
+class Frozen(layers.Dense):
+    def backward(self, dy):
+        dinputs = super().backward(dy)
+        self.dweights[...] = 0
+        return dinputs
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_a_backward_of_the_users_own_is_called_wherever_its_layer_stands(index):
+    made = [layers.Dense(64, 20), layers.ReLU(), layers.Dense(20, 10)]
+    made[index] = Frozen(*((64, 20) if index == 0 else (20, 10)))
+    model = layers.Sequential(made, seed=0)
+    before = [np.array(layer.weights) for layer in (model.layers[0], model.layers[2])]
+    model.fit(X[:64], Y[:64])
+    after = [layer.weights for layer in (model.layers[0], model.layers[2])]
+    moved = [not np.array_equal(*pair) for pair in zip(before, after, strict=True)]
+    assert moved == [index != 0, index != 2]
+
+
+@pytest.mark.parametrize("method", ["backward", "backward_parameters"])
+def test_a_replaced_backward_of_the_first_layer_is_called(method):
+    model, called = make(STACKS["one layer"]), []
+    usual = getattr(model.layers[0], method)
+    setattr(model.layers[0], method, lambda dy: called.append(1) or usual(dy))
+    model.fit(X[:64], Y[:64])
+    assert len(called) == 2
+
+
 @pytest.mark.parametrize(("part", "method"), [("loss", "gradient"), ("optimizer", "update")])
 def test_a_replaced_method_of_the_loss_or_optimizer_is_called(part, method):
     model, called = make(STACKS["one layer"]), []
