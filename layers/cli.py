@@ -261,7 +261,7 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument("model", type=Path, metavar="MODEL", help="what train --save wrote")
     predict.add_argument("data", type=Path, metavar="DATA", help="a CSV, .npz or IDX file")
     predict.add_argument(
-        "--label-column", type=_column, metavar="C", help="of a CSV: a column to leave out"
+        "--label-column", type=_column, metavar="C", help="of a CSV: its labels, left out"
     )
     predict.add_argument("--proba", action="store_true", help="probabilities instead of classes")
     predict.add_argument("--out", type=Path, metavar="FILE", help="by default standard output")

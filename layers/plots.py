@@ -94,8 +94,9 @@ def _curves(figure: Any, history: History) -> None:
 
 
 def _log_scale(axis: Any, axes: Any) -> None:
-    """Logarithmic where all numbers are positive, with plain numbers at 1, 2 and 5."""
-    if min(line.get_ydata().min() for line in axes.lines) <= 0:
+    """Logarithmic, with plain numbers at 1, 2 and 5, where the numbers are far enough apart."""
+    numbers = np.concatenate([line.get_ydata() for line in axes.lines])
+    if numbers.min() <= 0 or numbers.max() < 8 * numbers.min():
         return
     axes.set_yscale("log")
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
