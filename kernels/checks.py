@@ -67,6 +67,8 @@ def real(place: str, name: str, value: Any, dtype: np.dtype | None) -> np.ndarra
     if dtype is None:
         own = native(value.dtype)
         dtype = own if own in FLOATS else np.dtype(np.float32)
+    if lies_well(value, dtype):
+        return value
     try:
         with np.errstate(over="raise"):
             return contiguous(value, dtype)

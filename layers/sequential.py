@@ -67,11 +67,10 @@ class Sequential:
     ) -> None:
         self.dtype = checks.real_dtype("Sequential", dtype)
         self._layers = checked_layers(layers)
-        loss = SoftmaxCrossEntropy() if loss is None else checked_part("loss", loss, Loss)
+        self._n_in, self._n_out = checked_widths(self.layers)
+        self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer = SGD() if optimizer is None else optimizer
         self.history = History()
-        self._n_in, self._n_out = checked_widths(self.layers)
-        self.loss = loss
         self._key = seeds.key_of("Sequential", seed)
         self._bind()
 
@@ -183,7 +182,8 @@ class Sequential:
         """Fill every layer's gradients from the gradient by the scores, last layer first."""
         for index in reversed(range(len(self.layers))):
             layer = self.layers[index]
-            if index == 0 and type(layer) is Dense and "backward" not in vars(layer):
+            method = getattr(layer.backward, "__func__", None)
+            if index == 0 and isinstance(layer, Dense) and method is Dense.backward:
                 # Nothing needs the gradient by the data, and it is a whole product.
                 layer.backward_parameters(dy)
             else:
