@@ -59,6 +59,7 @@ from kernels.simd import (
     itemsize,
     memory_at,
 )
+from kernels.single_row import chains_of_single_row
 from kernels.tiles import TILE
 
 # The cache blocks, found by trying; asv_benchmarks/benchmarks/kernels_matmul.py times sizes.
@@ -77,6 +78,8 @@ lie rows of memory apart, in few places of a cache where those are a power of tw
 BLAS: 0.64 -> 1.01 at 1024 x 128 x 1024, 0.90 -> 0.97 at 784 x 512 x 512)."""
 SOON_TERMS, SOON_COLUMNS = 96, 64
 """On some CPUs (`Tile.packs_sooner`) B alone, from so many terms and columns and PACK_ROWS on."""
+TURNED_TERMS = 32
+"""A single row of C takes B transposed as it lies, from so many terms on."""
 BLOCK = 2048
 """Rows and columns of a block at most, which bounds the memory for packing."""
 GRAIN = 2**26
@@ -86,7 +89,7 @@ that is slowed down takes fewer."""
 _PACKS_SOONER = TILE.packs_sooner
 _Plan = namedtuple(
     "_Plan",
-    ["rows", "columns", "strip", "depth", "chunk", "panels"]
+    ["rows", "columns", "strip", "depth", "chunk", "panels", "turns_b"]
     + ["a_bytes", "b_bytes", "partial_bytes", "sums_bytes", "bytes"],
 )
 """How a product is cut into blocks, strips, passes and chunks, and the memory for each part."""
@@ -127,7 +130,8 @@ def plan_of(operands, count):
         block_n = min(n, units(units(n, lanes), columns) * lanes)
     far = operands.a.step != 1 and min(k, block_n) >= FAR and k * block_n >= FAR_ELEMENTS
     packs_a = (far or k * block_n > PACK_ELEMENTS) and block_m >= PACK_ROWS
-    packs_b = packs_a or operands.b.row != 1
+    turns_b = block_m == 1 and operands.b.row != 1 and k >= TURNED_TERMS
+    packs_b = packs_a or (operands.b.row != 1 and not turns_b)
     if _PACKS_SOONER:
         packs_b |= k >= SOON_TERMS and block_n >= SOON_COLUMNS and block_m >= PACK_ROWS
     depth, chunk = min(k, DEPTH if packs_b else CUT), CHUNK if packs_a else DIRECT_CHUNK
@@ -141,7 +145,7 @@ def plan_of(operands, count):
     a_bytes = _whole_lines(chunk * depth * size) if packs_a else 0
     b_bytes = _whole_lines(panels * strip * depth * size) if packs_b else 0
     c_bytes = _whole_lines(block_m * block_n * size)
-    partial_bytes = c_bytes if keeps_c and depth < min(k, CUT) else 0
+    partial_bytes = c_bytes if keeps_c and (turns_b or depth < min(k, CUT)) else 0
     sums_bytes = c_bytes if k > CUT and flags & DESCEND else 0
     together = a_bytes + b_bytes + partial_bytes + sums_bytes
     return _Plan(
@@ -151,6 +155,7 @@ def plan_of(operands, count):
         depth,
         chunk,
         panels,
+        np.int64(turns_b),
         a_bytes,
         b_bytes,
         partial_bytes,
@@ -285,7 +290,12 @@ def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
             )
             extra = ahead(epilogue.extra, i * epilogue.extra_row + j)
             then = Epilogue(epilogue.flags, epilogue.minus_rate, extra, epilogue.extra_row)
-            strip_of_tiles(rows, columns, terms, a_chunk, b_strip, here, then, step)
+            left, rest = terms, step
+            if plan.turns_b:
+                b_rows = from_row(b, j)
+                chains_of_single_row(columns, terms, a_chunk, b_rows, here.partial, step.resumes)
+                left, rest = 0, Pass(True, step.ends_chain, step.adds_sums, step.ends)
+            strip_of_tiles(rows, columns, left, a_chunk, b_strip, here, then, rest)
             j += columns
 
 

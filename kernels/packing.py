@@ -10,27 +10,32 @@
 
 For B a panel is as wide as a tile has columns, for A as it has rows: then one step of k reads one
 short run of memory on either side, and the next step the run after it. B's transpose and A as it
-lies run the other way; they are transposed in registers on the way, square by square.
+lies run the other way; they are transposed in registers on the way.
 """
 
 from kernels.jit import inner
 from kernels.simd import (
+    TURNED_BYTES,
     TileShape,
     ahead,
+    itemsize,
     lanes_of,
     load,
-    load_square,
     load_tile,
+    load_turned,
     store,
     store_tile,
     tile_of_zeros,
-    transpose_square,
 )
 from kernels.tiles import TILE
 
 _VECTOR, _BYTES = TileShape(1, 1), TILE.vector_bytes
 SQUARE = min(TILE.rows, TILE.vector_bytes // 8)
-"""Side of a square that is transposed in registers; what is narrower is copied one by one."""
+"""Columns that are turned at a time, and rows that are copied; fewer are copied one by one."""
+_SHORT, _SQUARE = TileShape(1, 1, lanes=SQUARE), TileShape(SQUARE, 1, lanes=SQUARE)
+_NEAR = 128
+"""Terms that are turned for all of a panel's columns before the next: so much of a panel stays in
+level 1 (Zen 4: 0.86 of the time at 784 x 512)."""
 
 
 @inner
@@ -42,24 +47,34 @@ def pack(source, width, terms, panel, out):
     if source.row == 1 and panel > SQUARE:
         for k in range(terms):
             _copy(ahead(source.start, k * source.step), width, ahead(out, k * panel))
-        return
-    if width < SQUARE or terms < SQUARE:
+    elif width < SQUARE or terms < SQUARE:
         for w in range(width):
             for k in range(terms):
                 out[k * panel + w] = source.start[w * source.row + k * source.step]
-        return
-    for after in range(SQUARE, width + SQUARE, SQUARE):
-        # The last square overlaps the one before: what both write is the same.
-        w = min(after, width) - SQUARE
-        line, target = ahead(source.start, w * source.row), ahead(out, w)
+    elif source.row == 1:
         for beyond in range(SQUARE, terms + SQUARE, SQUARE):
+            # The last square overlaps the one before: what both write is the same.
             k = min(beyond, terms) - SQUARE
-            start = ahead(line, k * source.step)
-            if source.row == 1:
-                square = load_square(start, source.step, SQUARE)
-            else:
-                square = transpose_square(load_square(start, source.row, SQUARE))
-            store_tile(square, ahead(target, k * panel), panel, None)
+            square = tile_of_zeros(_SQUARE, out, _BYTES)
+            square = load_tile(square, ahead(source.start, k * source.step), source.step, None)
+            store_tile(square, ahead(out, k * panel), panel, None)
+    else:
+        for first in range(0, terms, _NEAR):
+            end = min(first + _NEAR, terms)
+            for after in range(SQUARE, width + SQUARE, SQUARE):
+                w = min(after, width) - SQUARE
+                line, target = ahead(source.start, w * source.row), ahead(out, w)
+                _turn(line, source.row, first, end, panel, target)
+
+
+@inner
+def _turn(source, row, first, end, panel, out):
+    """SQUARE columns of a panel, from rows of the source; the last terms overlap those before."""
+    terms = TURNED_BYTES // itemsize(out)
+    for beyond in range(first + terms, end + terms, terms):
+        k = min(beyond, end) - terms
+        like = tile_of_zeros(_SHORT, out, _BYTES)
+        store_tile(load_turned(like, ahead(source, k), row), ahead(out, k * panel), panel, None)
 
 
 @inner

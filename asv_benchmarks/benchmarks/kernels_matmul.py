@@ -45,6 +45,18 @@ class Transposed(Timed):
         self.prepare(kernels.matmul.bare, a, b, out, *TRANSPOSES[product], False)
 
 
+class SingleRow(Timed):
+    """A vector by a square matrix, as it lies and transposed: as fast as the matrix can be read."""
+
+    params = [[128, 512], ["a . b", "a . bT"]]
+    param_names = ["n", "product"]
+
+    def setup(self, n, product):
+        data = Data()
+        a, b, out = data.numbers(1, n), data.numbers(n, n), data.output(1, n)
+        self.prepare(kernels.matmul.bare, a, b, out, False, product == "a . bT", False)
+
+
 class Accumulated(Timed):
     params = [[64, 512]]
     param_names = ["n"]

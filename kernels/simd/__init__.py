@@ -41,8 +41,10 @@ from kernels.simd.memory import (
     row_of,
 )
 from kernels.simd.tiles import (
-    load_square,
+    TURNED_BYTES,
     load_tile,
+    load_turned,
+    multiply_turned,
     prefetch_tile,
     rank_one_update,
     row_offsets,
@@ -52,7 +54,6 @@ from kernels.simd.tiles import (
     tile_plus_stored,
     tile_relu,
     tile_scaled_plus_stored,
-    transpose_square,
 )
 from kernels.simd.vectors import (
     first_lane,
@@ -75,6 +76,7 @@ from kernels.simd.vectors import (
 
 __all__ = [
     "LINE",
+    "TURNED_BYTES",
     "TileShape",
     "add_at",
     "ahead",
@@ -95,11 +97,12 @@ __all__ = [
     "lane_numbers",
     "lanes_of",
     "load",
-    "load_square",
     "load_tile",
+    "load_turned",
     "local",
     "max_of_lanes",
     "memory_at",
+    "multiply_turned",
     "opaque",
     "pause",
     "pointer",
@@ -124,5 +127,4 @@ __all__ = [
     "to_bits",
     "to_float",
     "to_float64",
-    "transpose_square",
 ]

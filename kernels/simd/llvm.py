@@ -55,20 +55,25 @@ class Tile(types.Type):
 
 
 class TileShape:
-    """How many rows and vectors a tile has: a constant to specialise a function by."""
+    """How many rows and vectors a tile has: a constant to specialise a function by.
 
-    def __init__(self, rows, vectors):
+    With ``lanes`` a vector has so many in every dtype, else as many as the CPU's registers hold.
+    """
+
+    def __init__(self, rows, vectors, lanes=None):
         self.rows = rows
         self.vectors = vectors
+        self.lanes = lanes
 
 
 class TileShapeType(types.Type):
     """The Numba type of one `TileShape`: the shape is in the type, the value is empty."""
 
-    def __init__(self, rows, vectors):
+    def __init__(self, rows, vectors, lanes):
         self.rows = rows
         self.vectors = vectors
-        super().__init__(name=f"TileShape({rows}, {vectors})")
+        self.lanes = lanes
+        super().__init__(name=f"TileShape({rows}, {vectors}, {lanes})")
 
 
 @register_model(Vector)
@@ -88,7 +93,7 @@ register_model(TileShapeType)(models.OpaqueModel)
 
 @typeof_impl.register(TileShape)
 def _typeof_tile_shape(value, _context):
-    return TileShapeType(value.rows, value.vectors)
+    return TileShapeType(value.rows, value.vectors, value.lanes)
 
 
 @lower_constant(TileShapeType)

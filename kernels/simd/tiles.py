@@ -13,12 +13,16 @@ from kernels.simd.llvm import (
     BYTE_POINTER,
     LANE,
     Tile,
+    Vector,
     filled,
     hidden,
     index,
     multiply_add,
     prefetch_line,
 )
+
+TURNED_BYTES = 16
+"""Bytes of a row that `load_turned` takes: the smallest vectors', which shuffles stay within."""
 
 
 def _places(tile):
@@ -58,7 +62,7 @@ def _relu(builder, x, passed):
 @intrinsic(prefer_literal=True)
 def tile_of_zeros(typing, shape, like, vector_bytes):
     """A tile of the given `TileShape`, all zero, in the dtype that ``like`` points at."""
-    lanes = vector_bytes.literal_value // (like.dtype.bitwidth // 8)
+    lanes = shape.lanes or vector_bytes.literal_value // (like.dtype.bitwidth // 8)
     tile = Tile(like.dtype, shape.rows, shape.vectors, lanes)
     signature = tile(shape, like, vector_bytes)
 
@@ -235,48 +239,117 @@ def store_tile(typing, tile, c, c_row, count):
     return signature, generate
 
 
-@intrinsic(prefer_literal=True)
-def load_square(typing, source, row, lanes):
-    """A square tile: ``lanes`` rows of one vector each, from source + i * row."""
-    n = lanes.literal_value
-    tile = Tile(source.dtype, n, 1, n)
-    signature = tile(source, types.intp, lanes)
+@intrinsic
+def load_turned(typing, tile, source, row):
+    """A tile of source[j * row + t] in row t and column j: as many t as TURNED_BYTES hold.
+
+    It has the columns of ``tile``, which is one vector wide.
+    """
+    vector = tile.vector
+    turned = Tile(vector.dtype, _terms_turned(vector), 1, vector.lanes)
+    signature = turned(tile, source, types.intp)
 
     def generate(context, builder, signature, arguments):
-        source, row, _ = arguments
-        value = ir.Constant(tile.llvm, ir.Undefined)
-        for place, line, _ in _lines(builder, tile, source, row):
-            value = builder.insert_value(value, load_lanes(builder, tile.vector, line), place)
+        _, source, row = arguments
+        lines = [builder.gep(source, [builder.mul(row, index(j))]) for j in range(vector.lanes)]
+        value = ir.Constant(turned.llvm, ir.Undefined)
+        for t, line in enumerate(_turned(builder, vector.dtype, lines, turned.rows)):
+            value = builder.insert_value(value, line, t)
         return value
 
     return signature, generate
 
 
-@intrinsic
-def transpose_square(typing, tile):
-    """The transpose of a square tile: log2(n) rounds that swap blocks off the diagonal.
+@intrinsic(prefer_literal=True)
+def multiply_turned(typing, tile, a, step, b, row, terms, count):
+    """tile[0, j] = fma(a[k * step], b[j * row + k], tile[0, j]) for k < ``terms``, ascending.
+
+    A vector after the other: the rows of b that are read at a time are as few as it has lanes.
+    Columns from ``count`` on repeat the last one before it.
+    """
+    terms = terms.literal_value
+    signature = tile(
+        tile, a, types.intp, b, types.intp, types.literal(terms), types.unliteral(count)
+    )
+    vector = tile.vector
+    some = min(terms, _terms_turned(vector))
+
+    def generate(context, builder, signature, arguments):
+        value, a, step, b, row, _, count = arguments
+        count = _count_or_none(signature.args[6], count)
+
+        def line(column):
+            column = index(column)
+            if count is not None:
+                last = builder.sub(count, index(1))
+                column = builder.select(builder.icmp_signed("<", column, last), column, last)
+            return builder.gep(b, [builder.mul(row, column)])
+
+        for v in range(tile.vectors):
+            lines = [line(column) for column in range(v * vector.lanes, (v + 1) * vector.lanes)]
+            chain = builder.extract_value(value, v)
+            for first in range(0, terms, some):
+                here = [builder.gep(start, [index(first)]) for start in lines]
+                for t, column in enumerate(_turned(builder, vector.dtype, here, some)):
+                    at = builder.gep(a, [builder.mul(step, index(first + t))])
+                    element = filled(builder, builder.load(at), vector.lanes)
+                    chain = multiply_add(builder, vector, element, column, chain)
+            value = builder.insert_value(value, chain, v)
+        return value
+
+    return signature, generate
+
+
+def _terms_turned(vector):
+    return TURNED_BYTES * 8 // vector.dtype.bitwidth
+
+
+def _turned(builder, dtype, lines, terms):
+    """``terms`` vectors: the first has the first element of each line, and so on.
+
+    A vector takes a short run of every fourth line (of every second in float64), so that what is
+    left of the transpose stays within 16 bytes.
+    """
+    runs = [load_lanes(builder, Vector(dtype, terms), line) for line in lines]
+    vectors = [_side_by_side(builder, runs[first::terms]) for first in range(terms)]
+    return _transposed(builder, vectors)
+
+
+def _side_by_side(builder, vectors):
+    """One vector of the lanes of several, a power of two of them."""
+    while len(vectors) > 1:
+        lanes = ir.VectorType(LANE, 2 * vectors[0].type.count)
+        picks = ir.Constant(lanes, list(range(lanes.count)))
+        vectors = [
+            builder.shuffle_vector(a, b, picks)
+            for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+    return vectors[0]
+
+
+def _transposed(builder, rows):
+    """Each n lanes of n rows transposed: log2(n) rounds that swap blocks off the diagonal.
 
     Round s exchanges, in each pair of rows (i, i + s), the s lanes that belong to the other row.
     """
-    signature = tile(tile)
+    n, lanes = len(rows), rows[0].type.count
 
-    def generate(context, builder, signature, arguments):
-        n = tile.rows
-        rows = [builder.extract_value(arguments[0], i) for i in range(n)]
-        s = 1
-        while s < n:
-            upper = [j if not j & s else n + j - s for j in range(n)]
-            lower = [j + s if not j & s else n + j for j in range(n)]
-            for i in range(n):
-                if not i & s:
-                    a, b = rows[i], rows[i + s]
-                    for place, picks in ((i, upper), (i + s, lower)):
-                        mask = ir.Constant(ir.VectorType(LANE, n), picks)
-                        rows[place] = builder.shuffle_vector(a, b, mask)
-            s *= 2
-        value = arguments[0]
+    def shuffled(a, b, picks):
+        everywhere = [
+            square + pick if pick < n else lanes + square + pick - n
+            for square in range(0, lanes, n)
+            for pick in picks
+        ]
+        mask = ir.Constant(ir.VectorType(LANE, lanes), everywhere)
+        return builder.shuffle_vector(a, b, mask)
+
+    s = 1
+    while s < n:
+        upper = [j if not j & s else n + j - s for j in range(n)]
+        lower = [j + s if not j & s else n + j for j in range(n)]
         for i in range(n):
-            value = builder.insert_value(value, rows[i], i)
-        return value
-
-    return signature, generate
+            if not i & s:
+                a, b = rows[i], rows[i + s]
+                rows[i], rows[i + s] = shuffled(a, b, upper), shuffled(a, b, lower)
+        s *= 2
+    return rows

@@ -38,7 +38,8 @@ each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 RATE = 0.3
 # Rows, columns and terms: one tile, edges, many blocks; packed, in one pass, in several, and with
 # more than one chain.
-SMALL = [(1, 1, 1), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20), (5, 7, 0)]
+SMALL = [(1, 1, 1), (1, 37, 21), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20)]
+SMALL.append((5, 7, 0))
 PACKED = [(PACK_ROWS + 1, 700, 760), (107, 500, 2 * DEPTH + 300), (40, 130, CUT + 9)]
 # Packed where A is transposed, and, on some CPUs, B alone: in one pass and in two.
 APART = [(PACK_ROWS + 1, FAR_ELEMENTS // FAR + 5, FAR + 3)]
@@ -116,6 +117,23 @@ def test_packing_does_not_show(dtype, sizes):
         packed = out.copy()
         product.serial(a, b, out, packed, 0.0, flags, 1)
         np.testing.assert_array_equal(packed, direct, strict=True)
+
+
+@each_dtype
+@pytest.mark.parametrize("k", [1, 7, 8, 9, 50, CUT + 3])
+def test_a_single_row_has_the_bits_that_it_has_among_others(dtype, k):
+    """A transposed B is turned as it is read for one row, and packed for several."""
+    for n, flags in itertools.product((1, 7, 8, 9, 15, 16, 17, 31, 33, 100), (0, TRANSPOSE_A)):
+        flags |= TRANSPOSE_B
+        a, b, out, _ = operands(dtype, 9, n, k, flags)
+        together = out.copy()
+        product.serial(a, b, out, together, 0.0, flags | ACCUMULATE, 1)
+        for i in range(9):
+            row = a[:, i : i + 1] if flags & TRANSPOSE_A else a[i : i + 1]
+            alone = out[i : i + 1].copy()
+            row = np.ascontiguousarray(row)
+            product.serial(row, b, out[:1], alone, 0.0, flags | ACCUMULATE, 1)
+            np.testing.assert_array_equal(alone, together[i : i + 1], strict=True)
 
 
 @each_dtype
