@@ -109,7 +109,7 @@ def bare(shape: Shape, dtype: str):
     flags = shape.transpose_a | shape.transpose_b << 1
     ours = partial(product.serial.dispatcher, a, b, out, out, 0.0, flags, 1)
     if small_product.serial(a, b, out, flags) == DONE:
-        ours = partial(small_product.serial.dispatcher, a, b, out, flags)
+        ours = partial(getattr(small_product.serial, dtype), a, b, out, flags)
     return ours, numpy_product(shape, a, b, out.copy())
 
 

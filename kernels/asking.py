@@ -59,17 +59,17 @@ class _Asking(Door[P, None]):
         try:
             a, b, extra, out, rate, flags = self._request(*args, **kwargs)
             dtype = out.dtype
+            if extra is out and type(rate) is float and rate == 0.0:
+                run = self._small.float32 if dtype is FLOAT32 else self._small.float64
+                answer = run(a, b, out, flags)
             # Numba takes masked arrays for plain ones, and any byte order for this machine's.
-            if (
+            elif (
                 type(out) is type(a) is type(b) is type(extra) is np.ndarray
                 and (dtype is FLOAT32 or dtype is FLOAT64)
                 and dtype is a.dtype is b.dtype is extra.dtype
                 and type(rate) is float
             ):
-                if extra is out and rate == 0.0:
-                    answer = self._small.run(a, b, out, flags)
-                else:
-                    answer = self._twin.run(a, b, extra, out, rate, flags, 0)
+                answer = self._twin.run(a, b, extra, out, rate, flags, 0)
         except Exception:  # whatever it is, the contract knows better
             pass
         if answer == LARGE:
@@ -79,8 +79,10 @@ class _Asking(Door[P, None]):
 
     def _bare(self, *args: Any) -> None:
         a, b, extra, out, rate, flags = self._request(*args)  # type: ignore[call-arg]
-        answer = MISFIT
-        if extra is out and rate == 0.0:
+        answer, dtype = MISFIT, out.dtype
+        # A checked array may be of a subclass, or its dtype an equal one.
+        is_plain = type(out) is type(a) is type(b) is np.ndarray and dtype is a.dtype is b.dtype
+        if extra is out and rate == 0.0 and is_plain and (dtype is FLOAT32 or dtype is FLOAT64):
             answer = self._small(a, b, out, flags)
         if answer == LARGE:
             self._kernel.share_out(a, b, extra, out, rate, flags)

@@ -14,6 +14,7 @@ import numpy as np
 from numba import types
 
 from kernels import checks
+from kernels.simd.arrays import Matrix
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,15 @@ class Contract:
     ``flags int64``         an integer (not for public kernels)
     ``count threads``       how many threads there are: last, and given by `jit.Kernel` itself
     ======================  ==================================================================
+
+    With ``as_matrices`` the compiled function takes its matrices as `simd.Matrix`.
     """
 
-    def __init__(self, function: Callable[..., Any], text: str) -> None:
+    def __init__(
+        self, function: Callable[..., Any], text: str, *, as_matrices: bool = False
+    ) -> None:
         self.text = text
+        self._array = Matrix if as_matrices else _array
         self.place = f"kernels.{function.__name__}"
         self.python = inspect.signature(function)
         inputs, _, outputs = text.partition(" -> ")
@@ -146,10 +152,10 @@ class Contract:
             # A read-only array type takes writable arrays too; the other way round is refused.
             readonly = not argument.is_output
             if argument.kind == "labels" and labels_ndim == 2:
-                return types.Array(real, 2, "C", readonly=True)
+                return _array(real, readonly=True)
             return {
-                "matrix": types.Array(real, 2, "C", readonly=readonly),
-                "any_shape": types.Array(real, 2, "C", readonly=readonly),
+                "matrix": self._array(real, readonly),
+                "any_shape": self._array(real, readonly),
                 "labels": types.Array(types.int64, 1, "C", readonly=True),
                 "indices": types.Array(types.int64, 1, "C", readonly=readonly),
                 "number": types.float64,
@@ -257,6 +263,10 @@ class _Call:
                 f"{self.place}: {argument.name} is {checks.shown(value)}, expected True or False"
             )
         return bool(value)
+
+
+def _array(dtype: types.Type, readonly: bool) -> types.Type:
+    return types.Array(dtype, 2, "C", readonly=readonly)
 
 
 def _split(text: str) -> list[str]:

@@ -50,6 +50,8 @@ _PARALLEL = {
 # of 0 asks for one thread, unless the work is so large that it should first be asked for more.
 DONE, LARGE, MISFIT = 0, 1, 2
 
+_FLOAT32 = np.dtype(np.float32)
+
 Array = NDArray[Any]
 """An argument of a kernel: its contract says more about it than a type can."""
 
@@ -186,12 +188,12 @@ def kernel(
     nanoseconds: Callable[..., float] | None = None,
     public: bool = True,
     calls: tuple[str, ...] = (),
-    holds_gil: bool = False,
+    is_short: bool = False,
 ) -> Callable[[Callable[P, R]], "Kernel[P, R]"]:
     """Make a kernel of a function to compile; see `Kernel`."""
 
     def make(function: Callable[P, R]) -> Kernel[P, R]:
-        made = Kernel(function, contract, nanoseconds, calls, holds_gil)
+        made = Kernel(function, contract, nanoseconds, calls, is_short)
         COMPILED.append(made)
         return registered(made) if public else made
 
@@ -213,6 +215,8 @@ class Door(Generic[P, R]):
         What runs after the checks.
     contract : str
         Names, shapes and kinds of the arguments, as `contracts.Contract` reads them.
+    as_matrices : bool
+        The same.
 
     Attributes
     ----------
@@ -223,9 +227,11 @@ class Door(Generic[P, R]):
 
     bare: Callable[..., R]
 
-    def __init__(self, function: Callable[P, R], contract: str) -> None:
+    def __init__(
+        self, function: Callable[P, R], contract: str, *, as_matrices: bool = False
+    ) -> None:
         functools.update_wrapper(self, function)
-        self.contract = contracts.Contract(function, contract)
+        self.contract = contracts.Contract(function, contract, as_matrices=as_matrices)
         self.bare = function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -254,9 +260,9 @@ class Kernel(Door[P, R]):
         parallel twin.
     calls : tuple of str
         The `shared` functions that it calls.
-    holds_gil : bool
-        Whether other Python threads wait: for work so short that letting them go on, which takes 30
-        nanoseconds, shows.
+    is_short : bool
+        Whether the work is so short that a call's own time shows: other Python threads wait, since
+        letting them go on takes 30 nanoseconds, and arrays come as `simd.Matrix`, which saves 170.
     """
 
     def __init__(
@@ -265,9 +271,9 @@ class Kernel(Door[P, R]):
         contract: str,
         nanoseconds: Callable[..., float] | None,
         calls: tuple[str, ...] = (),
-        holds_gil: bool = False,
+        is_short: bool = False,
     ) -> None:
-        super().__init__(function, contract)
+        super().__init__(function, contract, as_matrices=is_short)
         self.nanoseconds = nanoseconds
         # A kernel that shares its work out by the number of threads takes it as its last argument.
         takes_threads = self.contract.arguments[-1].kind == "threads"
@@ -277,8 +283,8 @@ class Kernel(Door[P, R]):
         if numba.config.DISABLE_JIT:
             self.serial = _Interpreted(function, self.contract)
         else:
-            options = {"nogil": not holds_gil}
-            self.serial = _Twin(function, self.contract, calls, parallel=False, **options)
+            twin = _ShortTwin if is_short else _Twin
+            self.serial = twin(function, self.contract, calls, parallel=False, nogil=not is_short)
         self.bare = self.serial
         if nanoseconds is not None and not numba.config.DISABLE_JIT:
             self.parallel = _Twin(function, self.contract, calls, parallel=True)
@@ -325,6 +331,10 @@ class Kernel(Door[P, R]):
             if twin is not None:
                 for signature in self.contract.signatures(np.dtype(dtype)):
                     twin.compile(signature)
+
+
+def _not_compiled(*args: Any) -> Any:
+    raise TypeError("no signature is compiled yet")
 
 
 class _Twin:
@@ -381,13 +391,34 @@ class _Twin:
             return self
 
 
+class _ShortTwin(_Twin):
+    """A twin that takes arrays as `Matrix`, so that Numba's dispatcher is not asked.
+
+    ``float32`` and ``float64`` are the compiled forms themselves. They raise TypeError for what
+    does not fit, and until they are compiled.
+    """
+
+    float32 = float64 = staticmethod(_not_compiled)
+
+    def compile(self, signature: tuple[types.Type, ...]) -> None:
+        """Compile one signature, or load it from the cache, unless that has been done."""
+        super().compile(signature)
+        compiled = self.dispatcher.overloads[signature].entry_point
+        setattr(self, str(self.contract.real_of(signature)), compiled)
+        self.run = self._of_dtype
+
+    def _of_dtype(self, first: Any, *others: Any) -> Any:
+        is_single = getattr(first, "dtype", None) is _FLOAT32
+        return (self.float32 if is_single else self.float64)(first, *others)
+
+
 class _Interpreted:
     """A kernel's text as plain Python, where Numba is told not to compile (NUMBA_DISABLE_JIT=1)."""
 
     dispatcher = None
 
     def __init__(self, function: Callable[..., Any], contract: contracts.Contract) -> None:
-        self.function = self.run = function
+        self.function = self.run = self.float32 = self.float64 = function
         self.place = contract.place
 
     def __call__(self, *args: Any) -> Any:
@@ -401,10 +432,6 @@ class _Interpreted:
 
     def compile(self, signature: tuple[types.Type, ...]) -> None:
         """Nothing to do."""
-
-
-def _not_compiled(*args: Any) -> Any:
-    raise TypeError("no signature is compiled yet")
 
 
 def _renamed(function: Callable[..., Any], suffix: str) -> Callable[..., Any]:
