@@ -63,7 +63,7 @@ def _plan(whole, index):
 @inner
 def join_chains(chains, whole, sums):
     """Add the chains of each element in order, and do with the sum what a product does."""
-    first = memory_at(sums, whole.out.start)
+    first = Rows(memory_at(sums, whole.out.start), whole.n)
     join(whole.m, whole.n, chains, first, whole.out, whole.epilogue)
     if whole.epilogue.flags & SUM_COLUMNS:
         sum_columns(whole.b.start, whole.k, whole.b.step, whole.n, whole.epilogue.extra)

@@ -4,7 +4,8 @@ It is the product with a row of ones, fma(1, x, sum) being x + sum, so that the 
 the public kernel agree to the bit.
 """
 
-from kernels.jit import inner
+from kernels.jit import inlined, inner
+from kernels.microkernel import next_strip
 from kernels.simd import (
     TileShape,
     ahead,
@@ -22,7 +23,7 @@ CUT = 4096
 # Four vectors of columns at a time: enough sums in flight to hide an addition's latency, and
 # enough of each row that memory is read in more than single cache lines.
 _VECTORS, _BYTES = 4, TILE.vector_bytes
-_STRIP = TileShape(1, _VECTORS)
+_STRIP, _NARROW = TileShape(1, _VECTORS), TileShape(1, 1)
 _ROWS = 8
 """Rows summed before the next strip: 8 runs of memory, where all rows would be a jump for each line
 (on Zen 3, column sums of 512 x 1024 take half the time)."""
@@ -39,26 +40,32 @@ def columns_at_a_time(like):
 @inner
 def sum_columns(source, rows, row, columns, out):
     """out[j] = sum over i of source[i * row + j] for j < columns."""
-    width = _VECTORS * lanes_of(source, _BYTES)
+    lanes = lanes_of(source, _BYTES)
+    width = _VECTORS * lanes
     for first in range(0, max(rows, 1), CUT):  # of no rows the sum is zero
         end = min(first + CUT, max(rows, 1))
         # The first chain goes on from what is stored of it. Later ones have no place of their own.
         some = _ROWS if first == 0 and columns > width else CUT
         for i in range(first, end, some):
-            count = min(some, end - i, rows)
-            for j in range(0, columns, width):
-                left, target = columns - j, ahead(out, j)
-                total = tile_of_zeros(_STRIP, source, _BYTES)
-                if i > first:
-                    total = load_tile(total, target, 0, left)
-                total = _plus_rows(total, ahead(source, i * row + j), count, row, left)
-                if first > 0:
-                    total = tile_plus_stored(total, target, 0, left)
-                store_tile(total, target, 0, left)
+            count, j = min(some, end - i, rows), 0
+            while j < columns:
+                strip = next_strip(columns - j, width, lanes)
+                start, target = ahead(source, i * row + j), ahead(out, j)
+                if strip >= lanes:
+                    _add_rows(_STRIP, start, count, row, strip, i > first, first > 0, target)
+                else:
+                    _add_rows(_NARROW, start, count, row, strip, i > first, first > 0, target)
+                j += strip
 
 
-@inner
-def _plus_rows(total, source, rows, row, columns):
+@inlined
+def _add_rows(shape, source, rows, row, columns, resumes, adds, out):
+    """A chain of a strip, from zero or from what is stored, or one that is added to that."""
+    total = tile_of_zeros(shape, source, _BYTES)
+    if resumes:
+        total = load_tile(total, out, 0, columns)
     for i in range(rows):
         total = tile_plus_stored(total, ahead(source, i * row), 0, columns)
-    return total
+    if adds:
+        total = tile_plus_stored(total, out, 0, columns)
+    store_tile(total, out, 0, columns)

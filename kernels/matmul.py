@@ -25,6 +25,7 @@ import numpy as np
 from numba import types
 
 from kernels.columns import CUT, sum_columns
+from kernels.few_rows import are_few, chains_of_few_rows
 from kernels.jit import inlined, inner, shared
 from kernels.microkernel import (
     ACCUMULATE,
@@ -45,21 +46,22 @@ from kernels.microkernel import (
     Tiled,
     Upcoming,
     from_row,
+    join,
     lane_count,
+    next_strip,
     nothing,
-    row_width,
     rows_from,
     strip_of_tiles,
     strip_width,
+    units,
 )
-from kernels.packing import pack
+from kernels.packing import pack, pack_rows
 from kernels.simd import (
     LINE,
     ahead,
     itemsize,
     memory_at,
 )
-from kernels.single_row import chains_of_single_row
 from kernels.tiles import TILE
 
 # The cache blocks, found by trying; asv_benchmarks/benchmarks/kernels_matmul.py times sizes.
@@ -75,13 +77,14 @@ PACK_ROWS = 32
 FAR, FAR_ELEMENTS = 96, 24 * 1024
 """So are both, from so many terms, columns and elements of B on, where A is transposed: its terms
 lie rows of memory apart, in few places of a cache where those are a power of two (with AVX2, beside
-BLAS: 0.64 -> 1.01 at 1024 x 128 x 1024, 0.90 -> 0.97 at 784 x 512 x 512)."""
+BLAS: 0.64 -> 1.01 at 1024 x 128 x 1024, 0.90 -> 0.97 at 784 x 512 x 512). Where they are, a tile of
+two vectors is enough (`_few_lines_fit`; Zen 1: 0.75 -> 1.03 at 2048 x 512 x 10)."""
 SOON_TERMS, SOON_COLUMNS = 96, 64
 """On some CPUs (`Tile.packs_sooner`) B alone, from so many terms and columns and PACK_ROWS on."""
-TURNED_TERMS = 32
-"""A single row of C takes B transposed as it lies, from so many terms on."""
 BLOCK = 2048
 """Rows and columns of a block at most, which bounds the memory for packing."""
+MOST_NEEDED = (BLOCK, PACK_ROWS - 1, ROWS - 1, 1)
+"""Rows of a part: no other number of rows needs more memory than the largest of those it allows."""
 GRAIN = 2**26
 """Multiply-adds a thread (1 ms) from where on there are more blocks than threads, so that a thread
 that is slowed down takes fewer."""
@@ -89,7 +92,7 @@ that is slowed down takes fewer."""
 _PACKS_SOONER = TILE.packs_sooner
 _Plan = namedtuple(
     "_Plan",
-    ["rows", "columns", "strip", "depth", "chunk", "panels", "turns_b"]
+    ["rows", "columns", "strip", "depth", "chunk", "panels", "few_rows"]
     + ["a_bytes", "b_bytes", "partial_bytes", "sums_bytes", "bytes"],
 )
 """How a product is cut into blocks, strips, passes and chunks, and the memory for each part."""
@@ -120,23 +123,22 @@ def plan_of(operands, count):
     """How a product is cut, what of it is packed, and the memory that a thread needs for that."""
     m, n, k = operands.m, operands.n, operands.k
     flags, like = operands.epilogue.flags, operands.out.start
-    strip, size = strip_width(like), itemsize(like)
+    strip, lanes, size = strip_width(like), lane_count(like), itemsize(like)
     by_columns = flags & BY_COLUMNS != 0
-    rows, columns = _blocks(m, n, k, strip, lane_count(like), count, by_columns)
+    rows, columns = _blocks(m, n, k, strip, lanes, count, by_columns)
     block_m, block_n = m, n
     if rows * columns > 1:
         block_m = min(m, units(units(m, ROWS), rows) * ROWS)
-        lanes = lane_count(like)
         block_n = min(n, units(units(n, lanes), columns) * lanes)
-    far = operands.a.step != 1 and min(k, block_n) >= FAR and k * block_n >= FAR_ELEMENTS
-    packs_a = (far or k * block_n > PACK_ELEMENTS) and block_m >= PACK_ROWS
-    turns_b = block_m == 1 and operands.b.row != 1 and k >= TURNED_TERMS
-    packs_b = packs_a or (operands.b.row != 1 and not turns_b)
+    far = min(k, block_n) >= FAR and k * block_n >= FAR_ELEMENTS
+    far |= k >= FAR and block_n > lanes and _few_lines_fit(operands.a.step * size)
+    packs_a = (operands.a.step != 1 and far) or k * block_n > PACK_ELEMENTS
+    packs_a = packs_a and block_m >= PACK_ROWS
+    few_rows = are_few(block_m, block_n, k, operands.b)
+    packs_b = packs_a or (operands.b.row != 1 and not few_rows)
     if _PACKS_SOONER:
         packs_b |= k >= SOON_TERMS and block_n >= SOON_COLUMNS and block_m >= PACK_ROWS
     depth, chunk = min(k, DEPTH if packs_b else CUT), CHUNK if packs_a else DIRECT_CHUNK
-    if block_m < ROWS and not packs_b:
-        strip = row_width(like)
     # A panel of B serves every chunk of A. Where there is but one, the next panel takes its place.
     panels = units(block_n, strip) if block_m > chunk else 1
     # C holds unfinished chains too, unless it holds something else that is still needed: sums of
@@ -145,8 +147,10 @@ def plan_of(operands, count):
     a_bytes = _whole_lines(chunk * depth * size) if packs_a else 0
     b_bytes = _whole_lines(panels * strip * depth * size) if packs_b else 0
     c_bytes = _whole_lines(block_m * block_n * size)
-    partial_bytes = c_bytes if keeps_c and (turns_b or depth < min(k, CUT)) else 0
+    partial_bytes = c_bytes if keeps_c and (few_rows or depth < min(k, CUT)) else 0
     sums_bytes = c_bytes if k > CUT and flags & DESCEND else 0
+    if few_rows:
+        partial_bytes *= units(k, CUT)
     together = a_bytes + b_bytes + partial_bytes + sums_bytes
     return _Plan(
         rows,
@@ -155,7 +159,7 @@ def plan_of(operands, count):
         depth,
         chunk,
         panels,
-        np.int64(turns_b),
+        np.int64(few_rows),
         a_bytes,
         b_bytes,
         partial_bytes,
@@ -175,9 +179,9 @@ def _block_product_types(real):
 
 
 @inner
-def units(size, unit):
-    """How many units, the last perhaps not whole."""
-    return (size + unit - 1) // unit
+def _few_lines_fit(step):
+    """Whether lines so many bytes apart share few places of a cache, and none comes unasked for."""
+    return step > 2048 and step % 1024 == 0
 
 
 @inner
@@ -241,6 +245,9 @@ def block_product(m, n, k, a, b, c, epilogue, plan, memory):
     if plan.sums_bytes:
         before = plan.a_bytes + plan.b_bytes + plan.partial_bytes
         sums = Rows(memory_at(memory + before, c.start), n)
+    if plan.few_rows:
+        chains = chains_of_few_rows(m, n, k, a, b, partial)
+        return join(m, n, chains, partial, c, epilogue)
     done = 0
     while True:
         terms = min(plan.depth, k - done, CUT - done % CUT)
@@ -269,13 +276,11 @@ def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
         rows = min(plan.chunk, m - i)
         a_chunk = Tiled(ahead(a.start, i * a.row), a.row, a.step, ROWS * a.row)
         if plan.a_bytes:
-            for r in range(0, rows, ROWS):
-                panel = ahead(spaces.a, r * terms)
-                pack(from_row(a, i + r), min(ROWS, rows - r), terms, ROWS, panel)
+            pack_rows(from_row(a, i), rows, terms, spaces.a)
             a_chunk = Tiled(spaces.a, 1, ROWS, ROWS * terms)
         j = 0
         while j < n:
-            columns = _next_strip(n - j, plan.strip, lanes)
+            columns = next_strip(n - j, plan.strip, lanes)
             b_strip = Strip(ahead(b.start, j), b.step, nothing(b.start))
             if plan.b_bytes:
                 panel = ahead(spaces.b, j * terms if plan.panels > 1 else 0)
@@ -290,12 +295,7 @@ def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
             )
             extra = ahead(epilogue.extra, i * epilogue.extra_row + j)
             then = Epilogue(epilogue.flags, epilogue.minus_rate, extra, epilogue.extra_row)
-            left, rest = terms, step
-            if plan.turns_b:
-                b_rows = from_row(b, j)
-                chains_of_single_row(columns, terms, a_chunk, b_rows, here.partial, step.resumes)
-                left, rest = 0, Pass(True, step.ends_chain, step.adds_sums, step.ends)
-            strip_of_tiles(rows, columns, left, a_chunk, b_strip, here, then, rest)
+            strip_of_tiles(rows, columns, terms, a_chunk, b_strip, here, then, step)
             j += columns
 
 
@@ -317,14 +317,3 @@ def _after(i, j, n, b, panels, terms, plan):
     if b.row == 1:
         return Upcoming(ahead(b.start, j), asks * b.step, b.step, plan.strip - 1, ASK)
     return Upcoming(ahead(b.start, j * b.row), b.row, ASK * b.step, half * b.row, half)
-
-
-@inner
-def _next_strip(left, strip, lanes):
-    """Columns of the next strip: whole tiles, but the last two of about one width.
-
-    Four vectors are 2 + 2 rather than 3 + 1: a tile of one vector waits for its loads.
-    """
-    if left <= strip:
-        return left
-    return strip if left >= 2 * strip else units(units(left, lanes), 2) * lanes

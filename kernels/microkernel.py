@@ -49,17 +49,14 @@ NEVER_EMPTY = 256  # sizes of 0 are refused
 BY_COLUMNS = 512  # threads share its columns, where there are enough
 
 ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
-# As many vectors as the last strip's columns need, and one row for the rows that are left. Each is
-# compiled apart, so there are no more than these.
+# As many vectors as a strip's columns need, and one row for the rows that are left. Each is
+# compiled apart, so there are no more than these, and none for full tiles alone.
 _TALL_3, _TALL_2, _TALL_1 = (TileShape(ROWS, vectors) for vectors in (_VECTORS, 2, 1))
-_FLAT = TileShape(1, _VECTORS)
+_FLAT, _NARROW = TileShape(1, _VECTORS), TileShape(1, 1)
 _TURN = 4
 """Steps of k in a turn of the innermost loop; one alone costs 0.95 -> 0.99."""
 ASK = 64 // ROWS
 """Steps of k until the next strip is asked for again: the more rows, the longer a step takes."""
-# One row alone: as many sums in flight as hide the latency of a multiply-add.
-_WIDE_VECTORS = 8
-_WIDE = TileShape(1, _WIDE_VECTORS)
 
 Strided = namedtuple("Strided", ["start", "row", "step"])
 """An operand read as start[i * row + k * step]: a matrix or its transpose, as it lies or packed."""
@@ -101,9 +98,21 @@ def strip_width(like):
 
 
 @inner
-def row_width(like):
-    """Columns of a strip where C has fewer rows than a tile."""
-    return _WIDE_VECTORS * lanes_of(like, _BYTES)
+def next_strip(left, width, lanes):
+    """Columns of the next strip: whole tiles, but where that leaves a vector or less, one fewer.
+
+    Four vectors are 2 + 2 rather than 3 + 1: a tile of one vector waits for its loads. And where
+    there are columns for a vector at all, no strip has fewer.
+    """
+    if left <= width:
+        return left
+    return width if left > width + lanes else width - lanes
+
+
+@inner
+def units(size, unit):
+    """How many units, the last perhaps not whole."""
+    return (size + unit - 1) // unit
 
 
 @inner
@@ -122,12 +131,8 @@ def rows_from(rows, i, j):
 def strip_of_tiles(rows, columns, terms, a, b, targets, epilogue, step):
     """Loop 1: tiles down a strip of C, then the rows that are left."""
     lanes = lanes_of(b.start, _BYTES)
-    if columns == _VECTORS * lanes:
-        _tall_tiles(_TALL_3, None, rows, terms, a, b, targets, epilogue, step)
-    elif columns > 2 * lanes:
+    if columns > 2 * lanes:
         _tall_tiles(_TALL_3, columns, rows, terms, a, b, targets, epilogue, step)
-    elif columns == 2 * lanes:
-        _tall_tiles(_TALL_2, None, rows, terms, a, b, targets, epilogue, step)
     elif columns > lanes:
         _tall_tiles(_TALL_2, columns, rows, terms, a, b, targets, epilogue, step)
     else:
@@ -137,12 +142,10 @@ def strip_of_tiles(rows, columns, terms, a, b, targets, epilogue, step):
     for i in range(rows - tiled * ROWS):
         row = tiled * ROWS + i
         a_row = from_row(rest, i)
-        if columns == _WIDE_VECTORS * lanes:
-            _tile(_WIDE, None, terms, a_row, b, targets, row, epilogue, step)
-        elif columns > _VECTORS * lanes:
-            _tile(_WIDE, columns, terms, a_row, b, targets, row, epilogue, step)
-        else:
+        if columns > lanes:
             _tile(_FLAT, columns, terms, a_row, b, targets, row, epilogue, step)
+        else:
+            _tile(_NARROW, columns, terms, a_row, b, targets, row, epilogue, step)
 
 
 @inner
@@ -166,10 +169,7 @@ def _tall_tiles(shape, columns, rows, terms, a, b, targets, epilogue, step):
 
 @inlined
 def _tile(shape, columns, terms, a, b, targets, i, epilogue, step):
-    """One tile of C, from row i of the targets on, for one pass over k.
-
-    ``columns`` is None where the tile's full width is used, else the number of columns it has.
-    """
+    """One tile of C, from row i of the targets on, for one pass over k."""
     partial, sums = rows_from(targets.partial, i, 0), rows_from(targets.sums, i, 0)
     out = rows_from(targets.out, i, 0)
     tile = tile_of_zeros(shape, b.start, _BYTES)
@@ -177,7 +177,7 @@ def _tile(shape, columns, terms, a, b, targets, i, epilogue, step):
         tile = load_tile(tile, partial.start, partial.row, columns)
     # The next tile of C comes from memory while this one is computed: 0.80 -> 0.99 at n = 2048.
     prefetch_tile(tile, ahead(out.start, ROWS * out.row), out.row)
-    tile = _chain(tile, columns, terms, a, b)
+    tile = chain_of_tile(tile, columns, terms, a, b)
     target = partial
     if step.ends_chain:
         target = sums
@@ -190,7 +190,7 @@ def _tile(shape, columns, terms, a, b, targets, i, epilogue, step):
 
 
 @inlined
-def _chain(tile, columns, terms, a, b):
+def chain_of_tile(tile, columns, terms, a, b):
     """k ascending."""
     a_k, b_k, rows = a.start, b.start, row_offsets(tile, a.row)
     line = b.next.start
@@ -215,21 +215,31 @@ def _chain(tile, columns, terms, a, b):
 
 @inner
 def join(m, n, chains, first, out, epilogue):
-    """Add chains that lie one m x n matrix behind the other, and finish their sum: a row a tile."""
-    width = strip_width(first)
+    """Add chains, of which each is m rows behind the one before, and finish their sum."""
+    lanes = lane_count(out.start)
     for i in range(m):
-        for j in range(0, n, width):
-            columns, here = n - j, ahead(first, i * n + j)
-            tile = load_tile(tile_of_zeros(_FLAT, first, _BYTES), here, 0, columns)
-            target = rows_from(out, i, j)
-            if epilogue.flags & ACCUMULATE:
-                tile = tile_plus_stored(tile, target.start, 0, columns)
-            for chain in range(1, chains):
-                tile = tile_plus_stored(tile, ahead(here, chain * m * n), 0, columns)
+        j = 0
+        while j < n:
+            strip = next_strip(n - j, _VECTORS * lanes, lanes)
+            here, target = ahead(first.start, i * first.row + j), rows_from(out, i, j)
             extra = ahead(epilogue.extra, i * epilogue.extra_row + j)
             then = Epilogue(epilogue.flags, epilogue.minus_rate, extra, epilogue.extra_row)
-            tile = _finished(tile, columns, target, 0, then)
-            store_tile(tile, target.start, 0, columns)
+            if strip >= lanes:
+                _join_strip(_FLAT, strip, chains, here, m * first.row, target, then)
+            else:
+                _join_strip(_NARROW, strip, chains, here, m * first.row, target, then)
+            j += strip
+
+
+@inlined
+def _join_strip(shape, columns, chains, first, size, out, epilogue):
+    tile = load_tile(tile_of_zeros(shape, first, _BYTES), first, 0, columns)
+    if epilogue.flags & ACCUMULATE:
+        tile = tile_plus_stored(tile, out.start, 0, columns)
+    for chain in range(1, chains):
+        tile = tile_plus_stored(tile, ahead(first, chain * size), 0, columns)
+    tile = _finished(tile, columns, out, 0, epilogue)
+    store_tile(tile, out.start, 0, columns)
 
 
 @inlined

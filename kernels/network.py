@@ -18,7 +18,7 @@ import numpy as np
 from numba import prange, types
 
 from kernels.jit import Array, inner, kernel, shared
-from kernels.matmul import BLOCK, PACK_ROWS, plan_of, units
+from kernels.matmul import MOST_NEEDED, plan_of, units
 from kernels.program import PRODUCT, header_of, instruction
 from kernels.simd import (
     LINE,
@@ -168,8 +168,8 @@ def _needs(program, rate, data, memory, count):
                 plan = plan_of(product_of(step, 0, rows, batch, data, memory), count)
                 size, parts = max(size, plan.bytes), max(parts, plan.rows * plan.columns)
                 # A task has any number of rows up to these, and needs no more than one of these.
-                for most in (min(rows, BLOCK), min(rows, PACK_ROWS - 1)):
-                    part = product_of(step, 0, most, batch, data, memory)
+                for most in MOST_NEEDED:
+                    part = product_of(step, 0, min(rows, most), batch, data, memory)
                     size = max(size, plan_of(part, 1).bytes)
         for index in range(rows_end, end):
             step = instruction(program, index)

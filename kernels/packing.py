@@ -14,6 +14,7 @@ lies run the other way; they are transposed in registers on the way.
 """
 
 from kernels.jit import inner
+from kernels.microkernel import ROWS, Strided, units
 from kernels.simd import (
     TURNED_BYTES,
     TileShape,
@@ -33,9 +34,34 @@ _VECTOR, _BYTES = TileShape(1, 1), TILE.vector_bytes
 SQUARE = min(TILE.rows, TILE.vector_bytes // 8)
 """Columns that are turned at a time, and rows that are copied; fewer are copied one by one."""
 _SHORT, _SQUARE = TileShape(1, 1, lanes=SQUARE), TileShape(SQUARE, 1, lanes=SQUARE)
+_RUNS = TileShape(SQUARE, 1, lanes=ROWS)
 _NEAR = 128
 """Terms that are turned for all of a panel's columns before the next: so much of a panel stays in
 level 1 (Zen 4: 0.86 of the time at 784 x 512)."""
+
+
+@inner
+def pack_rows(source, rows, terms, out):
+    """`pack` A, a panel after the other: panel p begins at out + p * ROWS * terms.
+
+    Where A runs along its rows, a few terms of all panels come first, so that a cache line is read
+    once. A panel takes a part of it, and before the next panel comes by, lines that lie a power of
+    two apart have driven it out (Zen 1: 0.79 of the time at (784 x 2048)T . 784 x 128).
+    """
+    panels = rows // ROWS if source.row == 1 else 0
+    whole = terms // SQUARE * SQUARE
+    for k in range(0, whole if panels else 0, SQUARE):
+        line = ahead(source.start, k * source.step)
+        for p in range(panels):
+            run = load_tile(tile_of_zeros(_RUNS, out, _BYTES), line, source.step, None)
+            store_tile(run, ahead(out, (p * terms + k) * ROWS), ROWS, None)
+            line = ahead(line, ROWS)
+    for p in range(units(rows, ROWS)):
+        k = whole if p < panels else 0
+        start = ahead(source.start, p * ROWS * source.row + k * source.step)
+        left = Strided(start, source.row, source.step)
+        width = min(ROWS, rows - p * ROWS)
+        pack(left, width, terms - k, ROWS, ahead(out, (p * terms + k) * ROWS))
 
 
 @inner
@@ -79,12 +105,13 @@ def _turn(source, row, first, end, panel, out):
 
 @inner
 def _copy(line, width, target):
-    """A row of a panel: whole vectors, then what is left in shorter ones."""
-    lanes, w = lanes_of(line, _BYTES), 0
-    while w + lanes <= width:
+    """A row of a panel: vectors, of which the last overlaps; a short row in shorter ones."""
+    lanes = lanes_of(line, _BYTES)
+    if width < lanes:
+        for w in range(0, width, SQUARE):
+            store(load(ahead(line, w), SQUARE, width - w, 0.0), ahead(target, w), width - w)
+        return
+    for after in range(lanes, width + lanes, lanes):
+        w = min(after, width) - lanes
         vector = load_tile(tile_of_zeros(_VECTOR, line, _BYTES), ahead(line, w), 0, None)
         store_tile(vector, ahead(target, w), 0, None)
-        w += lanes
-    while w < width:
-        store(load(ahead(line, w), SQUARE, width - w, 0.0), ahead(target, w), width - w)
-        w += SQUARE

@@ -23,14 +23,14 @@ takes several instructions, and AMD's CPUs take 16 cycles for a store by one (Re
 Zen 3: 10.9 -> 2.7 us without); other CPUs have none."""
 
 
-def load_lanes(builder, vector, pointer, offset=0, count=None, fill=None):
+def load_lanes(builder, vector, pointer, count=None, fill=None):
     """Load a vector; with ``count``, only lanes below it are touched, the others are ``fill``."""
-    source = _vector_pointer(builder, pointer, offset, vector)
+    source = builder.bitcast(pointer, vector.llvm.as_pointer())
     if count is None:
         loaded = builder.load(source)
         loaded.align = _align(vector)
         return loaded
-    mask = _mask(builder, vector, count, offset)
+    mask = _mask(builder, vector, count)
     fill = ir.Constant(vector.llvm, [0.0] * vector.lanes) if fill is None else fill
     name = f"llvm.masked.load.v{vector.lanes}{SUFFIXES[vector.dtype]}.p0"
     return call(builder, name, vector.llvm, [source, ir.Constant(LANE, _align(vector)), mask, fill])
@@ -53,24 +53,22 @@ def load_up_to(builder, vector, pointer, count, fill):
     return loaded
 
 
-def store_lanes(builder, vector, value, pointer, offset=0, count=None):
+def store_lanes(builder, vector, value, pointer, count=None):
     """Store a vector; with ``count``, only the lanes below it are touched."""
-    target = _vector_pointer(builder, pointer, offset, vector)
+    target = builder.bitcast(pointer, vector.llvm.as_pointer())
     if count is None:
         builder.store(value, target).align = _align(vector)
     elif MASKS_ARE_FREE:
-        mask = _mask(builder, vector, count, offset)
+        mask = _mask(builder, vector, count)
         name = f"llvm.masked.store.v{vector.lanes}{SUFFIXES[vector.dtype]}.p0"
         call(builder, name, VOID, [value, target, ir.Constant(LANE, _align(vector)), mask])
     else:
-        left = builder.sub(count, index(offset))
-        is_whole = builder.icmp_signed(">=", left, index(vector.lanes))
+        is_whole = builder.icmp_signed(">=", count, index(vector.lanes))
         with builder.if_else(is_whole, likely=True) as (then, otherwise):
             with then:
-                store_lanes(builder, vector, value, pointer, offset)
-            with otherwise, builder.if_then(builder.icmp_signed(">", left, index(0))):
-                start = builder.gep(pointer, [index(offset)])
-                _store_in_pieces(builder, vector, value, start, left)
+                store_lanes(builder, vector, value, pointer)
+            with otherwise, builder.if_then(builder.icmp_signed(">", count, index(0))):
+                _store_in_pieces(builder, vector, value, pointer, count)
 
 
 def _store_in_pieces(builder, vector, value, pointer, count):
@@ -87,13 +85,8 @@ def _store_in_pieces(builder, vector, value, pointer, count):
         value = builder.select(is_taken, high, low)
 
 
-def _vector_pointer(builder, pointer, offset, vector):
-    moved = builder.gep(pointer, [index(offset)]) if offset else pointer
-    return builder.bitcast(moved, vector.llvm.as_pointer())
-
-
-def _mask(builder, vector, count, offset=0):
-    """Lane i is on where offset + i < count.
+def _mask(builder, vector, count):
+    """Lane i is on where i < count.
 
     As the sign of a difference: a comparison that is made before a loop LLVM moves into it, and
     without registers for masks that is ten instructions a turn.
@@ -107,7 +100,7 @@ def _mask(builder, vector, count, offset=0):
         count = builder.select(builder.icmp_signed(">", count, least), count, least)
         count = builder.trunc(count, number)
     kind = ir.VectorType(number, vector.lanes)
-    numbers = ir.Constant(kind, [offset + lane for lane in range(vector.lanes)])
+    numbers = ir.Constant(kind, list(range(vector.lanes)))
     difference = builder.sub(numbers, filled(builder, count, vector.lanes))
     return builder.icmp_signed("<", difference, ir.Constant(kind, None))
 

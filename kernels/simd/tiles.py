@@ -1,7 +1,16 @@
 """Operations on register tiles: what a micro-kernel is made of.
 
-``count`` says how many columns of the tile exist: None for all of them (no masks), a number for
-the last, narrower strip. Which of the two it is shows in the type, so each is compiled apart.
+``count`` says how many columns of the tile exist: None for all of them, a number for the last,
+narrower strip. Which of the two it is shows in the type, so each is compiled apart.
+
+A tile of several vectors has the columns of one at least, and then needs no masks, which some CPUs
+are slow at: a vector that would reach beyond the last column ends there instead, and repeats what
+its neighbour does::
+
+    columns of C     0 1 2 3 4 5 6 7 8 9
+    vector 0         [0 1 2 3]
+    vector 1                 [4 5 6 7]
+    vector 2                     [6 7 8 9]      twice 6 and 7, with the same bits
 """
 
 from llvmlite import ir
@@ -36,18 +45,34 @@ def _count_or_none(type_, value):
     return None if isinstance(type_, types.NoneType) else value
 
 
-def _lines(builder, tile, c, c_row):
-    """(position, address of the row, first column) of each vector, as it lies at c + i * c_row."""
+def _lines(builder, tile, c, c_row, count):
+    """(position, address, columns) of each vector of a tile that lies at c + i * c_row."""
     for place, row, column in _places(tile):
-        yield place, builder.gep(c, [builder.mul(c_row, index(row))]), column
+        line = builder.gep(c, [builder.mul(c_row, index(row))])
+        yield place, *_existing(builder, tile, line, column, count)
+
+
+def _existing(builder, tile, line, column, count):
+    """(address, columns or None for all) of a vector that lies from ``column`` of a line on."""
+    if count is None or tile.vectors == 1:
+        return builder.gep(line, [index(column)]), count
+    return builder.gep(line, [_first_column(builder, tile, column, count)]), None
+
+
+def _first_column(builder, tile, column, count):
+    """Where a vector begins, of the several of a tile of so many columns."""
+    if column == 0 or count is None:
+        return index(column)
+    column, last = index(column), builder.sub(count, index(tile.vector.lanes))
+    return builder.select(builder.icmp_signed("<", column, last), column, last)
 
 
 def _with_stored(builder, signature, arguments, combine):
     """A tile of combine(tile[i, j], stored[i, j]); the arguments end with c, c_row and count."""
     value, (c, c_row, count) = arguments[0], arguments[-3:]
     tile, count = signature.args[0], _count_or_none(signature.args[-1], count)
-    for place, line, column in _lines(builder, tile, c, c_row):
-        stored = load_lanes(builder, tile.vector, line, offset=column, count=count)
+    for place, start, columns in _lines(builder, tile, c, c_row, count):
+        stored = load_lanes(builder, tile.vector, start, count=columns)
         combined = combine(builder.extract_value(value, place), stored)
         value = builder.insert_value(value, combined, place)
     return value
@@ -91,8 +116,8 @@ def prefetch_tile(typing, tile, c, c_row):
     def generate(context, builder, signature, arguments):
         _, c, c_row = arguments
         tile = signature.args[0]
-        for _, line, column in _lines(builder, tile, c, c_row):
-            prefetch_line(builder, builder.gep(line, [index(column)]), for_writing=True)
+        for _, start, _ in _lines(builder, tile, c, c_row, None):
+            prefetch_line(builder, start, for_writing=True)
         return context.get_dummy_value()
 
     return signature, generate
@@ -130,8 +155,10 @@ def rank_one_update(typing, tile, a, rows, b, count):
         count = _count_or_none(signature.args[4], count)
         lanes = tile.vector.lanes
         columns = [
-            load_lanes(builder, tile.vector, b, offset=v * lanes, count=count)
-            for v in range(tile.vectors)
+            load_lanes(builder, tile.vector, start, count=existing)
+            for start, existing in (
+                _existing(builder, tile, b, v * lanes, count) for v in range(tile.vectors)
+            )
         ]
         for row in range(tile.rows):
             start = _row_of_a(builder, a, rows, row)
@@ -225,15 +252,9 @@ def store_tile(typing, tile, c, c_row, count):
         value, c, c_row, count = arguments
         tile = signature.args[0]
         count = _count_or_none(signature.args[3], count)
-        for place, line, column in _lines(builder, tile, c, c_row):
-            store_lanes(
-                builder,
-                tile.vector,
-                builder.extract_value(value, place),
-                line,
-                offset=column,
-                count=count,
-            )
+        for place, start, columns in _lines(builder, tile, c, c_row, count):
+            vector = builder.extract_value(value, place)
+            store_lanes(builder, tile.vector, vector, start, count=columns)
         return context.get_dummy_value()
 
     return signature, generate
@@ -265,7 +286,6 @@ def multiply_turned(typing, tile, a, step, b, row, terms, count):
     """tile[0, j] = fma(a[k * step], b[j * row + k], tile[0, j]) for k < ``terms``, ascending.
 
     A vector after the other: the rows of b that are read at a time are as few as it has lanes.
-    Columns from ``count`` on repeat the last one before it.
     """
     terms = terms.literal_value
     signature = tile(
@@ -278,15 +298,10 @@ def multiply_turned(typing, tile, a, step, b, row, terms, count):
         value, a, step, b, row, _, count = arguments
         count = _count_or_none(signature.args[6], count)
 
-        def line(column):
-            column = index(column)
-            if count is not None:
-                last = builder.sub(count, index(1))
-                column = builder.select(builder.icmp_signed("<", column, last), column, last)
-            return builder.gep(b, [builder.mul(row, column)])
-
         for v in range(tile.vectors):
-            lines = [line(column) for column in range(v * vector.lanes, (v + 1) * vector.lanes)]
+            j = _first_column(builder, tile, v * vector.lanes, count)
+            line = builder.gep(b, [builder.mul(row, j)])
+            lines = [builder.gep(line, [builder.mul(row, index(i))]) for i in range(vector.lanes)]
             chain = builder.extract_value(value, v)
             for first in range(0, terms, some):
                 here = [builder.gep(start, [index(first)]) for start in lines]

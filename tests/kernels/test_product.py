@@ -7,16 +7,20 @@ import numpy as np
 import pytest
 
 import kernels
+from kernels import jit
 from kernels.matmul import (
     BLOCK,
     CUT,
     DEPTH,
     FAR,
     FAR_ELEMENTS,
+    MOST_NEEDED,
     PACK_ELEMENTS,
     PACK_ROWS,
     SOON_COLUMNS,
     SOON_TERMS,
+    operands_at,
+    plan_of,
 )
 from kernels.microkernel import (
     ACCUMULATE,
@@ -30,6 +34,7 @@ from kernels.microkernel import (
     TRANSPOSE_B,
 )
 from kernels.product import product
+from kernels.simd import pointer
 from tests.kernels.product_flags import FUSED
 
 pytestmark = pytest.mark.compiled
@@ -42,7 +47,7 @@ SMALL = [(1, 1, 1), (1, 37, 21), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), 
 SMALL.append((5, 7, 0))
 PACKED = [(PACK_ROWS + 1, 700, 760), (107, 500, 2 * DEPTH + 300), (40, 130, CUT + 9)]
 # Packed where A is transposed, and, on some CPUs, B alone: in one pass and in two.
-APART = [(PACK_ROWS + 1, FAR_ELEMENTS // FAR + 5, FAR + 3)]
+APART = [(PACK_ROWS + 1, FAR_ELEMENTS // FAR + 5, FAR + 3), (768, 20, FAR + 3)]
 SOON = [(PACK_ROWS + 1, SOON_COLUMNS + 6, terms + 5) for terms in (SOON_TERMS, DEPTH)]
 # Few outputs: threads share the chains over k, of which the last may be packed in another way.
 LONG = [(7, 50, 9000), (1, 3, 12_289), (9, 130, 8193), (40, 130, 8190)]
@@ -103,37 +108,64 @@ def test_packing_does_not_show(dtype, sizes):
     """Columns by themselves are too few to be packed; together they are."""
     m, n, k = sizes
     assert m >= PACK_ROWS
-    assert k * 33 <= PACK_ELEMENTS
+    width = min(33, n // 5)
+    assert k * width <= PACK_ELEMENTS
     assert min(FAR, SOON_COLUMNS) > 33
     assert sizes not in PACKED or k * n > PACK_ELEMENTS
     for flags in (0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B, ACCUMULATE):
         a, b, out, _ = operands(dtype, m, n, k, flags)
         direct = out.copy()
-        for j in range(0, n, 33):
-            part = np.ascontiguousarray(out[:, j : j + 33])
-            right = b[j : j + 33] if flags & TRANSPOSE_B else np.ascontiguousarray(b[:, j : j + 33])
+        for j in range(0, n, width):
+            part = np.ascontiguousarray(out[:, j : j + width])
+            right = (
+                b[j : j + width]
+                if flags & TRANSPOSE_B
+                else np.ascontiguousarray(b[:, j : j + width])
+            )
             product.serial(a, right, out, part, 0.0, flags, 1)
-            direct[:, j : j + 33] = part
+            direct[:, j : j + width] = part
         packed = out.copy()
         product.serial(a, b, out, packed, 0.0, flags, 1)
         np.testing.assert_array_equal(packed, direct, strict=True)
 
 
 @each_dtype
-@pytest.mark.parametrize("k", [1, 7, 8, 9, 50, CUT + 3])
-def test_a_single_row_has_the_bits_that_it_has_among_others(dtype, k):
-    """A transposed B is turned as it is read for one row, and packed for several."""
-    for n, flags in itertools.product((1, 7, 8, 9, 15, 16, 17, 31, 33, 100), (0, TRANSPOSE_A)):
-        flags |= TRANSPOSE_B
-        a, b, out, _ = operands(dtype, 9, n, k, flags)
+@pytest.mark.parametrize("k", [1, 7, 8, 9, 50, CUT + 3, 2 * CUT + 1])
+def test_a_few_rows_have_the_bits_that_they_have_among_others(dtype, k):
+    """A few rows read B as it lies, one row its transpose too; for several it is packed."""
+    some = [range(i, i + 1) for i in range(ROWS + 1)] + [range(1, 1 + m) for m in range(2, ROWS)]
+    for n, turns_a, turns_b in itertools.product(
+        (1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 100), (0, TRANSPOSE_A), (0, TRANSPOSE_B)
+    ):
+        flags = turns_a | turns_b | ACCUMULATE
+        a, b, out, _ = operands(dtype, ROWS + 1, n, k, flags)
         together = out.copy()
-        product.serial(a, b, out, together, 0.0, flags | ACCUMULATE, 1)
-        for i in range(9):
-            row = a[:, i : i + 1] if flags & TRANSPOSE_A else a[i : i + 1]
-            alone = out[i : i + 1].copy()
-            row = np.ascontiguousarray(row)
-            product.serial(row, b, out[:1], alone, 0.0, flags | ACCUMULATE, 1)
-            np.testing.assert_array_equal(alone, together[i : i + 1], strict=True)
+        product.serial(a, b, out, together, 0.0, flags, 1)
+        for rows in some:
+            few = a[:, rows] if turns_a else a[rows]
+            alone = out[rows].copy()
+            product.serial(np.ascontiguousarray(few), b, out, alone, 0.0, flags, 1)
+            np.testing.assert_array_equal(alone, together[rows], strict=True)
+
+
+def bytes_planned(a, m, n, k, flags, out):
+    at, to = pointer(a), pointer(out)
+    a_shape = (k, m) if flags & TRANSPOSE_A else (m, k)
+    return plan_of(operands_at((m, n), a_shape, at, at, at, to, 0.0, flags), 1).bytes
+
+
+@pytest.mark.parametrize("flags", [0, TRANSPOSE_B, TRANSPOSE_A, TRANSPOSE_A | DESCEND])
+def test_no_part_of_the_rows_needs_more_memory_than_is_looked_at(flags):
+    """A network takes a thread's memory once, and gives it parts of any number of rows."""
+    contract = "a (e, f), m int64, n int64, k int64, flags int64 -> out (g, h)"
+    bytes_of, array = jit.Kernel(bytes_planned, contract, None).serial, np.empty((1, 1), np.float32)
+    for n, k in itertools.product((1, 10, 100, 1000), (1, 40, 1000, CUT + 1, 3 * CUT + 5)):
+        for rows in (1, ROWS - 1, ROWS, PACK_ROWS - 1, PACK_ROWS, 200, BLOCK + 9):
+            looked_at = [min(rows, most) for most in MOST_NEEDED]
+            enough = max(bytes_of(array, m, n, k, flags, array) for m in looked_at)
+            last = min(rows, BLOCK)
+            for m in {*range(1, last, 7), *range(1, min(last, ROWS + 2)), last}:
+                assert bytes_of(array, m, n, k, flags, array) <= enough, (m, rows, n, k)
 
 
 @each_dtype
