@@ -80,10 +80,16 @@ class _Asking(Door[P, None]):
     def _bare(self, *args: Any) -> None:
         a, b, extra, out, rate, flags = self._request(*args)  # type: ignore[call-arg]
         answer, dtype = MISFIT, out.dtype
-        # A checked array may be of a subclass, or its dtype an equal one.
-        is_plain = type(out) is type(a) is type(b) is np.ndarray and dtype is a.dtype is b.dtype
-        if extra is out and rate == 0.0 and is_plain and (dtype is FLOAT32 or dtype is FLOAT64):
-            answer = self._small(a, b, out, flags)
+        if extra is out and rate == 0.0:
+            try:
+                run = self._small.float32 if dtype is FLOAT32 else self._small.float64
+                answer = run(a, b, out, flags)
+            except TypeError:
+                # It is not compiled yet; or a checked array is of a subclass, or has a dtype that
+                # is equal, but another object.
+                is_plain = type(out) is type(a) is type(b) is np.ndarray
+                if is_plain and dtype is a.dtype is b.dtype and dtype in (FLOAT32, FLOAT64):
+                    answer = self._small(a, b, out, flags)
         if answer == LARGE:
             self._kernel.share_out(a, b, extra, out, rate, flags)
         elif answer != DONE:

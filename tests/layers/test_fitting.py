@@ -311,6 +311,7 @@ def make():
 
 make().fit(x, y)  # compiles
 model = make()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have turned it off
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 began = time.perf_counter()
 try:
