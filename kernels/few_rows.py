@@ -1,7 +1,9 @@
 """C of fewer rows than a tile: what a network is asked for when one row comes at a time.
 
-Each number of B is used but once or a few times, so such a product is as fast as B is read. Chains
-are kept in C, which is short, and B is read in the order in which it lies, a few terms at a time::
+Each number of B is used but once or a few times, so such a product is as fast as B is read. It is
+read in the order in which it lies, a few terms at a time, and the chains are kept in memory: in C,
+or beside it where C holds something that is still needed. What is left to the micro-kernel: several
+rows by a transposed B, which is packed for them, and a C that is narrower than a vector::
 
     B as it lies: runs of rows              its transpose: short runs of k, turned in registers
          j ->                                    k ->
@@ -42,18 +44,22 @@ TURNED_TERMS = 32
 """A single row of C takes B transposed as it lies, from so many terms on; else it is packed."""
 # Two vectors' chains hide most of a multiply-add's latency; more rows of B at a time, and those a
 # power of two apart fall out of level 1 before all of a line is used.
-_LANES = 8
-_TURNED = TileShape(1, 2, lanes=_LANES)
+TURNED_LANES = 8
+_TURNED = TileShape(1, 2, lanes=TURNED_LANES)
 _TURN = 8
 """Steps of k in a turn: half a line of each row, a whole one in float64."""
 
 
 @inner
 def are_few(m, n, k, b):
-    """Whether the chains of so many rows and columns are summed here, from B as it lies."""
+    """Whether the chains of so many rows and columns are summed here, from B as it lies.
+
+    There has to be a chain, and a vector's columns: in each block of C, too, of which one may have
+    a vector less than the n of another.
+    """
     if b.row == 1:
         return m < ROWS and n >= lane_count(b.start) and k > 0
-    return m == 1 and n >= _LANES and k >= TURNED_TERMS
+    return m == 1 and n >= 2 * TURNED_LANES and k >= TURNED_TERMS
 
 
 @inner
@@ -102,7 +108,7 @@ def _turned_chains(n, terms, a, b, out):
     """One row by a transposed B."""
     j = 0
     while j < n:
-        strip = next_strip(n - j, 2 * _LANES, _LANES)
+        strip = next_strip(n - j, 2 * TURNED_LANES, TURNED_LANES)
         tile = tile_of_zeros(_TURNED, b.start, 0)
         a_k, b_k = a.start, ahead(b.start, j * b.row)
         for _ in range(terms // _TURN):

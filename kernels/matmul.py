@@ -78,13 +78,13 @@ FAR, FAR_ELEMENTS = 96, 24 * 1024
 """So are both, from so many terms, columns and elements of B on, where A is transposed: its terms
 lie rows of memory apart, in few places of a cache where those are a power of two (with AVX2, beside
 BLAS: 0.64 -> 1.01 at 1024 x 128 x 1024, 0.90 -> 0.97 at 784 x 512 x 512). Where they are, a tile of
-two vectors is enough (`_few_lines_fit`; Zen 1: 0.75 -> 1.03 at 2048 x 512 x 10)."""
+two vectors is enough (`_share_places`; Zen 1: 0.75 -> 1.03 at 2048 x 512 x 10)."""
 SOON_TERMS, SOON_COLUMNS = 96, 64
 """On some CPUs (`Tile.packs_sooner`) B alone, from so many terms and columns and PACK_ROWS on."""
 BLOCK = 2048
 """Rows and columns of a block at most, which bounds the memory for packing."""
 MOST_NEEDED = (BLOCK, PACK_ROWS - 1, ROWS - 1, 1)
-"""Rows of a part: no other number of rows needs more memory than the largest of those it allows."""
+"""A part of the rows, of an A as it lies, needs no more memory than one of so many, or of all."""
 GRAIN = 2**26
 """Multiply-adds a thread (1 ms) from where on there are more blocks than threads, so that a thread
 that is slowed down takes fewer."""
@@ -131,7 +131,7 @@ def plan_of(operands, count):
         block_m = min(m, units(units(m, ROWS), rows) * ROWS)
         block_n = min(n, units(units(n, lanes), columns) * lanes)
     far = min(k, block_n) >= FAR and k * block_n >= FAR_ELEMENTS
-    far |= k >= FAR and block_n > lanes and _few_lines_fit(operands.a.step * size)
+    far |= k >= FAR and block_n > lanes and _share_places(operands.a.step * size)
     packs_a = (operands.a.step != 1 and far) or k * block_n > PACK_ELEMENTS
     packs_a = packs_a and block_m >= PACK_ROWS
     few_rows = are_few(block_m, block_n, k, operands.b)
@@ -150,7 +150,7 @@ def plan_of(operands, count):
     partial_bytes = c_bytes if keeps_c and (few_rows or depth < min(k, CUT)) else 0
     sums_bytes = c_bytes if k > CUT and flags & DESCEND else 0
     if few_rows:
-        partial_bytes *= units(k, CUT)
+        partial_bytes, sums_bytes = partial_bytes * units(k, CUT), 0
     together = a_bytes + b_bytes + partial_bytes + sums_bytes
     return _Plan(
         rows,
@@ -179,7 +179,7 @@ def _block_product_types(real):
 
 
 @inner
-def _few_lines_fit(step):
+def _share_places(step):
     """Whether lines so many bytes apart share few places of a cache, and none comes unasked for."""
     return step > 2048 and step % 1024 == 0
 
@@ -192,7 +192,10 @@ def _whole_lines(size):
 
 @inner
 def _blocks(m, n, k, strip, lanes, count, by_columns):
-    """Loop 5: into how many rows and columns of blocks C is cut, for so many threads."""
+    """Loop 5: into how many rows and columns of blocks C is cut, for so many threads.
+
+    Where it is cut by columns, each block has a vector's at least.
+    """
     rows, columns = max(1, units(m, BLOCK)), max(1, units(n, BLOCK))
     enough = count if m * n * k < count * GRAIN or count == 1 else 4 * count
     while rows * columns < enough:

@@ -99,7 +99,7 @@ def strip_width(like):
 
 @inner
 def next_strip(left, width, lanes):
-    """Columns of the next strip: whole tiles, but where that leaves a vector or less, one fewer.
+    """Columns of the next strip: a tile's, but a vector less where that would leave one at most.
 
     Four vectors are 2 + 2 rather than 3 + 1: a tile of one vector waits for its loads. And where
     there are columns for a vector at all, no strip has fewer.

@@ -31,9 +31,9 @@ from kernels.simd import (
 from kernels.tiles import TILE
 
 _VECTOR, _BYTES = TileShape(1, 1), TILE.vector_bytes
-SQUARE = min(TILE.rows, TILE.vector_bytes // 8)
-"""Columns that are turned at a time, and rows that are copied; fewer are copied one by one."""
-_SHORT, _SQUARE = TileShape(1, 1, lanes=SQUARE), TileShape(SQUARE, 1, lanes=SQUARE)
+SQUARE = min(ROWS, max(4, TILE.vector_bytes // 8))
+"""Columns that are turned at a time, and terms that are copied; fewer are copied one by one."""
+_SHORT = TileShape(1, 1, lanes=SQUARE)
 _RUNS = TileShape(SQUARE, 1, lanes=ROWS)
 _NEAR = 128
 """Terms that are turned for all of a panel's columns before the next: so much of a panel stays in
@@ -70,20 +70,13 @@ def pack(source, width, terms, panel, out):
 
     Either ``row`` or ``step`` of the source is 1. What is left of a panel's width is not written.
     """
-    if source.row == 1 and panel > SQUARE:
+    if source.row == 1:
         for k in range(terms):
             _copy(ahead(source.start, k * source.step), width, ahead(out, k * panel))
     elif width < SQUARE or terms < SQUARE:
         for w in range(width):
             for k in range(terms):
                 out[k * panel + w] = source.start[w * source.row + k * source.step]
-    elif source.row == 1:
-        for beyond in range(SQUARE, terms + SQUARE, SQUARE):
-            # The last square overlaps the one before: what both write is the same.
-            k = min(beyond, terms) - SQUARE
-            square = tile_of_zeros(_SQUARE, out, _BYTES)
-            square = load_tile(square, ahead(source.start, k * source.step), source.step, None)
-            store_tile(square, ahead(out, k * panel), panel, None)
     else:
         for first in range(0, terms, _NEAR):
             end = min(first + _NEAR, terms)

@@ -1,16 +1,16 @@
 """Operations on register tiles: what a micro-kernel is made of.
 
-``count`` says how many columns of the tile exist: None for all of them, a number for the last,
-narrower strip. Which of the two it is shows in the type, so each is compiled apart.
+``count`` says how many columns of the tile exist: None for all of them, or a number, which may be
+smaller. Which of the two it is shows in the type, so each is compiled apart.
 
 A tile of several vectors has the columns of one at least, and then needs no masks, which some CPUs
 are slow at: a vector that would reach beyond the last column ends there instead, and repeats what
 its neighbour does::
 
-    columns of C     0 1 2 3 4 5 6 7 8 9
+    columns of C      0 1 2 3 4 5 6 7 8 9
     vector 0         [0 1 2 3]
     vector 1                 [4 5 6 7]
-    vector 2                     [6 7 8 9]      twice 6 and 7, with the same bits
+    vector 2                     [6 7 8 9]      6 and 7 twice, with the same bits
 """
 
 from llvmlite import ir
@@ -54,9 +54,8 @@ def _lines(builder, tile, c, c_row, count):
 
 def _existing(builder, tile, line, column, count):
     """(address, columns or None for all) of a vector that lies from ``column`` of a line on."""
-    if count is None or tile.vectors == 1:
-        return builder.gep(line, [index(column)]), count
-    return builder.gep(line, [_first_column(builder, tile, column, count)]), None
+    start = builder.gep(line, [_first_column(builder, tile, column, count)])
+    return start, count if tile.vectors == 1 else None
 
 
 def _first_column(builder, tile, column, count):

@@ -1,13 +1,16 @@
 """The one compiled product: no block, pass, chunk, packing or fused epilogue shows in its bits."""
 
+import hashlib
 import importlib
 import itertools
+import platform
 
 import numpy as np
 import pytest
 
 import kernels
 from kernels import jit
+from kernels.few_rows import TURNED_LANES
 from kernels.matmul import (
     BLOCK,
     CUT,
@@ -40,11 +43,12 @@ from tests.kernels.product_flags import FUSED
 pytestmark = pytest.mark.compiled
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
+X86_64 = ("x86_64", "amd64")
 RATE = 0.3
 # Rows, columns and terms: one tile, edges, many blocks; packed, in one pass, in several, and with
 # more than one chain.
 SMALL = [(1, 1, 1), (1, 37, 21), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20)]
-SMALL.append((5, 7, 0))
+SMALL += [(5, 7, 0), (1, 37, 40), (3, 50, 40)]
 PACKED = [(PACK_ROWS + 1, 700, 760), (107, 500, 2 * DEPTH + 300), (40, 130, CUT + 9)]
 # Packed where A is transposed, and, on some CPUs, B alone: in one pass and in two.
 APART = [(PACK_ROWS + 1, FAR_ELEMENTS // FAR + 5, FAR + 3), (768, 20, FAR + 3)]
@@ -134,18 +138,49 @@ def test_packing_does_not_show(dtype, sizes):
 def test_a_few_rows_have_the_bits_that_they_have_among_others(dtype, k):
     """A few rows read B as it lies, one row its transpose too; for several it is packed."""
     some = [range(i, i + 1) for i in range(ROWS + 1)] + [range(1, 1 + m) for m in range(2, ROWS)]
-    for n, turns_a, turns_b in itertools.product(
-        (1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 100), (0, TRANSPOSE_A), (0, TRANSPOSE_B)
+    for n, turns_a, turns_b, turns_on in itertools.product(
+        (1, 3, 7, 8, 9, 14, 15, 16, 17, 31, 33, 100),
+        (0, TRANSPOSE_A),
+        (0, TRANSPOSE_B),
+        (0, ACCUMULATE),
     ):
-        flags = turns_a | turns_b | ACCUMULATE
+        flags = turns_a | turns_b | turns_on
         a, b, out, _ = operands(dtype, ROWS + 1, n, k, flags)
         together = out.copy()
         product.serial(a, b, out, together, 0.0, flags, 1)
-        for rows in some:
+        for rows, count in itertools.product(some, (1, 2)):
             few = a[:, rows] if turns_a else a[rows]
             alone = out[rows].copy()
-            product.serial(np.ascontiguousarray(few), b, out, alone, 0.0, flags, 1)
+            product.serial(np.ascontiguousarray(few), b, out, alone, 0.0, flags, count)
             np.testing.assert_array_equal(alone, together[rows], strict=True)
+
+
+def bits_of_many(dtype):
+    """A hash of products of every kind of edge, packed and not, by every transpose."""
+    found = hashlib.sha256()
+    shapes = [*itertools.product((1, 3, 4, 5, 9), (1, 3, 4, 7, 14, 15, 25, 40), (1, 3, 5, 40))]
+    for (m, n, k), flags in itertools.product(
+        [*shapes, *APART, (PACK_ROWS + 1, 700, 760)],
+        (0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B),
+    ):
+        a, b, out, _ = operands(dtype, m, n, k, flags)
+        for count in (1, 2):
+            product.serial(a, b, out, out, 0.0, flags, count)
+            found.update(out.tobytes())
+    return found.hexdigest()
+
+
+@each_dtype
+@pytest.mark.skipif(platform.machine().lower() not in X86_64, reason="names an x86 CPU")
+def test_the_smallest_tile_has_the_same_bits(python, dtype):
+    """Vectors of 16 bytes, of which CPUs without AVX2 have no larger ones."""
+    script = (
+        "import numpy as np; from kernels.tiles import TILE; assert TILE.vector_bytes == 16\n"
+        "from tests.kernels.test_product import bits_of_many\n"
+        f"print(bits_of_many(np.{dtype.__name__}))"
+    )
+    smallest = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}
+    assert python(script, **smallest).strip() == bits_of_many(dtype)
 
 
 def bytes_planned(a, m, n, k, flags, out):
@@ -154,7 +189,7 @@ def bytes_planned(a, m, n, k, flags, out):
     return plan_of(operands_at((m, n), a_shape, at, at, at, to, 0.0, flags), 1).bytes
 
 
-@pytest.mark.parametrize("flags", [0, TRANSPOSE_B, TRANSPOSE_A, TRANSPOSE_A | DESCEND])
+@pytest.mark.parametrize("flags", [0, TRANSPOSE_B, TRANSPOSE_B | MASK, DESCEND])
 def test_no_part_of_the_rows_needs_more_memory_than_is_looked_at(flags):
     """A network takes a thread's memory once, and gives it parts of any number of rows."""
     contract = "a (e, f), m int64, n int64, k int64, flags int64 -> out (g, h)"
@@ -247,3 +282,21 @@ def test_shares_are_even(monkeypatch):
     assert blocks(784, 128, 32, 48, 16, 2, False) == (2, 1)  # the longer side
     assert blocks(784, 128, 32, 48, 16, 2, True) == (1, 2)
     assert blocks(784, 48, 32, 48, 16, 2, True) == (2, 1)  # too narrow to be halved
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16])
+def test_a_block_of_some_columns_has_those_of_a_vector(monkeypatch, lanes):
+    """For every vector there is; and where two turned ones fit into the widest, those of one."""
+    module = importlib.import_module("kernels.matmul")
+    monkeypatch.setattr(module, "units", module.units.py_func)
+    blocks, share = module._blocks.py_func, module.share.py_func
+    turned = TURNED_LANES
+    for n, count, by_columns in itertools.product(
+        (*range(1, 130), 2047, 2049, 4097), (1, 2, 3, 5, 16), (False, True)
+    ):
+        for m in (1, ROWS, 100):
+            _, columns = blocks(m, n, 10**6, 3 * lanes, lanes, count, by_columns)
+            shares = [share(n, columns, j, lanes) for j in range(columns)]
+            widths = [end - start for start, end in shares]
+            assert columns == 1 or min(widths) >= lanes
+            assert max(widths) < 2 * turned or min(widths) >= turned
