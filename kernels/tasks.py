@@ -48,7 +48,7 @@ Memory = namedtuple("Memory", ["parameters", "space", "batch", "control", "scrat
 Batch = namedtuple("Batch", ["start", "rows", "losses"])
 Stage = namedtuple("Stage", ["end", "parts", "by_blocks"])
 
-ALONE = 2**22
+ALONE = 2**21
 """Multiply-adds from which on the threads share one product, rather than rows through several."""
 PART = 2**18
 """Multiply-adds (5 us) that are worth a task of their own."""
