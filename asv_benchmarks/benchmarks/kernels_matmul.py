@@ -46,7 +46,7 @@ class Transposed(Timed):
 
 
 class SingleRow(Timed):
-    """A vector by a square matrix, as it lies and transposed: as fast as the matrix can be read."""
+    """A vector by a square matrix, as it lies and transposed: as fast as the matrix is read."""
 
     params = [[128, 512], ["a . b", "a . bT"]]
     param_names = ["n", "product"]
@@ -55,6 +55,19 @@ class SingleRow(Timed):
         data = Data()
         a, b, out = data.numbers(1, n), data.numbers(n, n), data.output(1, n)
         self.prepare(kernels.matmul.bare, a, b, out, False, product == "a . bT", False)
+
+
+class TenColumns(Timed):
+    """The last layer of a classifier: no whole strip of columns, and A, too, by its transpose."""
+
+    params = [[32, 2048], ["a . b", "aT . b"]]
+    param_names = ["batch", "product"]
+
+    def setup(self, batch, product):
+        data, is_transposed = Data(), product == "aT . b"
+        m, k = (512, batch) if is_transposed else (batch, 512)
+        a, b, out = data.numbers(batch, 512), data.numbers(k, 10), data.output(m, 10)
+        self.prepare(kernels.matmul.bare, a, b, out, is_transposed, False, False)
 
 
 class Accumulated(Timed):
