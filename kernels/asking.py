@@ -84,11 +84,11 @@ class _Asking(Door[P, None]):
             try:
                 run = self._small.float32 if dtype is FLOAT32 else self._small.float64
                 answer = run(a, b, out, flags)
-            except TypeError:
-                # It is not compiled yet; or a checked array is of a subclass, or has a dtype that
-                # is equal, but another object.
-                is_plain = type(out) is type(a) is type(b) is np.ndarray
-                if is_plain and dtype is a.dtype is b.dtype and dtype in (FLOAT32, FLOAT64):
+            except (TypeError, NotImplementedError):
+                # Not compiled yet, or never; or a checked array is of a subclass, or its dtype an
+                # equal one.
+                is_plain = type(out) is type(a) is type(b) is np.ndarray and dtype is a.dtype
+                if is_plain and dtype is b.dtype and (dtype is FLOAT32 or dtype is FLOAT64):
                     answer = self._small(a, b, out, flags)
         if answer == LARGE:
             self._kernel.share_out(a, b, extra, out, rate, flags)
