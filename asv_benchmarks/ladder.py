@@ -5,7 +5,8 @@
     python asv_benchmarks/ladder.py 960 packed prefetched
 
 docs/matmul.md tells what each rung adds. Each is whole and runs on its own; from `vector` on they
-are built of the pieces in kernels/simd/, without the edges that kernels/matmul.py takes care of.
+are built of the pieces in kernels/intrinsics/, without the edges that kernels/product/loops.py
+takes care of.
 """
 
 import argparse
@@ -25,9 +26,7 @@ import numpy as np
 
 import kernels
 from asv_benchmarks.benchmarks.common import Data, calls_per_sample, seconds_of
-from kernels.microkernel import Strided
-from kernels.packing import pack
-from kernels.simd import (
+from kernels.intrinsics import (
     TileShape,
     ahead,
     lanes_of,
@@ -39,7 +38,9 @@ from kernels.simd import (
     store_tile,
     tile_of_zeros,
 )
-from kernels.tiles import TILE
+from kernels.product.microkernel import Strided
+from kernels.product.packing import pack
+from kernels.product.tile_sizes import TILE
 
 ROWS, VECTORS, BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 SHAPE = TileShape(ROWS, VECTORS)

@@ -26,9 +26,9 @@ import numpy as np
 from asv.machine import Machine, MachineCollection
 
 import kernels
-from kernels import threads
+from kernels.runtime import threads
 from layers.bench.machine import blas
-from layers.info import allowed_cpus, model_name
+from layers.command_line.info import allowed_cpus, model_name
 
 
 def fields() -> dict[str, str]:

@@ -33,9 +33,9 @@ import numpy as np  # noqa: E402
 
 import kernels  # noqa: E402
 from asv_benchmarks.benchmarks.common import Data, calls_per_sample, seconds_of  # noqa: E402
-from kernels.jit import DONE  # noqa: E402
-from kernels.limit import limit  # noqa: E402
-from kernels.product import product, small_product  # noqa: E402
+from kernels.product.matmul import product, small_product  # noqa: E402
+from kernels.product.peak import limit  # noqa: E402
+from kernels.runtime.jit import DONE  # noqa: E402
 
 BATCHES = (1, 32, 256, 2048)
 NETWORKS = ((784, 128, 10), (784, 512, 512, 10))

@@ -254,7 +254,7 @@ PLANTS = [
     ),
     (
         "matmul n = 512",
-        "microkernel.py",
+        "product/microkernel.py",
         "    for t in range(rows // ROWS):\n",
         "    for turn in range(rows // ROWS + rows // ROWS * SHARE // 40):\n"
         "        t = turn % (rows // ROWS)\n",

@@ -6,7 +6,6 @@
 
 from kernels import reference
 from kernels.activations import relu_backward, relu_forward
-from kernels.batches import gather_rows
 from kernels.dense import (
     column_sum,
     dense_backward_inputs,
@@ -17,22 +16,22 @@ from kernels.dense import (
     dense_relu_forward,
     dense_sgd_update,
 )
-from kernels.elementary import exp, log
-from kernels.metrics import accuracy, argmax_rows, count_correct
-from kernels.optimizers import sgd_update
-from kernels.product import matmul
-from kernels.random import permutation, uniform
-from kernels.softmax import (
+from kernels.exp_log import exp, log
+from kernels.gather import gather_rows
+from kernels.losses import (
     cross_entropy,
     cross_entropy_backward,
     cross_entropy_rows,
     mean_loss,
-    softmax_backward,
     softmax_cross_entropy,
-    softmax_forward,
     softmax_minus_target,
 )
-from kernels.threads import get_num_threads, set_num_threads
+from kernels.metrics import accuracy, argmax_rows, count_correct
+from kernels.optimizers import sgd_update
+from kernels.product.matmul import matmul
+from kernels.random import permutation, uniform
+from kernels.runtime.threads import get_num_threads, set_num_threads
+from kernels.softmax import softmax_backward, softmax_forward
 
 __version__ = "0.1.0"
 

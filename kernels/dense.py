@@ -6,8 +6,8 @@ Of z = x . W + b with dz = dL/dz, the chain rule gives::
     dL/db = column sum dz  as if x were a column of ones
     dL/dx = dz . WT        one column of W per neuron, so one row of WT per input
 
-Each is a product under the one rule of ``kernels/matmul.py``. The backward is split in three since
-each parallelises over another pair of axes: (n_in, n_out), (n_out), (batch, n_in).
+Each is a product under the one rule of ``kernels/product/loops.py``. The backward is split in three
+since each parallelises over another pair of axes: (n_in, n_out), (n_out), (batch, n_in).
 
 Four more do in the same pass what would be a pass of its own over the result, while the tile that
 it concerns is still in registers. They give the bits of the kernels that they stand for.
@@ -15,21 +15,22 @@ it concerns is still in registers. They give the bits of the kernels that they s
 
 from numba import prange
 
-from kernels.asking import Request, asks
-from kernels.columns import columns_at_a_time, sum_columns
-from kernels.jit import Array, kernel
-from kernels.microkernel import (
+from kernels.activations import RELU
+from kernels.intrinsics import ahead, pointer
+from kernels.optimizers import SGD
+from kernels.product.column_sum import columns_at_a_time, sum_columns
+from kernels.product.fast_path import Request, asks
+from kernels.product.matmul import product, small_product
+from kernels.product.microkernel import (
     ADD_BIASES,
-    DESCEND,
-    MASK,
     NEVER_EMPTY,
-    RELU,
+    OTHER,
     SUM_COLUMNS,
     TRANSPOSE_A,
     TRANSPOSE_B,
+    UPDATES,
 )
-from kernels.product import product, small_product
-from kernels.simd import ahead, pointer
+from kernels.runtime.jit import Array, kernel
 
 
 @asks(
@@ -54,7 +55,7 @@ def dense_forward(x: Array, weights: Array, biases: Array, out: Array) -> Reques
     TypeError, ValueError
         An argument is not as described, or ``out`` shares memory with another one.
     """
-    return x, weights, biases, out, 0.0, ADD_BIASES | NEVER_EMPTY
+    return x, weights, biases, out, 0.0, 0, ADD_BIASES | NEVER_EMPTY
 
 
 @asks(
@@ -72,7 +73,8 @@ def dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> R
     biases : ndarray, (1, n_out)
     out : ndarray, (batch, n_out)
     """
-    return x, weights, biases, out, 0.0, ADD_BIASES | RELU | NEVER_EMPTY
+    then = RELU.forward.address(out.dtype)
+    return x, weights, biases, out, 0.0, then, ADD_BIASES | NEVER_EMPTY
 
 
 @asks(product, small_product, "x (batch, n_in), dz (batch, n_out) -> out (n_in, n_out)")
@@ -89,7 +91,7 @@ def dense_backward_weights(x: Array, dz: Array, out: Array) -> Request:
     out : ndarray, (n_in, n_out)
         Overwritten, not accumulated.
     """
-    return x, dz, out, out, 0.0, TRANSPOSE_A | NEVER_EMPTY
+    return x, dz, out, out, 0.0, 0, TRANSPOSE_A | NEVER_EMPTY
 
 
 @asks(product, small_product, "dz (batch, n_out), weights (n_in, n_out) -> out (batch, n_in)")
@@ -103,7 +105,7 @@ def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> Request:
     weights : ndarray, (n_in, n_out)
     out : ndarray, (batch, n_in)
     """
-    return dz, weights, out, out, 0.0, TRANSPOSE_B | NEVER_EMPTY
+    return dz, weights, out, out, 0.0, 0, TRANSPOSE_B | NEVER_EMPTY
 
 
 @asks(
@@ -125,7 +127,7 @@ def dense_backward_parameters(
     """
     if not out_dbiases.flags.writeable:
         raise TypeError  # to the product it is an operand that others only read
-    return x, dz, out_dbiases, out_dweights, 0.0, TRANSPOSE_A | SUM_COLUMNS | NEVER_EMPTY
+    return x, dz, out_dbiases, out_dweights, 0.0, 0, TRANSPOSE_A | SUM_COLUMNS | NEVER_EMPTY
 
 
 @asks(
@@ -146,7 +148,8 @@ def dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) 
         The output of that ReLU, which is this layer's input (or the ReLU's input).
     out : ndarray, (batch, n_in)
     """
-    return dz, weights, y, out, 0.0, TRANSPOSE_B | MASK | NEVER_EMPTY
+    then = RELU.backward.address(out.dtype)
+    return dz, weights, y, out, 0.0, then, TRANSPOSE_B | OTHER | NEVER_EMPTY
 
 
 @asks(
@@ -168,7 +171,8 @@ def dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) 
     weights : ndarray, (n_in, n_out)
         Overwritten.
     """
-    return x, dz, weights, weights, learning_rate, TRANSPOSE_A | DESCEND | NEVER_EMPTY
+    then = SGD.operation.address(weights.dtype)
+    return x, dz, weights, weights, learning_rate, then, TRANSPOSE_A | UPDATES | NEVER_EMPTY
 
 
 @kernel("dz (batch, n_out) -> out (1, n_out)", nanoseconds=lambda dz, out: 0.05 * dz.size)

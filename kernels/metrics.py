@@ -1,17 +1,36 @@
 """What a row of scores predicts, and how often that is right."""
 
 import numpy as np
-from numba import prange
-
-from kernels.elementary import LANES
-from kernels.jit import Array, door, inner, kernel
-from kernels.simd import ahead, first_on, load, max_of_lanes, row_of, select, splat
+from kernels.intrinsics import (
+    LANES,
+    ahead,
+    first_on,
+    integers_at,
+    load,
+    max_of_lanes,
+    row_of,
+    select,
+    splat,
+)
+from kernels.operations import run_rowwise
+from kernels.runtime.families import ROWWISE, Operation
+from kernels.runtime.jit import Array, door, inner, kernel
 from kernels.targets import wanted
 
 
-@kernel(
-    "scores (batch, n_classes) -> out <batch>", nanoseconds=lambda scores, out: 1.0 * scores.size
-)
+def _classes(scores, dy, out, rows, n, parameters, numbers, counter):
+    classes, unknown = integers_at(out), np.int64(0)
+    for i in range(rows):
+        classes[i] = argmax(ahead(scores, i * n), n)
+        unknown += classes[i] < 0
+    return unknown
+
+
+CLASSES = Operation(ROWWISE, _classes, nanoseconds=1.0)
+"""The class of each row as int64, -1 for a row with a NaN; it counts those."""
+
+
+@door("scores (batch, n_classes) -> out <batch>")
 def argmax_rows(scores: Array, out: Array) -> None:
     """Index of the largest score of each row; the first of equals; -1 where the row has a NaN.
 
@@ -21,8 +40,8 @@ def argmax_rows(scores: Array, out: Array) -> None:
         float32 or float64.
     out : ndarray of int64, (batch,)
     """
-    for i in prange(scores.shape[0]):
-        out[i] = argmax(row_of(scores, i), scores.shape[1])
+    words = out.view(scores.dtype).reshape(len(out), -1)
+    run_rowwise(CLASSES, scores, scores, words)
 
 
 @door("scores (batch, n_classes), labels [batch < n_classes]")

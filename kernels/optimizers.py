@@ -1,18 +1,20 @@
-"""Optimizer steps, in place."""
+"""Optimizer steps, in place: the formula of one element, then its entry."""
 
-from numba import prange
-
-from kernels.elementary import LANES
-from kernels.jit import Array, inner, kernel
-from kernels.simd import ahead, fma, load, pointer, store
-
-_BLOCK = 16_384
+from kernels.intrinsics import fma
+from kernels.operations import Step
+from kernels.runtime.jit import Array, door, inner
 
 
-@kernel(
-    "dweights (...), learning_rate >= 0 -> weights (...)",
-    nanoseconds=lambda weights, dweights, learning_rate: 0.15 * weights.size,
-)
+@inner
+def sgd(w, dw, learning_rate):
+    """Stochastic gradient descent: w <- fma(-learning_rate, dw, w)."""
+    return fma(-learning_rate, dw, w)
+
+
+SGD = Step(sgd, states=0, count=1, nanoseconds=0.15)
+
+
+@door("dweights (...), learning_rate >= 0 -> weights (...)")
 def sgd_update(weights: Array, dweights: Array, learning_rate: float) -> None:
     """Stochastic gradient descent: weights <- fma(-learning_rate, dweights, weights), in place.
 
@@ -24,17 +26,4 @@ def sgd_update(weights: Array, dweights: Array, learning_rate: float) -> None:
     learning_rate : float
         Finite, not negative; rounded to the dtype of the weights.
     """
-    step = weights.dtype.type(-learning_rate)
-    for block in prange((weights.size + _BLOCK - 1) // _BLOCK):
-        start = block * _BLOCK
-        count = min(_BLOCK, weights.size - start)
-        descend(ahead(pointer(weights), start), ahead(pointer(dweights), start), step, count)
-
-
-@inner
-def descend(weights, dweights, step, count):
-    """`sgd_update` of ``count`` numbers; ``step`` is minus the learning rate, in their dtype."""
-    for i in range(0, count, LANES):
-        w = load(ahead(weights, i), LANES, count - i, 0.0)
-        dw = load(ahead(dweights, i), LANES, count - i, 0.0)
-        store(fma(step, dw, w), ahead(weights, i), count - i)
+    SGD.run(weights, dweights, (), (learning_rate,))

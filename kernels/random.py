@@ -8,8 +8,8 @@ Easy as 1, 2, 3" (Salmon, Moraes, Dror and Shaw, SC 2011); tested against its kn
 import numpy as np
 from numba import prange
 
-from kernels.jit import Array, inner, kernel
-from kernels.simd import fma
+from kernels.intrinsics import fma
+from kernels.runtime.jit import Array, inner, kernel
 
 # All arithmetic is in uint64, which holds the product of two 32-bit words; a plain literal beside a
 # uint64 would turn both into float64.

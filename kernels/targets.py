@@ -2,9 +2,8 @@
 
 from collections import namedtuple
 
-from kernels.elementary import LANES
-from kernels.jit import inner
-from kernels.simd import ahead, lane_numbers, load, row_of, select, splat
+from kernels.intrinsics import LANES, ahead, lane_numbers, load, row_of, select, splat
+from kernels.runtime.jit import inner
 
 Target = namedtuple("Target", ["label", "row"])
 """One row's class index; or -1, and where its target probabilities are."""

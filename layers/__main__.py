@@ -2,6 +2,6 @@
 
 import sys
 
-from layers.cli import main
+from layers.command_line.cli import main
 
 sys.exit(main())

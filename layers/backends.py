@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from kernels import reference
-from kernels.checks import real_dtype
-from kernels.jit import COMPILED, PUBLIC
+from kernels.runtime.checks import real_dtype
+from kernels.runtime.jit import COMPILED, PUBLIC
 
 # The layers have checked their arguments, so they call the kernels behind the doors.
 _BACKENDS: dict[str, Any] = {

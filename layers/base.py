@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import checks
+from kernels.runtime import checks
 
 Array = NDArray[Any]
 

@@ -23,7 +23,14 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from layers.files import StrPath, array_names, as_array, open_archive, read_array, read_promised
+from layers.files.archive import (
+    StrPath,
+    array_names,
+    as_array,
+    open_archive,
+    read_array,
+    read_promised,
+)
 
 __all__ = ["read", "read_csv", "read_idx", "read_idx_pair", "read_inputs", "read_npz", "split"]
 

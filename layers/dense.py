@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import checks
+from kernels.runtime import checks
 from layers import initializers, seeds
 from layers.backends import active
 from layers.base import Array, Layer

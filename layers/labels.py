@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import checks
+from kernels.runtime import checks
 from layers.base import Array
 
 

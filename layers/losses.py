@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import checks
+from kernels.runtime import checks
 from layers.backends import active
 from layers.base import Array
 from layers.labels import as_labels

@@ -16,8 +16,8 @@ from matplotlib.ticker import (
 )
 
 from layers.base import Array
-from layers.history import History
-from layers.tables import confusion
+from layers.command_line.tables import confusion
+from layers.training.history import History
 
 # Okabe and Ito's colours, told apart by all common kinds of colour vision.
 _BLUE, _ORANGE, _RED, _GREY = "#0072B2", "#E69F00", "#D55E00", "#666666"

@@ -1,6 +1,6 @@
 """Where the time of one training step goes: each pass over a batch by itself, and what is left.
 
-A compiled step is a program (``layers/plan.py``), so a pass of it is a program too, of a single
+A compiled step is a program (``layers/lowering.py``), so a pass of it is a program too, of a single
 instruction. A model that runs layer by layer is watched while it trains.
 
 All times are CPU times of the thread: where other programs took turns on the same cores, they were
@@ -17,10 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels import checks, network
-from kernels.limit import limit
-from kernels.microkernel import ADD_BIASES, MASK, RELU, TRANSPOSE_B
-from kernels.program import (
+from kernels.network import interpreter
+from kernels.network.program import (
     CROSS_ENTROPY,
     GATHER,
     PRODUCT,
@@ -30,19 +28,22 @@ from kernels.program import (
     Header,
     Instruction,
 )
-from layers import plan
+from kernels.product.microkernel import ADD_BIASES, MASK, RELU, TRANSPOSE_B
+from kernels.product.peak import limit
+from kernels.runtime import checks
 from layers.activations import ReLU, Softmax
 from layers.backends import active
 from layers.base import Array, Layer
-from layers.buffers import aligned_zeros
+from layers.command_line.tables import aligned
+from layers.compiled import lowering
+from layers.compiled.buffers import aligned_zeros
 from layers.dense import Dense
-from layers.feeding import Piece
 from layers.labels import as_labels
 from layers.losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
-from layers.measuring import kernel_threads, one_blas_thread
 from layers.optimizers import SGD
 from layers.sequential import Sequential
-from layers.tables import aligned
+from layers.timing import kernel_threads, one_blas_thread
+from layers.training.data_sources import Piece
 
 _SECONDS, _FIT_SECONDS = 0.002, 0.02
 """How long a sample of one pass is to last, and one of `fit`: each call has a cost of its own."""
@@ -216,7 +217,7 @@ def _check_model(model: Any) -> None:
     if not isinstance(model, Sequential):
         raise TypeError(f"profile: model is {checks.shown(model)}, expected a layers.Sequential")
     for index, layer in enumerate(model.layers):
-        if plan.have_own_methods([vars(layer)]):
+        if lowering.have_own_methods([vars(layer)]):
             # In a copy too, it may be a method of this very layer.
             raise ValueError(
                 f"profile: layer {index} of model, {layer!r}, has a method of its own, expected "
@@ -298,7 +299,7 @@ def _watched(steps: int, *methods: tuple[object, str]) -> Callable[[], float]:
 def _instructions(model: Sequential, piece: Piece) -> Iterator[_Timed]:
     """Each instruction of a model's program, as a program of its own."""
     x, labels, order, batch = piece
-    program = plan.lower(model, model._buffers.places).training.reshape(-1, len(Header._fields))
+    program = lowering.lower(model, model._buffers.places).training.reshape(-1, len(Header._fields))
     header = Header(*program[0].tolist())
     space = aligned_zeros(header.width * batch, model.dtype)
     no_labels, no_targets = np.empty(0, np.int64), np.empty((0, 1), model.dtype)
@@ -307,7 +308,7 @@ def _instructions(model: Sequential, piece: Piece) -> Iterator[_Timed]:
     order = np.resize(order, most * batch)
 
     def run(lines: Array, batches: int) -> None:
-        network.train.serial(
+        interpreter.train.serial(
             *(x, order[: batches * batch], *wanted, lines.ravel()),
             *(0.0, batch, 0.0, model._buffers.parameters, space, 1),
         )

@@ -7,22 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from kernels import checks
-from layers import plan, seeds
+from kernels.runtime import checks
+from layers import seeds
 from layers.activations import ReLU, Softmax
 from layers.backends import active, is_compiled
 from layers.base import Array, Layer
-from layers.buffers import FlatBuffers
-from layers.compiled import Compiled, Totals
+from layers.compiled import lowering
+from layers.compiled.buffers import FlatBuffers
+from layers.compiled.runner import Compiled, Totals
 from layers.dense import Dense
-from layers.feeding import Batches, Piece, Rows, Source
-from layers.fitting import Callback, Fitting, checked_callbacks
-from layers.history import History
 from layers.labels import as_labels
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.optimizers import SGD
-from layers.parts import check_free, check_loss, checked_layers, checked_part, checked_widths
 from layers.summary import summary
+from layers.training.data_sources import Batches, Piece, Rows, Source
+from layers.training.history import History
+from layers.training.loop import Callback, Fitting, checked_callbacks
+from layers.validation import check_free, check_loss, checked_layers, checked_part, checked_widths
 
 _PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
 """Rows that go through the layers, and through the loss, together: no result depends on it."""
@@ -132,10 +133,14 @@ class Sequential:
     def _compiled(self) -> Compiled | None:
         """What runs the whole network in one compiled call, where it can."""
         parts = (self._loss, self._optimizer)
-        if parts != self._runner_parts or plan.have_own_methods(*self._dicts) or not is_compiled():
+        if (
+            parts != self._runner_parts
+            or lowering.have_own_methods(*self._dicts)
+            or not is_compiled()
+        ):
             if self.obstacle() is not None:
                 return None
-            lowered = plan.lower(self, self._buffers.places)
+            lowered = lowering.lower(self, self._buffers.places)
             self._runner = Compiled(lowered, self._buffers.parameters)
             self._runner_parts = parts
             self._dicts = [vars(layer) for layer in self.layers], [vars(part) for part in parts]
@@ -145,7 +150,7 @@ class Sequential:
         """Why the network runs layer by layer; None where it runs as one compiled program."""
         if not is_compiled():
             return "the backend is NumPy"
-        return plan.obstacle(self)
+        return lowering.obstacle(self)
 
     def _forget(self) -> None:
         """What layers keep of their last pass: a compiled one would leave it out of date."""
@@ -440,9 +445,9 @@ class Sequential:
 
     def save(self, path: Any) -> None:
         """Write the model to one file; `layers.load` reads it."""
-        from layers import saving
+        from layers.files import model_file
 
-        saving.save(self, path)
+        model_file.save(self, path)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the layers bring the parameters, the buffers are made anew."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import kernels
-from layers.measuring import timed
+from layers.timing import timed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "asv_benchmarks"))
 import benchmarks

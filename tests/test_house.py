@@ -22,7 +22,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # Who may use which of Numba's decorators: a file, or a folder's files.
 OWNERS = {
-    "kernels/jit.py": {
+    "kernels/runtime/jit.py": {
         "cfunc",
         "guvectorize",
         "jit",
@@ -32,7 +32,7 @@ OWNERS = {
         "stencil",
         "vectorize",
     },
-    "kernels/simd/": {"intrinsic"},
+    "kernels/intrinsics/": {"intrinsic"},
 }
 
 # LLVM's fast-math flags, as Numba and llvmlite spell them. "fast" is a word of English too; it is

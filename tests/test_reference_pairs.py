@@ -1,7 +1,7 @@
 """Every public kernel and its NumPy twin, one beside the other, on everything that may be odd.
 
-The pairs and their bounds come from the table in ``layers/bounds.py``: a new kernel needs its
-line there, and its sizes below if its contract has a form that no other kernel's has.
+The pairs and their bounds come from the table in ``layers/comparison/bounds.py``: a new kernel
+needs its line there, and its sizes below if its contract has a form that no other kernel's has.
 """
 
 import itertools
@@ -9,8 +9,9 @@ import itertools
 import numpy as np
 import pytest
 
-from kernels import jit, reference
-from layers import bounds as table
+from kernels import reference
+from kernels.runtime import jit
+from layers.comparison import bounds as table
 from tests.helpers import check_close
 from tests.kernels.doors import backwards, byte_swapped, read_only, strided, unaligned
 

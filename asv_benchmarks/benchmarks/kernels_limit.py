@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from kernels.limit import limit
-from kernels.product import product
+from kernels.product.matmul import product
+from kernels.product.peak import limit
 
 from .common import Data
 from .in_turns import Ratio

@@ -35,7 +35,7 @@ class TrainingBesidePeers(Ratio):
     def setup(self, peer, work, batch):
         # Looked up here: commits from before `bench` run the other benchmarks all the same.
         from layers.bench.cases import CASES
-        from layers.bench.sides import OURS, SIDES
+        from layers.bench.libraries import OURS, SIDES
 
         if importlib.util.find_spec(SIDES[PEERS[peer]].package) is None:
             raise NotImplementedError(f"{SIDES[PEERS[peer]].package} is not installed")
@@ -49,7 +49,7 @@ class TrainingBesidePeers(Ratio):
 
 def turn_of(name, case):
     """A call of one step or of one epoch, of a side that is ready."""
-    from layers.bench.sides import load
+    from layers.bench.libraries import load
 
     side_type = load(name)
     side_type.start(threads=1)

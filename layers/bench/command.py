@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from layers.bench import machine, report
 from layers.bench.cases import CASES, FEWER_ROWS, ROWS, Case, chosen
+from layers.bench.interleaved import Effort, measure, threads_in_words
+from layers.bench.libraries import OURS, SIDES
 from layers.bench.results import Results
-from layers.bench.sides import OURS, SIDES
-from layers.bench.taking_turns import Effort, measure, threads_in_words
 
 NAME = "benchmarks"
 NO_MATPLOTLIB = "No picture, since matplotlib is not installed: pip install matplotlib"

@@ -12,9 +12,9 @@ import numba
 import numpy as np
 
 import layers
-from kernels import threads
-from layers import info
-from layers.measuring import has_threadpoolctl
+from kernels.runtime import threads
+from layers.command_line import info
+from layers.timing import has_threadpoolctl
 
 _OF_LIBRARIES = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "KMP_", "GOMP_", "XLA_", "BLIS_", "JAX_")
 

@@ -7,9 +7,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from layers.bench.libraries import OURS, SIDES
 from layers.bench.report import duration
 from layers.bench.results import Results, Row
-from layers.bench.sides import OURS, SIDES
 
 # Okabe and Ito's colours, told apart by all common kinds of colour vision, and a shape for each.
 STYLES = {

@@ -39,7 +39,7 @@ class Process:
         )
         with _on_cpus(one_cpu_per_core()[:threads]):
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "layers.bench.answering", side, str(threads)],
+                [sys.executable, "-m", "layers.bench.worker", side, str(threads)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from layers.bench.cases import LEARNING_RATE, ROWS
+from layers.bench.interleaved import threads_in_words
+from layers.bench.libraries import OURS, SIDES
 from layers.bench.results import Other, Results, Row
-from layers.bench.sides import OURS, SIDES
-from layers.bench.taking_turns import threads_in_words
 from layers.bench.verdict import Duel, verdict
-from layers.tables import aligned
+from layers.command_line.tables import aligned
 
 _HEADINGS = {
     "step": "One training step",

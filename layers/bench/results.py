@@ -6,7 +6,7 @@ from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 from layers.bench.cases import Case
-from layers.bench.sides import OURS, SIDES
+from layers.bench.libraries import OURS, SIDES
 
 
 class Key(NamedTuple):

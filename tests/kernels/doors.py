@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernels import jit
+from kernels.runtime import jit
 
 SIZES = {"batch": 6, "n_in": 5, "n_out": 4, "n_classes": 3, "m": 6, "k": 5, "n": 4}
 FLOATING = ("matrix", "any_shape")

@@ -1,6 +1,6 @@
 """The combinations of flags that the doors ask the one compiled product for."""
 
-from kernels.microkernel import (
+from kernels.product.microkernel import (
     ACCUMULATE,
     ADD_BIASES,
     DESCEND,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels.jit import DONE
-from kernels.product import small_product
+from kernels.product.matmul import small_product
+from kernels.runtime.jit import DONE
 
 pytestmark = pytest.mark.compiled
 DTYPES = ["float32", "float64"]

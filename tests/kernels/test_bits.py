@@ -22,9 +22,9 @@ import numba
 import numpy as np
 import pytest
 
-from kernels import cache, jit
-from kernels.microkernel import MASK
-from kernels.simd.cpu import instruction_set
+from kernels.intrinsics.cpu import instruction_set
+from kernels.product.microkernel import MASK
+from kernels.runtime import cache, jit
 from tests.kernels.product_flags import PLAIN_FLAGS, PRODUCT_FLAGS
 
 pytestmark = pytest.mark.compiled

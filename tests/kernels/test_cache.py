@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks, modes and signals are POSIX")
 
-SOURCE = Path(__file__).parents[2] / "kernels" / "cache.py"
+SOURCE = Path(__file__).parents[2] / "kernels" / "runtime" / "cache.py"
 ROUNDS = 10
 TYPES = ("int32", "int64", "float32", "float64")
 DAY = 24 * 3600
@@ -28,7 +28,8 @@ def shift(x):
 
 TOY = """
 import numba
-from kernels import cache, helper
+from kernels import helper
+from kernels.runtime import cache
 
 def build(function, **flags):
     dispatcher = numba.njit(nogil=True, **flags)(function)
@@ -61,7 +62,8 @@ warnings.showwarning = lambda message, category, *rest: warned.append(
 
 import numba
 import numpy as np
-from kernels import cache, helper, toy
+from kernels import helper, toy
+from kernels.runtime import cache
 
 def call(name, *args, **flags):
     dispatcher = toy.build(getattr(toy, name), **flags)
@@ -118,10 +120,11 @@ class Package:
         self.cache = root / "cache"
         self.nursery = nursery
         package = root / "kernels"
-        package.mkdir()
+        (package / "runtime").mkdir(parents=True)
         (root / "tmp").mkdir()
         (package / "__init__.py").touch()
-        shutil.copy(SOURCE, package)
+        (package / "runtime" / "__init__.py").touch()
+        shutil.copy(SOURCE, package / "runtime")
         (package / "helper.py").write_text(HELPER)
         (package / "toy.py").write_text(TOY)
         (root / "probe.py").write_text(PROBE)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import checks, jit
+from kernels.runtime import checks, jit
 from tests.kernels.doors import (
     ARRAYS,
     FLOATING,

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from kernels import contracts
+from kernels.runtime import contracts
 
 
 def contract(text: str, *parameters: str) -> contracts.Contract:

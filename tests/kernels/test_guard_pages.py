@@ -21,10 +21,11 @@ import numpy as np
 import pytest
 
 import layers
-from kernels import jit, network
-from kernels.microkernel import MASK, TRANSPOSE_A, TRANSPOSE_B
-from kernels.product import product, small_product
-from layers import plan
+from kernels.network import interpreter
+from kernels.product.matmul import product, small_product
+from kernels.product.microkernel import MASK, TRANSPOSE_A, TRANSPOSE_B
+from kernels.runtime import jit
+from layers.compiled import lowering
 from tests.kernels.product_flags import PLAIN_FLAGS, PRODUCT_FLAGS
 
 pytestmark = [
@@ -164,7 +165,7 @@ def network_cases():
         if not isinstance(stack[-1], layers.Softmax):
             stack, loss = stack[: drawn.choice((-1, None))], layers.SoftmaxCrossEntropy()
         model = layers.Sequential(stack, loss, seed=0, dtype=np.dtype(dtype).name)
-        lowered = plan.lower(model, model._buffers.places)
+        lowered = lowering.lower(model, model._buffers.places)
         x = np.linspace(-0.9, 0.9, rows * widths[0], dtype=dtype).reshape(rows, -1)
         labels, targets = np.arange(rows) % widths[-1], np.empty((0, widths[-1]), dtype)
         if number % 3 == 0:
@@ -176,9 +177,9 @@ def network_cases():
         for at_end, count in itertools.product((False, True), (1, 2)):
             kind = "parallel" if count > 1 and number % 20 == 0 else "serial"
             place = f"{kind} {widths} {model!r} rows {rows} batch {batch} end {at_end}"
-            twin = getattr(network.train, kind)
+            twin = getattr(interpreter.train, kind)
             yield f"train {place}", twin, (*arguments, count), at_end
-            twin = getattr(network.infer, kind)
+            twin = getattr(interpreter.infer, kind)
             out, classes = np.zeros((rows, widths[-1]), dtype), np.zeros(rows, np.int64)
             some = x, lowered.scoring, parameters, batch, out, classes[:0], count
             yield f"scores {place}", twin, some, at_end
@@ -194,9 +195,9 @@ def cases(kernel):
     """
     if kernel is product:
         yield from product_cases()
-    if kernel is network.train:
+    if kernel is interpreter.train:
         yield from network_cases()
-    if kernel in (product, small_product, network.train, network.infer):
+    if kernel in (product, small_product, interpreter.train, interpreter.infer):
         return
     names, arguments = size_names(kernel.contract), kernel.contract.arguments
     flags = [argument.name for argument in arguments if argument.kind == "flag"]

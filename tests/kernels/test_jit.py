@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import jit, threads
-from kernels.product import product
+from kernels.product.matmul import product
+from kernels.runtime import jit, threads
 
 each_kernel = pytest.mark.parametrize("kernel", jit.COMPILED, ids=lambda kernel: kernel.__name__)
 each_door = pytest.mark.parametrize("door", jit.PUBLIC.values(), ids=lambda door: door.__name__)

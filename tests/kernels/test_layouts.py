@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 
-from kernels import checks
+from kernels.runtime import checks
 from tests.kernels.doors import (
     ARRAYS,
     FLOATING,

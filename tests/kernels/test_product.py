@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import jit
-from kernels.few_rows import TURNED_LANES
-from kernels.matmul import (
+from kernels.intrinsics import pointer
+from kernels.product.loops import (
     BLOCK,
     CUT,
     DEPTH,
@@ -25,7 +24,8 @@ from kernels.matmul import (
     operands_at,
     plan_of,
 )
-from kernels.microkernel import (
+from kernels.product.matmul import product
+from kernels.product.microkernel import (
     ACCUMULATE,
     ADD_BIASES,
     DESCEND,
@@ -36,8 +36,8 @@ from kernels.microkernel import (
     TRANSPOSE_A,
     TRANSPOSE_B,
 )
-from kernels.product import product
-from kernels.simd import pointer
+from kernels.product.skinny import TURNED_LANES
+from kernels.runtime import jit
 from tests.kernels.product_flags import FUSED
 
 pytestmark = pytest.mark.compiled
@@ -175,7 +175,8 @@ def bits_of_many(dtype):
 def test_the_smallest_tile_has_the_same_bits(python, dtype):
     """Vectors of 16 bytes, of which CPUs without AVX2 have no larger ones."""
     script = (
-        "import numpy as np; from kernels.tiles import TILE; assert TILE.vector_bytes == 16\n"
+        "import numpy as np; from kernels.product.tile_sizes import TILE\n"
+        "assert TILE.vector_bytes == 16\n"
         "from tests.kernels.test_product import bits_of_many\n"
         f"print(bits_of_many(np.{dtype.__name__}))"
     )
@@ -266,7 +267,7 @@ def test_an_empty_output_shares_no_memory():
 
 def test_shares_are_even(monkeypatch):
     """Blocks for so many threads differ by a tile at most, whatever the shape."""
-    module = importlib.import_module("kernels.matmul")  # `kernels.matmul` is the door
+    module = importlib.import_module("kernels.product.loops")
     monkeypatch.setattr(module, "units", module.units.py_func)
     blocks, share = module._blocks.py_func, module.share.py_func
     for size, count in itertools.product((1, 8, 9, 100, 1000, 1025), (1, 2, 3, 7)):
@@ -287,7 +288,7 @@ def test_shares_are_even(monkeypatch):
 @pytest.mark.parametrize("lanes", [2, 4, 8, 16])
 def test_a_block_of_some_columns_has_those_of_a_vector(monkeypatch, lanes):
     """For every vector there is; and where two turned ones fit into the widest, those of one."""
-    module = importlib.import_module("kernels.matmul")
+    module = importlib.import_module("kernels.product.loops")
     monkeypatch.setattr(module, "units", module.units.py_func)
     blocks, share = module._blocks.py_func, module.share.py_func
     turned = TURNED_LANES

@@ -8,7 +8,7 @@ import os
 import pytest
 
 import kernels
-from kernels import threads
+from kernels.runtime import threads
 from tests.regions import COUNT_REGIONS
 
 pytestmark = [

@@ -10,13 +10,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from layers import cli
-from layers.bench import cases, command, machine, report, taking_turns
+from layers.bench import cases, command, interleaved, machine, report
+from layers.bench.interleaved import Effort
+from layers.bench.libraries import OURS, SIDES
 from layers.bench.processes import Process, SideFailed
 from layers.bench.results import Key, LeftOut, Measured, Results
-from layers.bench.sides import OURS, SIDES
-from layers.bench.taking_turns import Effort
 from layers.bench.verdict import Duel, factor, verdict
+from layers.command_line import cli
 
 SMALL, EPOCH, ROW = (cases.CASES[name] for name in ("small", "epoch32", "predict"))
 
@@ -269,12 +269,12 @@ def pretend(monkeypatch):
         names = {name.replace("_", "-"): how for name, how in behaviour.items()}
         monkeypatch.setattr(Pretended, "behaviour", names)
         monkeypatch.setattr(Pretended, "asked", [])
-        monkeypatch.setattr(taking_turns, "Process", Pretended)
+        monkeypatch.setattr(interleaved, "Process", Pretended)
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "jax" or None)
         results = results_of(sides=[OURS, "numpy", "torch", "jax"], threads=[1])
         done = []
         effort = Effort(rounds, seconds=0.0)
-        taking_turns.measure(results, [SMALL, ROW], effort, lambda _, n: done.append(n))
+        interleaved.measure(results, [SMALL, ROW], effort, lambda _, n: done.append(n))
         assert sum(done) == 2 * rounds
         return results
 

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 import layers
-from kernels import cache, threads
-from layers import cli, data, datasets, digits, info, jobs, measuring
-from layers.tables import aligned, confusion, confusion_table
+from kernels.runtime import cache, threads
+from layers import data, datasets, timing
+from layers.command_line import cli, digits, info, train_predict
+from layers.command_line.tables import aligned, confusion, confusion_table
+from layers.comparison import compare
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +150,7 @@ timings, limits, updates = [], [], []
 
 @contextlib.contextmanager
 def kept():
-    with measuring.timed() as timing:
+    with timing.timed() as timing:
         timings.append(timing)
         limits.append(threads._limit)
         yield timing
@@ -196,7 +198,7 @@ def test_a_picture_that_cannot_be_written_costs_nothing_else(run, short, tmp_pat
 def test_without_threadpoolctl_it_says_that_blas_had_its_own_threads(
     run, short, no_matplotlib, monkeypatch
 ):
-    monkeypatch.setattr(measuring.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(timing.importlib.util, "find_spec", lambda name: None)
     _, out, _ = run()
     assert "BLAS on its own number (threadpoolctl is not installed)" in out
 
@@ -363,8 +365,10 @@ def test_options_reach_the_model(run, flowers):
 
 def test_threads_are_limited_for_the_command_alone(run, flowers, monkeypatch):
     seen = []
-    monkeypatch.setattr(jobs, "_fit", lambda *_: seen.append(threads._limit) or layers.History())
-    monkeypatch.setattr(jobs, "_report_test", lambda *_: None)
+    monkeypatch.setattr(
+        train_predict, "_fit", lambda *_: seen.append(threads._limit) or layers.History()
+    )
+    monkeypatch.setattr(train_predict, "_report_test", lambda *_: None)
     run("train", flowers, "--threads", 1)
     assert (seen, threads._limit) == ([1], None)
 
@@ -538,18 +542,17 @@ def test_help_names_what_there_is(arguments, words, capsys):
 
 
 def test_compare_ends_with_1_where_a_bound_is_broken(run, monkeypatch):
-    from layers import comparison
 
     asked = []
-    rows = [comparison.Row("matmul", "n 3", 0.0, 1.0, 0.0, None, ok) for ok in (True, False)]
+    rows = [compare.Row("matmul", "n 3", 0.0, 1.0, 0.0, None, ok) for ok in (True, False)]
     monkeypatch.setattr(
-        comparison, "compare", lambda *args, **kwargs: asked.append((args, kwargs)) or rows[:1]
+        compare, "compare", lambda *args, **kwargs: asked.append((args, kwargs)) or rows[:1]
     )
     code, out, _ = run("compare", "--dtype", "float64", "--seed", 3)
     assert code == 0
-    assert out == f"{comparison.report(rows[:1])}\n"
+    assert out == f"{compare.report(rows[:1])}\n"
     assert asked == [(("float64",), {"seed": 3})]
-    monkeypatch.setattr(comparison, "compare", lambda *args, **kwargs: rows)
+    monkeypatch.setattr(compare, "compare", lambda *args, **kwargs: rows)
     assert run("compare")[0] == 1
 
 
@@ -637,7 +640,7 @@ def test_ctrl_c_in_the_middle_of_a_training_is_quiet(flowers):
     # Through `python -c`: a shell that runs tests in the background turns SIGINT off for them.
     command = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from layers import cli; sys.exit(cli.main(sys.argv[1:]))"
+        "from layers.command_line import cli; sys.exit(cli.main(sys.argv[1:]))"
     )
     with start("-c", command, "train", flowers, "--epochs", 10**6) as process:
         watch = threading.Timer(60, process.kill)  # rather than wait for ever
@@ -659,17 +662,17 @@ def test_ctrl_c_in_the_middle_of_a_training_is_quiet(flowers):
 
 
 def test_a_timing_in_words():
-    assert measuring.Timing().kernels() == "kernels: all there"
-    assert measuring.Timing(3.0, 2.5, 4, 0).kernels() == "kernels: 4 compiled in 2.5 s"
+    assert timing.Timing().kernels() == "kernels: all there"
+    assert timing.Timing(3.0, 2.5, 4, 0).kernels() == "kernels: 4 compiled in 2.5 s"
     both = "kernels: 1 compiled in 0.5 s, 2 loaded from the cache"
-    assert measuring.Timing(3.0, 0.5, 1, 2).kernels() == both
+    assert timing.Timing(3.0, 0.5, 1, 2).kernels() == both
 
 
 @pytest.mark.compiled
 def test_compilation_is_told_from_the_rest(python):
     out = python(
         "import kernels, time\n"
-        "from layers.measuring import timed\n"
+        "from layers.timing import timed\n"
         "with timed() as timing:\n"
         "    kernels.relu_forward.compile('float32', parallel=False)\n"
         "    time.sleep(0.5)\n"

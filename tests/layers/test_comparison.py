@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import jit, reference, threads
-from layers import comparison
+from kernels import reference
+from kernels.runtime import jit, threads
+from layers.comparison import compare
 
 pytestmark = pytest.mark.compiled
 
@@ -23,20 +24,20 @@ def row_of(rows, name):
 @each_dtype
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_kernel_and_a_step_are_within_their_bounds(dtype, seed):
-    rows = comparison.compare(dtype, seed, timed=False)
+    rows = compare.compare(dtype, seed, timed=False)
     assert [row.name for row in rows] == [*sorted(jit.PUBLIC), STEP]
     assert all(row.ok and 0 <= row.share <= 1 and row.ratio is None for row in rows)
-    assert comparison.report(rows).splitlines()[-1].startswith(f"All {len(rows)} bounds hold")
+    assert compare.report(rows).splitlines()[-1].startswith(f"All {len(rows)} bounds hold")
 
 
 def test_the_seed_makes_the_inputs():
-    first, again, other = (comparison.compare("float32", seed, timed=False) for seed in (0, 0, 1))
+    first, again, other = (compare.compare("float32", seed, timed=False) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
 
 def test_times_are_taken_of_both_sides():
-    rows = comparison.compare("float32")
+    rows = compare.compare("float32")
     assert all(row.ratio > 0 for row in rows)
     # NumPy shuffles in a Python loop, which no noise of the machine makes up for.
     assert row_of(rows, "permutation").ratio > 2
@@ -46,7 +47,7 @@ def test_times_are_taken_of_both_sides():
 def test_the_limit_of_threads_is_as_before(limit):
     kernels.set_num_threads(limit)
     try:
-        comparison.compare(timed=False)
+        compare.compare(timed=False)
         assert threads._limit == limit
     finally:
         kernels.set_num_threads(None)
@@ -61,7 +62,7 @@ def test_the_limit_of_threads_is_as_before(limit):
 )
 def test_what_it_does_not_take_is_said(arguments, message):
     with pytest.raises(ValueError, match=message):
-        comparison.compare(**arguments)
+        compare.compare(**arguments)
 
 
 # Wrong on purpose
@@ -109,10 +110,10 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_kernel_is_found_and_named(monkeypatch, name, dtype):
     monkeypatch.setattr(jit.PUBLIC[name], "bare", WRONG[name])
-    rows = comparison.compare(dtype, timed=False)
+    rows = compare.compare(dtype, timed=False)
     assert [row.name for row in rows if not row.ok] == [name]
     assert row_of(rows, name).share > 1
-    assert comparison.report(rows).splitlines()[-1] == f"1 of {len(rows)} bounds is broken: {name}."
+    assert compare.report(rows).splitlines()[-1] == f"1 of {len(rows)} bounds is broken: {name}."
 
 
 def without_batch(probabilities, labels, out):
@@ -146,16 +147,16 @@ FUSED = {
 )
 def test_a_wrong_reference_breaks_its_row_and_the_step(monkeypatch, name, wrong, dtype):
     monkeypatch.setattr(reference, name, wrong)
-    rows = comparison.compare(dtype, timed=False)
+    rows = compare.compare(dtype, timed=False)
     broken = [*sorted([name, *FUSED.get(name, [])]), STEP]
     assert [row.name for row in rows if not row.ok] == broken
-    said = comparison.report(rows).splitlines()[-1]
+    said = compare.report(rows).splitlines()[-1]
     assert said == f"{len(broken)} of {len(rows)} bounds are broken: {', '.join(broken)}."
 
 
 def test_a_lone_nan_is_an_error_without_limit(monkeypatch):
     monkeypatch.setattr(jit.PUBLIC["relu_forward"], "bare", nan_becomes_zero)
-    row = row_of(comparison.compare(timed=False), "relu_forward")
+    row = row_of(compare.compare(timed=False), "relu_forward")
     assert math.isinf(row.error)
     assert not row.ok
 
@@ -164,11 +165,11 @@ def test_a_lone_nan_is_an_error_without_limit(monkeypatch):
 
 
 def row(name="exp", ratio=None, ok=True):
-    return comparison.Row(name, "rows 1, columns 2", 1e-7, 2e-7, 0.5, ratio, ok)
+    return compare.Row(name, "rows 1, columns 2", 1e-7, 2e-7, 0.5, ratio, ok)
 
 
 def test_the_report_is_a_table():
-    text = comparison.report([row(), row("matmul", ratio=1.234)])
+    text = compare.report([row(), row("matmul", ratio=1.234)])
     header, first, second, blank, threads_line, verdict = text.splitlines()
     assert header.split("  ")[0] == "kernel"
     assert " ".join(first.split()) == "exp rows 1, columns 2 1.0e-07 2.0e-07 0.500 -"
@@ -180,5 +181,5 @@ def test_the_report_is_a_table():
 
 def test_the_report_says_when_blas_had_its_own_threads(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "threadpoolctl" in comparison.report([row(ratio=1.0)])
-    assert "threadpoolctl" not in comparison.report([row()])
+    assert "threadpoolctl" in compare.report([row(ratio=1.0)])
+    assert "threadpoolctl" not in compare.report([row()])

@@ -9,8 +9,9 @@ import pytest
 
 import kernels
 import layers
-from kernels import network
-from layers import compiled, datasets, pace, plan
+from kernels.network import interpreter
+from layers import datasets
+from layers.compiled import lowering, runner, tuning
 
 pytestmark = pytest.mark.compiled
 
@@ -55,7 +56,7 @@ def layer_by_layer(monkeypatch):
     """Make models run layer by layer from the call on."""
 
     def switch() -> None:
-        monkeypatch.setattr(plan, "obstacle", lambda model: "for a test")
+        monkeypatch.setattr(lowering, "obstacle", lambda model: "for a test")
 
     return switch
 
@@ -158,9 +159,9 @@ def paced(monkeypatch):
         def on_threads(kernel):
             return lambda wanted, *args: kernel.parallel(*args, wanted)
 
-        monkeypatch.setattr(pace.Pace, "run", run)
-        monkeypatch.setattr(compiled, "_DIRECT", 0)
-        for kernel in (network.train, network.infer):
+        monkeypatch.setattr(tuning.Pace, "run", run)
+        monkeypatch.setattr(runner, "_DIRECT", 0)
+        for kernel in (interpreter.train, interpreter.infer):
             monkeypatch.setattr(kernel, "on_threads", on_threads(kernel))
 
     return switch
@@ -239,14 +240,14 @@ def test_an_infinite_loss_stops_too(count, paced):
 def test_a_long_batch_in_several_calls(name, dtype, monkeypatch):
     arguments = {"batch_size": 300, "epochs": 2}
     together = everything(make(STACKS[name], dtype), X, Y, **arguments)
-    monkeypatch.setattr(compiled, "_LONG_SECONDS", -1.0)
+    monkeypatch.setattr(runner, "_LONG_SECONDS", -1.0)
     assert everything(make(STACKS[name], dtype), X, Y, **arguments) == together
 
 
 def test_ctrl_c_within_a_long_batch(monkeypatch):
     """Only the last call of a batch moves parameters."""
     model, calls = make(STACKS["three layers"]), []
-    on_threads = network.train.on_threads
+    on_threads = interpreter.train.on_threads
 
     def interrupted(*args):
         if len(calls) == 9 + 4:  # gather, 3 forward, loss, 2 backward, parameters: 8 calls a batch
@@ -254,8 +255,8 @@ def test_ctrl_c_within_a_long_batch(monkeypatch):
         calls.append(1)
         return on_threads(*args)
 
-    monkeypatch.setattr(compiled, "_LONG_SECONDS", -1.0)
-    monkeypatch.setattr(network.train, "on_threads", interrupted)
+    monkeypatch.setattr(runner, "_LONG_SECONDS", -1.0)
+    monkeypatch.setattr(interpreter.train, "on_threads", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, shuffle=False)
     monkeypatch.undo()
@@ -277,13 +278,13 @@ x, y = datasets.load_digits()
 model = layers.Sequential([layers.Dense(64, 700), layers.ReLU(), layers.Dense(700, 10)], seed=0)
 model.fit(x[:64], y[:64])  # compiles
 plan, parameters = model._compiled()._plan, model._buffers.parameters
-space, targets = np.empty((1, 32 * plan.width), "f4"), np.empty((0, 10), "f4")
+space, targets = np.empty((1, 32 * lowering.width), "f4"), np.empty((0, 10), "f4")
 counts = []
-for run, threads in ((network.train.serial, 1), (network.train.parallel, 2)):
+for run, threads in ((interpreter.train.serial, 1), (interpreter.train.parallel, 2)):
     for batches in (1, 1, 50):
         order = np.arange(32 * batches)
         before = rtsys.get_allocation_stats()
-        run(x, order, y, targets, plan.training, 0.1, 32, 0.0, parameters, space, threads)
+        run(x, order, y, targets, lowering.training, 0.1, 32, 0.0, parameters, space, threads)
         after = rtsys.get_allocation_stats()
         counts.append([after.alloc - before.alloc, after.free - before.free])
 print(counts)
@@ -324,7 +325,7 @@ def test_no_memory_for_the_workspace(monkeypatch):
     model = make(STACKS["ReLU between"])
     before = model.fingerprint()
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "aligned_zeros", none)
+        patch.setattr(runner, "aligned_zeros", none)
         with pytest.raises(
             MemoryError, match=r"workspace of .* batches of 32 .* smaller batch_siz"
         ):
@@ -474,9 +475,9 @@ class Clock:
 
     def __init__(self, monkeypatch, seconds, allowed):
         self.now, self.seconds, self.calls = 0.0, seconds, []
-        monkeypatch.setattr(pace.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(tuning.time, "perf_counter", lambda: self.now)
         self.allowed = allowed
-        monkeypatch.setattr(pace.threads, "get_num_threads", lambda: self.allowed)
+        monkeypatch.setattr(tuning.threads, "get_num_threads", lambda: self.allowed)
 
     def work(self, units, count):
         self.calls.append((units, count))
@@ -500,11 +501,11 @@ def test_batches_of_about_one_size_have_one_pace():
 
 def test_calls_last_about_as_long_as_they_should(monkeypatch):
     clock = Clock(monkeypatch, {1: 1e-4}, 1)
-    steady = pace.Pace(10**9)
+    steady = tuning.Pace(10**9)
     for _ in range(50):
         steady.run(10**6, clock.work)
     assert clock.calls[0] == (1, 1)  # nobody knows yet
-    units = round(pace.CALL_SECONDS / 1e-4)
+    units = round(tuning.CALL_SECONDS / 1e-4)
     assert set(clock.calls[1:]) <= {(units - 1, 1), (units, 1)}
     steady.run(7, clock.work)
     assert clock.calls[-1] == (7, 1)
@@ -516,7 +517,7 @@ def test_calls_last_about_as_long_as_they_should(monkeypatch):
 )
 def test_the_fastest_number_of_threads_is_found(monkeypatch, seconds, best):
     clock = Clock(monkeypatch, seconds, max(seconds))
-    chosen = pace.Pace(10**9)
+    chosen = tuning.Pace(10**9)
     for _ in range(200):
         chosen.run(10**6, clock.work)
     time_at_best = sum(units * seconds[n] for units, n in clock.calls if n == best)
@@ -534,7 +535,7 @@ def test_the_fastest_number_of_threads_is_found(monkeypatch, seconds, best):
 
 def test_a_limit_that_is_set_later_is_kept(monkeypatch):
     clock = Clock(monkeypatch, {1: 1e-3, 2: 5e-4}, 2)
-    chosen = pace.Pace(10**9)
+    chosen = tuning.Pace(10**9)
     for _ in range(20):
         chosen.run(10**6, clock.work)
     assert clock.calls[-1][1] == 2
@@ -546,7 +547,7 @@ def test_a_limit_that_is_set_later_is_kept(monkeypatch):
 
 def test_small_work_stays_on_one_thread(monkeypatch):
     clock = Clock(monkeypatch, {1: 1e-5}, 8)
-    small = pace.Pace(1000)
+    small = tuning.Pace(1000)
     for _ in range(100):
         small.run(10**6, clock.work)
     assert {count for _, count in clock.calls} == {1}
@@ -557,9 +558,9 @@ def test_one_thread_is_one_thread(monkeypatch):
     try:
         counts = []
         monkeypatch.setattr(
-            network.train,
+            interpreter.train,
             "on_threads",
-            lambda n, *a: counts.append(n) or network.train.serial(*a, 1),
+            lambda n, *a: counts.append(n) or interpreter.train.serial(*a, 1),
         )
         make(STACKS["wide"]).fit(X, Y, batch_size=300, epochs=3)
     finally:

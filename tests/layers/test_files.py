@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from layers import files
+from layers.files import archive
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = {"dtype": "float32", "layers": [{"kind": "Dense", "shape": [3, 2]}], "rate": 0.1}
@@ -43,9 +43,9 @@ def assert_same_arrays(loaded: dict[str, np.ndarray], expected: dict[str, np.nda
 
 
 def write_zip(path: Path, members: dict[str, bytes]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w") as opened:
         for name, content in members.items():
-            archive.writestr(name, content)
+            opened.writestr(name, content)
 
 
 def document(*names: object) -> bytes:
@@ -62,9 +62,9 @@ def npy(descr: str, shape: object, body: bytes = b"", version: bytes = b"\x01\x0
 
 def test_round_trip_under_exactly_the_given_name(tmp_path):
     path = tmp_path / "a model"
-    files.save_arrays(path, small_arrays(), ARCHITECTURE)
+    archive.save_arrays(path, small_arrays(), ARCHITECTURE)
     assert os.listdir(tmp_path) == ["a model"]
-    arrays, architecture = files.load_arrays(str(path))
+    arrays, architecture = archive.load_arrays(str(path))
     assert_same_arrays(arrays, small_arrays())
     assert architecture == ARCHITECTURE
 
@@ -95,8 +95,8 @@ json_values = st.recursive(
 )
 def test_round_trip_of_any_arrays(tmp_path_factory, arrays, architecture):
     path = tmp_path_factory.getbasetemp() / "any.npz"
-    files.save_arrays(path, arrays, architecture)
-    loaded, loaded_architecture = files.load_arrays(path)
+    archive.save_arrays(path, arrays, architecture)
+    loaded, loaded_architecture = archive.load_arrays(path)
     assert_same_arrays(loaded, arrays)
     assert loaded_architecture == architecture
 
@@ -115,36 +115,36 @@ def test_round_trip_of_any_arrays(tmp_path_factory, arrays, architecture):
 def test_any_layout_is_stored_in_c_order(tmp_path, view):
     array = view(np.arange(20.0).reshape(4, 5))
     path = tmp_path / "layout.npz"
-    files.save_arrays(path, {"a": array}, {})
-    assert_same_arrays(files.load_arrays(path)[0], {"a": array})
-    with zipfile.ZipFile(path) as archive:
-        assert b"'fortran_order': False" in archive.read("a.npy")
+    archive.save_arrays(path, {"a": array}, {})
+    assert_same_arrays(archive.load_arrays(path)[0], {"a": array})
+    with zipfile.ZipFile(path) as opened:
+        assert b"'fortran_order': False" in opened.read("a.npy")
 
 
 def test_numpy_reads_the_file(tmp_path):
     path = tmp_path / "model.npz"
-    files.save_arrays(path, small_arrays(), ARCHITECTURE)
-    with np.load(path, allow_pickle=False) as archive:
-        np.testing.assert_array_equal(archive["0.biases"], small_arrays()["0.biases"])
-        assert json.loads(archive["architecture.json"])["architecture"] == ARCHITECTURE
+    archive.save_arrays(path, small_arrays(), ARCHITECTURE)
+    with np.load(path, allow_pickle=False) as opened:
+        np.testing.assert_array_equal(opened["0.biases"], small_arrays()["0.biases"])
+        assert json.loads(opened["architecture.json"])["architecture"] == ARCHITECTURE
 
 
 def test_arrays_written_by_numpy_in_fortran_order_or_compressed(tmp_path):
     path = tmp_path / "model.npz"
     array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     np.savez_compressed(path, a=array)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("architecture.json", document("a"))
-    arrays, _ = files.load_arrays(path)
+    with zipfile.ZipFile(path, "a") as opened:
+        opened.writestr("architecture.json", document("a"))
+    arrays, _ = archive.load_arrays(path)
     assert_same_arrays(arrays, {"a": array})
 
 
 def test_equal_contents_give_equal_bytes(tmp_path):
     for name in ("a", "b"):
-        files.save_arrays(tmp_path / name, small_arrays(), ARCHITECTURE)
+        archive.save_arrays(tmp_path / name, small_arrays(), ARCHITECTURE)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    with zipfile.ZipFile(tmp_path / "a") as archive:
-        assert {member.date_time[0] for member in archive.infolist()} == {1980}
+    with zipfile.ZipFile(tmp_path / "a") as opened:
+        assert {member.date_time[0] for member in opened.infolist()} == {1980}
 
 
 # What a save refuses: nothing is written then.
@@ -173,7 +173,7 @@ class NotJson:
 )
 def test_refused_contents(tmp_path, arrays, architecture, error, message):
     with pytest.raises(error, match=message) as caught:
-        files.save_arrays(tmp_path / "model.npz", arrays, architecture)
+        archive.save_arrays(tmp_path / "model.npz", arrays, architecture)
     assert "save_arrays: " in str(caught.value)
     assert "model.npz" in str(caught.value)
     assert os.listdir(tmp_path) == []
@@ -181,14 +181,14 @@ def test_refused_contents(tmp_path, arrays, architecture, error, message):
 
 def test_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
-        files.save_arrays(tmp_path / "nowhere" / "model.npz", {}, {})
+        archive.save_arrays(tmp_path / "nowhere" / "model.npz", {}, {})
 
 
 def test_only_a_regular_file_is_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "."):
         with pytest.raises(ValueError, match="not a regular file"):
-            files.save_arrays(tmp_path / name, {}, {})
+            archive.save_arrays(tmp_path / name, {}, {})
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     assert os.listdir(tmp_path) == ["pipe"]
 
@@ -212,7 +212,7 @@ def test_file_is_synced_before_the_rename_and_the_folder_after(tmp_path, monkeyp
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
     path = tmp_path / "model.npz"
-    files.save_arrays(path, small_arrays(), ARCHITECTURE)
+    archive.save_arrays(path, small_arrays(), ARCHITECTURE)
     assert calls == [f"file of {path.stat().st_size}", "replace", "folder"]
 
 
@@ -220,7 +220,7 @@ def test_file_is_synced_before_the_rename_and_the_folder_after(tmp_path, monkeyp
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
 def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, function, error):
     path = tmp_path / "model.npz"
-    files.save_arrays(path, small_arrays(), ARCHITECTURE)
+    archive.save_arrays(path, small_arrays(), ARCHITECTURE)
     before = path.read_bytes()
 
     def fail(*args: object) -> None:
@@ -228,7 +228,7 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch,
 
     monkeypatch.setattr(os, function, fail)
     with pytest.raises(type(error)):
-        files.save_arrays(path, {}, {})
+        archive.save_arrays(path, {}, {})
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["model.npz"]
 
@@ -237,7 +237,7 @@ def test_new_file_has_the_permissions_of_the_umask(tmp_path):
     path = tmp_path / "model.npz"
     old = os.umask(0o027)
     try:
-        files.save_arrays(path, {}, {})
+        archive.save_arrays(path, {}, {})
     finally:
         os.umask(old)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
@@ -247,17 +247,17 @@ def test_existing_file_keeps_its_permissions(tmp_path):
     path = tmp_path / "model.npz"
     path.write_bytes(b"secret")
     path.chmod(0o600)
-    files.save_arrays(path, {}, {})
+    archive.save_arrays(path, {}, {})
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_symbolic_link_is_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "latest").symlink_to(tmp_path / "elsewhere" / "model.npz")
-    files.save_arrays(tmp_path / "latest", small_arrays(), {})
+    archive.save_arrays(tmp_path / "latest", small_arrays(), {})
     assert (tmp_path / "latest").is_symlink()
     assert os.listdir(tmp_path / "elsewhere") == ["model.npz"]
-    assert_same_arrays(files.load_arrays(tmp_path / "latest")[0], small_arrays())
+    assert_same_arrays(archive.load_arrays(tmp_path / "latest")[0], small_arrays())
 
 
 CHILD = """
@@ -276,7 +276,7 @@ elif where != "any time":
 turn = 0
 while True:
     turn += 1
-    files.save_arrays(path, {"a": np.full(300_000, turn)}, {"turn": turn})
+    archive.save_arrays(path, {"a": np.full(300_000, turn)}, {"turn": turn})
     print(turn, flush=True)
 """
 
@@ -284,7 +284,7 @@ while True:
 @pytest.mark.parametrize("where", ["inside the write", "fsync", "replace", "any time"])
 def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path, where):
     path = tmp_path / "model.npz"
-    files.save_arrays(path, {"a": np.zeros(3)}, {"turn": 0})
+    archive.save_arrays(path, {"a": np.zeros(3)}, {"turn": 0})
     command = [sys.executable, "-c", CHILD, str(path), where]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
@@ -293,7 +293,7 @@ def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path, where):
             time.sleep(0.1)
             child.kill()
         assert child.wait(timeout=60) == -signal.SIGKILL
-    arrays, architecture = files.load_arrays(path)
+    arrays, architecture = archive.load_arrays(path)
     turn = architecture["turn"]
     assert (turn == 0) == (where != "any time")
     np.testing.assert_array_equal(arrays["a"], np.full(300_000 if turn else 3, turn))
@@ -304,19 +304,19 @@ def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path, where):
 
 def test_truncation_at_every_offset(tmp_path):
     path = tmp_path / "model.npz"
-    files.save_arrays(path, {"a": np.arange(40.0)}, ARCHITECTURE)
+    archive.save_arrays(path, {"a": np.arange(40.0)}, ARCHITECTURE)
     whole = path.read_bytes()
     for end in range(len(whole)):
         path.write_bytes(whole[:end])
         with pytest.raises(ValueError, match=r"model\.npz: not a whole \.npz file"):
-            files.load_arrays(path)
+            archive.load_arrays(path)
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
 def test_a_changed_byte_is_an_error_or_changes_nothing(tmp_path, flip):
     path = tmp_path / "model.npz"
     expected = {"a": np.arange(5.0), "b": np.ones(3)}
-    files.save_arrays(path, expected, ARCHITECTURE)
+    archive.save_arrays(path, expected, ARCHITECTURE)
     whole = path.read_bytes()
     named = 0
     for offset in range(len(whole)):
@@ -324,7 +324,7 @@ def test_a_changed_byte_is_an_error_or_changes_nothing(tmp_path, flip):
         damaged[offset] ^= flip
         path.write_bytes(damaged)
         try:
-            arrays, architecture = files.load_arrays(path)
+            arrays, architecture = archive.load_arrays(path)
         except ValueError as error:
             named += str(path) in str(error)
         else:
@@ -340,14 +340,14 @@ def test_not_a_zip_file(tmp_path, content):
     path = tmp_path / "model.npz"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.npz: not a whole \.npz file .*, expected a zip"):
-        files.load_arrays(path)
+        archive.load_arrays(path)
 
 
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.npz"):
-        files.load_arrays(tmp_path / "absent.npz")
+        archive.load_arrays(tmp_path / "absent.npz")
     with pytest.raises(IsADirectoryError):
-        files.load_arrays(tmp_path)
+        archive.load_arrays(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_wrong_architecture(tmp_path, text, message):
     members = {"a.npy": npy("<f8", (1,), b"12345678")}
     write_zip(path, members if text is None else {"architecture.json": text} | members)
     with pytest.raises(ValueError, match=message) as caught:
-        files.load_arrays(path)
+        archive.load_arrays(path)
     assert str(path) in str(caught.value)
 
 
@@ -381,7 +381,7 @@ def test_arrays_are_those_of_the_list(tmp_path, names):
     listed = ", ".join(names) or "none"
     message = rf"holds architecture\.json, a\.npy, expected .* that it lists: {listed}$"
     with pytest.raises(ValueError, match=message):
-        files.load_arrays(path)
+        archive.load_arrays(path)
 
 
 @pytest.mark.parametrize(
@@ -406,5 +406,5 @@ def test_wrong_member(tmp_path, member, message):
     path = tmp_path / "model.npz"
     write_zip(path, {"architecture.json": document("a"), "a.npy": member})
     with pytest.raises(ValueError, match=message) as caught:
-        files.load_arrays(path)
+        archive.load_arrays(path)
     assert f"load_arrays: {path}, array 'a'" in str(caught.value)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import layers
-from layers import datasets, feeding, pace
+from layers import datasets
+from layers.compiled import tuning
+from layers.training import data_sources
 
 pytestmark = pytest.mark.compiled
 
@@ -244,7 +246,7 @@ def mapped(tmp_path):
 @pytest.mark.parametrize("kind", ["float32", "float64", "uint8", ">f4"])
 def test_a_mapped_file_is_its_array(relu, kind, mapped, monkeypatch):
     x = (X * 16).astype(kind)
-    monkeypatch.setattr(feeding, "_CONVERTED_BYTES", 64 * 4 * 32 * 3)  # three batches a piece
+    monkeypatch.setattr(data_sources, "_CONVERTED_BYTES", 64 * 4 * 32 * 3)  # three batches a piece
     arguments = {"epochs": 2, "batch_size": 32}
     from_file, from_memory = make(relu), make(relu)
     from_file.fit(mapped(x), Y, **arguments)
@@ -260,7 +262,7 @@ def test_a_mapped_file_is_its_array(relu, kind, mapped, monkeypatch):
 @pytest.mark.parametrize("kind", ["float32", "uint8"])
 def test_a_mapped_file_is_not_loaded(kind, mapped, monkeypatch):
     x = mapped(np.zeros((40_000, 64), kind))
-    monkeypatch.setattr(feeding, "_CONVERTED_BYTES", 2**17)
+    monkeypatch.setattr(data_sources, "_CONVERTED_BYTES", 2**17)
     model = make()
     model.fit(x[:64], Y[:64])
     labels = np.zeros(len(x), np.int64)
@@ -344,7 +346,7 @@ def test_other_threads_go_on_while_kernels_run(monkeypatch):
     model.fit(x[:64], y[:64])
     running = True
     calls = []
-    run = pace.Pace.run
+    run = tuning.Pace.run
 
     def timed(self, most, call):
         began = time.perf_counter()
@@ -361,7 +363,7 @@ def test_other_threads_go_on_while_kernels_run(monkeypatch):
 
     ticker = threading.Thread(target=note)
     ticker.start()
-    monkeypatch.setattr(pace.Pace, "run", timed)
+    monkeypatch.setattr(tuning.Pace, "run", timed)
     try:
         model.fit(x, y, batch_size=2048, epochs=3)
     finally:

@@ -8,7 +8,7 @@ import pytest
 
 import kernels
 import layers
-from kernels import threads
+from kernels.runtime import threads
 from layers import datasets
 from layers.profiling import Row
 

@@ -1,0 +1,1 @@
+"""Many mini-batches of a whole network in one compiled call."""

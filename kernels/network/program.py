@@ -1,0 +1,89 @@
+"""A program: what a network does with a batch, line by line, as a table of int64.
+
+A line says how its work may be shared out (its family), which compiled function does it (by
+address), and where its operands lie. It is data, so one compiled interpreter serves every network,
+and whoever writes a program, not the interpreter, knows what is computed.
+``layers/compiled/recorder.py`` writes programs.
+
+::
+
+    header | lines | places
+"""
+
+from collections import namedtuple
+
+from kernels.intrinsics import ahead
+from kernels.runtime.jit import inner
+
+# How a line's work is shared, and with it what its function takes (kernels/runtime/families.py).
+# A product is compiled with the interpreter; what follows on it is called by address.
+PRODUCT, ELEMENTWISE, ROWWISE, LOSS, COLUMNWISE, UPDATE, GATHER = range(7)
+
+# What an operand's place is counted from: a workspace, the flat buffers of a model, the caller's
+# arrays.
+SPACE, PARAMETERS, STATES, GRADIENTS, X, TARGETS, OUT, MEASURES = range(8)
+BASES = 8
+
+MOVES = 2**16
+"""A line's flag, beside the product's: it moves what training keeps. Such lines are independent of
+each other, and the batch's loss is looked at before the first of them."""
+
+Line = namedtuple(
+    "Line",
+    ["family", "function", "n_in", "n_out", "x", "dy", "out", "extra", "numbers", "flags"]
+    + ["then", "other", "states", "stream"],
+)
+"""One pass over a batch, from rows of ``n_in`` to rows of ``n_out``.
+
+``x``, ``dy``, ``out``, ``extra``, ``other`` and ``states`` are numbers of places; ``numbers`` is
+where the operation's begin.
+
+=============  ===========================================================================
+product        out = op(x) . op(dy) + extra, by the flags; then the operation ``then``: with
+               ``other`` for its x, or an update of ``other`` and its ``states`` by out
+elementwise    x, dy, out
+rowwise        x, dy, out; extra: parameters; stream: of its random numbers
+loss           scores x, targets dy, gradient out; extra: losses; other: what is measured
+columnwise     x, dy, out; then an update of ``other`` and its ``states`` by out
+update         of ``other`` and its ``states`` by x, all ``n_out`` elements
+gather         rows of x in the order of the epoch, to out
+=============  ===========================================================================
+"""
+
+Place = namedtuple("Place", ["base", "start", "stride", "is_data"])
+"""Where an operand begins, and from row to row of it.
+
+In the workspace ``start`` is counted in elements a row of the batch, so that one program serves any
+batch size. Rows of data are counted from the first row of all, others from the first of the batch.
+"""
+
+Header = namedtuple("Header", ["lines", "places", "losses", "measures", "measured", "width", "size"])
+"""How many lines and places there are, the losses' place (-1 for none), the first place and the
+number of what is measured of each row, how many elements of workspace a row needs, and how many
+there are from one state of an optimizer to the next."""
+
+_HEADER, _LINE, _PLACE = len(Header._fields), len(Line._fields), len(Place._fields)
+
+
+@inner
+def header_of(program):
+    """A program's header."""
+    at = program
+    return Header(at[0], at[1], at[2], at[3], at[4], at[5], at[6])
+
+
+@inner
+def line_of(program, index):
+    """The line of that number."""
+    at = ahead(program, _HEADER + index * _LINE)
+    return Line(
+        *(at[0], at[1], at[2], at[3], at[4], at[5], at[6]),
+        *(at[7], at[8], at[9], at[10], at[11], at[12], at[13]),
+    )
+
+
+@inner
+def place_of(program, index):
+    """The place of that number."""
+    at = ahead(program, _HEADER + program[0] * _LINE + index * _PLACE)
+    return Place(at[0], at[1], at[2], at[3])

@@ -1,0 +1,175 @@
+"""What a thread does for a network at a time: rows through some lines, or a part of one line.
+
+Each task finds its operands where the program says, and calls the product or an operation.
+"""
+
+import numpy as np
+
+from kernels.intrinsics import ahead, invoke, located, memory_at
+from kernels.network.program import (
+    COLUMNWISE,
+    ELEMENTWISE,
+    GATHER,
+    LOSS,
+    MOVES,
+    PRODUCT,
+    ROWWISE,
+    SPACE,
+    header_of,
+    line_of,
+    place_of,
+)
+from kernels.network.schedule import plan_for, tasks_of
+from kernels.product.loops import one_block, operands_at, share
+from kernels.product.microkernel import (
+    BY_COLUMNS,
+    ROWS,
+    TRANSPOSE_A,
+    Epilogue,
+    Rows,
+    Then,
+    run_then,
+)
+from kernels.runtime import families
+from kernels.runtime.families import Counter
+from kernels.runtime.jit import inner
+
+_ELEMENTWISE, _ROWWISE, _LOSS = families.ELEMENTWISE, families.ROWWISE, families.LOSS
+_COLUMNWISE, _UPDATE, _GATHER = families.COLUMNWISE, families.UPDATE, families.GATHER
+
+
+@inner
+def operand(run, batch, index, row):
+    """The address of an operand from a row of the batch on."""
+    place = place_of(run.program, index)
+    start = place.start * (run.batch if place.base == SPACE else 1)
+    if place.is_data:
+        row += batch.start
+    return ahead(located(run.bases[place.base], run.like), start + row * place.stride)
+
+
+# --- rows ---
+
+
+@inner
+def rows_task(run, batch, stage, part, count, scratch):
+    """A part of the rows through a stage's lines, one after the other; what they have counted."""
+    i, i_end = share(batch.rows, stage.tasks, part, ROWS)
+    counted = np.int64(0)
+    for index in range(stage.first, stage.end):
+        line = line_of(run.program, index)
+        if line.family == PRODUCT:
+            lines = header_of(run.program).lines
+            plan = plan_for(batch.schedule, lines, index, part, count)
+            whole = _product(run, batch, line, i, i_end)
+            for block in range(plan.rows * plan.columns):
+                one_block(block, plan, scratch, whole)
+        else:
+            counted += _rows(run, batch, line, i, i_end)
+    return counted
+
+
+@inner
+def block_task(run, batch, stage, part, count, scratch):
+    """A block of a stage's product."""
+    line = line_of(run.program, stage.first)
+    lines = header_of(run.program).lines
+    plan = plan_for(batch.schedule, lines, stage.first, np.int64(0), count)
+    one_block(part, plan, scratch, _product(run, batch, line, np.int64(0), batch.rows))
+
+
+@inner
+def _product(run, batch, line, i, i_end):
+    """The operands of rows i to i_end of a product, or of one that sums over all rows."""
+    x = operand(run, batch, line.x, i)
+    n, flags = line.n_out, line.flags
+    sums = flags & TRANSPOSE_A != 0
+    # What is of the model, and not of the batch, has no rows of the batch.
+    dy = operand(run, batch, line.dy, np.int64(0))
+    row = np.int64(0) if sums else i
+    out, other = operand(run, batch, line.out, row), operand(run, batch, line.other, row)
+    extra = operand(run, batch, line.extra, np.int64(0))
+    states = operand(run, batch, line.states, np.int64(0))
+    updates = np.int64(flags & MOVES != 0 and line.then != 0)
+    numbers = ahead(batch.numbers, line.numbers)
+    size = header_of(run.program).size
+    then = Then(line.then, updates, other, states, n, size, numbers)
+    m = line.n_in if sums else i_end - i
+    a_shape = (i_end - i, m) if sums else (m, line.n_in)
+    return operands_at((m, n), a_shape, x, dy, out, Epilogue(flags, extra, then))
+
+
+@inner
+def _rows(run, batch, line, i, i_end):
+    """Rows i to i_end of a line that is no product; what they have counted."""
+    x, out = operand(run, batch, line.x, i), operand(run, batch, line.out, i)
+    dy, extra = operand(run, batch, line.dy, i), operand(run, batch, line.extra, i)
+    rows, n, numbers = i_end - i, line.n_out, ahead(batch.numbers, line.numbers)
+    if line.family == ELEMENTWISE:
+        block = np.int64(1), rows * n, np.int64(0), numbers
+        invoke(_ELEMENTWISE, line.function, (x, dy, out) + block)
+    elif line.family == ROWWISE:
+        counter = Counter(run.key, np.uint64(line.stream) + batch.step, i)
+        given = (rows, line.n_in, extra, numbers, counter)
+        return invoke(_ROWWISE, line.function, (x, dy, out) + given)
+    elif line.family == LOSS:
+        measures = operand(run, batch, line.other, i)
+        given = rows, n, batch.rows, numbers
+        invoke(_LOSS, line.function, (x, dy, out, extra, measures) + given)
+    elif line.family == GATHER:
+        base = operand(run, batch, line.x, -batch.start)
+        place = batch.start + i
+        order, left = ahead(run.order, place), run.rows - place
+        invoke(_GATHER, line.function, (base, order, left, out, rows, n))
+    return np.int64(0)
+
+
+# --- lines ---
+
+
+@inner
+def line_task(run, batch, stage, part, count, scratch):
+    """Task ``part``, counted through all lines of a stage: a block, or a part of an operation."""
+    lines, index = header_of(run.program).lines, stage.first
+    tasks = tasks_of(batch.schedule, lines, index)
+    while part >= tasks:
+        part, index = part - tasks, index + 1
+        tasks = tasks_of(batch.schedule, lines, index)
+    line = line_of(run.program, index)
+    if line.family == PRODUCT:
+        plan = plan_for(batch.schedule, lines, index, np.int64(0), count)
+        one_block(part, plan, scratch, _product(run, batch, line, np.int64(0), batch.rows))
+    elif line.family == COLUMNWISE:
+        _columns(run, batch, line, scratch)
+    else:
+        _elements(run, batch, line, part, tasks)
+
+
+@inner
+def _columns(run, batch, line, scratch):
+    """All rows of a columnwise line, and the update that follows on it."""
+    no, n = np.int64(0), line.n_out
+    x, dy = operand(run, batch, line.x, no), operand(run, batch, line.dy, no)
+    out, numbers = operand(run, batch, line.out, no), ahead(batch.numbers, line.numbers)
+    if line.then:
+        out = memory_at(scratch, run.like)
+    invoke(_COLUMNWISE, line.function, (x, dy, out, batch.rows, n, n, numbers))
+    other, states = operand(run, batch, line.other, no), operand(run, batch, line.states, no)
+    size = header_of(run.program).size
+    then = Then(line.then, np.int64(1), other, states, n, size, numbers)
+    run_then(np.int64(1), n, Rows(out, n), then)
+
+
+@inner
+def _elements(run, batch, line, part, tasks):
+    """A run of an update's elements."""
+    no = np.int64(0)
+    first, end = share(line.n_out, tasks, part, 16)
+    parameters, gradients = (
+        ahead(operand(run, batch, line.other, no), first),
+        ahead(operand(run, batch, line.x, no), first),
+    )
+    states = ahead(operand(run, batch, line.states, no), first)
+    size, numbers = header_of(run.program).size, ahead(batch.numbers, line.numbers)
+    block = (size, np.int64(1), end - first, no, no, numbers)
+    invoke(_UPDATE, line.function, (parameters, gradients, states) + block)

@@ -1,0 +1,96 @@
+"""Doors that ask first: a product of a few microseconds should not wait for its checks.
+
+`matmul` and the dense layer's products are one compiled kernel, called with other arguments. It
+looks at shapes, alignment and overlap itself, in nanoseconds, and Numba has looked at types and
+layouts before; so such a door hands the arguments on as they are. Only where that is refused does
+it check them by its contract, which says what is wrong, or makes them fit.
+"""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import numpy as np
+
+from kernels.runtime.jit import DONE, LARGE, MISFIT, Door, Kernel, registered
+
+P = ParamSpec("P")
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+Request = tuple[Any, ...]
+"""What to call the kernel with; the first four are arrays."""
+
+
+def asks(
+    kernel: Kernel[..., Any], small: Kernel[..., Any], contract: str
+) -> Callable[[Callable[P, Request]], Door[P, None]]:
+    """Make a public kernel of a function that says what to call another kernel with.
+
+    The function raises TypeError for arguments that neither it nor the kernel can judge. ``small``
+    is asked in the kernel's stead where ``extra`` is the output and nothing is scaled.
+    """
+
+    def make(function: Callable[P, Request]) -> Door[P, None]:
+        return registered(_Asking(function, contract, kernel, small))  # type: ignore[no-any-return]
+
+    return make
+
+
+class _Asking(Door[P, None]):
+    """See `asks`."""
+
+    def __init__(
+        self,
+        function: Callable[P, Request],
+        contract: str,
+        kernel: Kernel[..., Any],
+        small: Kernel[..., Any],
+    ) -> None:
+        super().__init__(function, contract)  # type: ignore[arg-type]
+        self.bare = self._bare
+        self.__signature__ = self.contract.python.replace(return_annotation=None)
+        self._request = function
+        self._kernel = kernel
+        self._twin, self._small = kernel.serial, small.serial
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Ask with the arguments as they are; where that is refused, check them, then run."""
+        answer = MISFIT
+        try:
+            a, b, extra, out, number, then, flags = self._request(*args, **kwargs)
+            dtype = out.dtype
+            if extra is out and then == 0:
+                run = self._small.float32 if dtype is FLOAT32 else self._small.float64
+                answer = run(a, b, out, flags)
+            # Numba takes masked arrays for plain ones, and any byte order for this machine's.
+            elif (
+                type(out) is type(a) is type(b) is type(extra) is np.ndarray
+                and (dtype is FLOAT32 or dtype is FLOAT64)
+                and dtype is a.dtype is b.dtype is extra.dtype
+                and type(number) is float
+            ):
+                answer = self._twin.run(a, b, extra, out, number, then, flags, 0)
+        except Exception:  # whatever it is, the contract knows better
+            pass
+        if answer == LARGE:
+            answer = self._kernel.share_out(a, b, extra, out, number, then, flags)
+        if answer != DONE:
+            self.bare(*self.contract.check(args, kwargs))
+
+    def _bare(self, *args: Any) -> None:
+        a, b, extra, out, number, then, flags = self._request(*args)  # type: ignore[call-arg]
+        answer, dtype = MISFIT, out.dtype
+        if extra is out and then == 0:
+            try:
+                run = self._small.float32 if dtype is FLOAT32 else self._small.float64
+                answer = run(a, b, out, flags)
+            except (TypeError, NotImplementedError):
+                # Not compiled yet, or never; or a checked array is of a subclass, or its dtype an
+                # equal one.
+                is_plain = type(out) is type(a) is type(b) is np.ndarray and dtype is a.dtype
+                if is_plain and dtype is b.dtype and (dtype is FLOAT32 or dtype is FLOAT64):
+                    answer = self._small(a, b, out, flags)
+        if answer == LARGE:
+            self._kernel.share_out(a, b, extra, out, number, then, flags)
+        elif answer != DONE:
+            self._kernel.bare(a, b, extra, out, number, then, flags)

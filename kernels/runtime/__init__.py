@@ -1,0 +1,1 @@
+"""How functions are compiled, checked, cached and given to threads."""

@@ -1,0 +1,420 @@
+"""The guarded compile cache: machine code on disk that is neither stale, crossed nor planted.
+
+It stands where ``cache=True`` would, because Numba's own cache was seen to give wrong numbers.
+
+- A folder is keyed by all that shapes the code: each source file of this package, the versions,
+  the CPU, the compiler's switches. Numba's key misses an edited helper and NUMBA_BOUNDSCHECK=1.
+- An entry is one file, renamed into place, with its whole key and a checksum inside. Numba's index
+  of numbered files can be crossed by two processes, so there is none.
+- An entry is a pickle and runs code when it is loaded: only folders that are ours alone are used.
+- A bad entry is compiled anew; a disk or lock that fails costs one warning and the cache.
+"""
+
+import atexit
+import contextlib
+import hashlib
+import os
+import pickle
+import re
+import shutil
+import stat
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import llvmlite  # type: ignore[import-untyped]
+import numba
+import numpy as np
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_core: Any = numba.core  # its types are partial
+_compiler_lock = _core.compiler_lock.global_compiler_lock
+
+_PACKAGE = Path(__file__).parents[1]
+_KEY_LENGTH = 20
+_UNUSED_SECONDS = 30 * 24 * 3600
+_LOCK_SECONDS = 120.0  # no compilation takes so long: the holder is stuck, not busy
+
+# They change the machine code, and Numba's own key leaves them out. Not listed: what shows in the
+# CPU's features (ENABLE_AVX), what is read when the code runs (threads), what only prints.
+_SWITCHES = (
+    *("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS"),
+    *("USING_SVML", "DISABLE_INTEL_SVML"),  # calls into a library that the next process may lack
+    *("BOUNDSCHECK", "FULL_TRACEBACKS"),  # the second one puts a print into the check
+    *("DEBUGINFO_DEFAULT", "EXTEND_VARIABLE_LIFETIMES"),
+    *("DEBUG_JIT", "DEBUG_NRT", "DEBUG_ARRAY_OPT_RUNTIME"),  # prints and checks when the code runs
+    "PARFOR_MAX_TUPLE_SIZE",
+)
+
+
+class Counts(NamedTuple):
+    """Overloads that this process loaded from the cache, and those that it compiled."""
+
+    loaded: int
+    compiled: int
+
+
+@dataclass
+class _State:
+    """What this process knows; changed only under Numba's compiler lock."""
+
+    root: Path | None = None
+    resolved: bool = False
+    depth: int = 0
+    lock: int | None = None
+    loaded: int = 0
+    compiled: int = 0
+
+
+_state = _State()
+
+
+def attach(dispatcher: Any) -> None:
+    """Give a dispatcher (of ``numba.njit``) this cache, before its first compilation.
+
+    Only module-level functions of this package are cached, others are left as they are: the key
+    covers no other sources, and closures of one factory share the names of their symbols.
+    """
+    if not isinstance(dispatcher, _core.dispatcher.Dispatcher):  # NUMBA_DISABLE_JIT=1
+        return
+    function = dispatcher.py_func
+    ours = Path(function.__code__.co_filename).is_relative_to(_PACKAGE)
+    if ours and "<locals>" not in function.__qualname__:
+        dispatcher._cache = _Entries(dispatcher)
+
+
+@contextlib.contextmanager
+def filling() -> Iterator[None]:
+    """Keep other threads and processes from compiling the same kernels; re-entrant.
+
+    The lock between processes is taken at the first miss, after which the entry is looked for once
+    more: who waited finds what the other wrote, and a warm start neither waits nor writes.
+    """
+    # No lock of our own within the process: a kernel can also be compiled from inside a user's
+    # jitted function, under Numba's lock, and two locks in two orders would deadlock.
+    with _compiler_lock:
+        _state.depth += 1
+        try:
+            yield
+        finally:
+            _state.depth -= 1
+            if _state.depth == 0:
+                _release()
+
+
+def directory() -> Path | None:
+    """Return the folder in use, of this process's key, made if need be; None without a cache."""
+    with _compiler_lock:
+        return _folder()
+
+
+def size() -> int:
+    """Return the bytes in the cache, over all keys."""
+    total = 0
+    for path in (path for folder in _keyed_folders() for path in folder.glob("*")):
+        with contextlib.suppress(OSError):  # another process may have just renamed it
+            total += path.lstat().st_size
+    return total
+
+
+def clear() -> int:
+    """Remove the folders of all keys; return the bytes freed."""
+    before = size()
+    for folder in _keyed_folders():
+        shutil.rmtree(folder, ignore_errors=True)
+    return before - size()
+
+
+def counts() -> Counts:
+    """Return how many overloads this process loaded and compiled."""
+    return Counts(_state.loaded, _state.compiled)
+
+
+class _Payload(CompileResultCacheImpl):
+    """How Numba packs a compiled overload, less its search for a directory."""
+
+    def __init__(self, function: Any) -> None:
+        self._locator = self  # asked only for the file and line that a warning names
+        self._py_file = function.__code__.co_filename
+        self._lineno = function.__code__.co_firstlineno
+
+
+class _Entries(FunctionCache):
+    """The entries of one dispatcher, which calls this under the compiler lock."""
+
+    def __init__(self, dispatcher: Any) -> None:
+        # Without super().__init__, which would look for a directory.
+        self._py_func = dispatcher.py_func
+        self._name = f"{self._py_func.__module__}.{self._py_func.__qualname__}"
+        # Twins of one Python function differ in nothing else.
+        self._options = repr(sorted(dispatcher.targetoptions.items()))
+        self._impl = _Payload(self._py_func)
+        self._cache_path = None
+        self._enabled = True
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the stored overload; None makes Numba compile it."""
+        target_context.refresh()
+        overload = self._read(sig, target_context)
+        if overload is None and _acquire():
+            overload = self._read(sig, target_context)
+        if overload is not None:
+            _state.loaded += 1
+        return overload
+
+    def _read(self, sig: Any, target_context: Any) -> Any:
+        folder = _folder() if self._enabled else None
+        if folder is None:
+            return None
+        key, name = self._key_and_file(sig, target_context.codegen())
+        # Whatever is wrong with an entry, the answer is to compile, which overwrites it.
+        with contextlib.suppress(Exception):
+            content = (folder / name).read_bytes()
+            if hashlib.sha256(content[32:]).digest() == content[:32]:
+                stored, reduced = pickle.loads(content[32:])
+                return self._impl.rebuild(target_context, reduced) if stored == key else None
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Store an overload that Numba has just compiled."""
+        _state.compiled += 1
+        folder = _folder() if self._enabled else None
+        if folder is None or not self._impl.check_cachable(data):
+            return
+        key, name = self._key_and_file(sig, data.codegen)
+        aside = ""
+        try:
+            payload = _core.serialize.dumps((key, self._impl.reduce(data)))
+            descriptor, aside = tempfile.mkstemp(dir=folder)
+            with open(descriptor, "wb") as file:
+                file.write(hashlib.sha256(payload).digest() + payload)
+            os.replace(aside, folder / name)
+        except Exception as error:
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
+            _give_up(f"cannot write to {folder} ({error})")
+
+    def flush(self) -> None:
+        """Forget the function's entries, for ``dispatcher.recompile()``."""
+        folder = _folder()
+        for path in folder.glob(f"{self._name}-*.nbc") if folder else ():
+            path.unlink(missing_ok=True)
+
+    def _key_and_file(self, sig: Any, generator: Any) -> tuple[Any, str]:
+        line = self._py_func.__code__.co_firstlineno
+        index: Any = self._index_key  # types, target triple and CPU, byte code
+        key = (
+            *(self._name, line, self._options),
+            index(_core.sigutils.normalize_signature(sig), generator),
+        )
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()
+        return key, f"{self._name}-{digest[:_KEY_LENGTH]}.nbc"
+
+
+def _sources() -> bytes:
+    """Digest the package's sources; empty where there are none to read, as in a zip file."""
+    digest = hashlib.sha256()
+    paths = sorted(path for path in _PACKAGE.rglob("*.py") if path.is_file())
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return b""
+        digest.update(f"{path.relative_to(_PACKAGE)}\0{len(content)}\0".encode() + content)
+    return digest.digest() if paths else b""
+
+
+# Read at import (1 ms): what was imported must not be filed under the hash of a later edit.
+_IMPORTED = _sources()
+
+
+def _key() -> str | None:
+    """Return the folder's name; None if the sources are no longer those that were imported."""
+    if not _IMPORTED or _sources() != _IMPORTED:
+        return None
+    config = _core.config
+    config.reload_config()  # as every compilation does, since the environment may have changed
+    name, features = config.CPU_NAME, config.CPU_FEATURES
+    parts = (
+        _IMPORTED,
+        (sys.implementation.name, sys.version, llvmlite.binding.get_process_triple()),
+        (numba.__version__, llvmlite.__version__, np.__version__),
+        llvmlite.binding.llvm_version_info,
+        llvmlite.binding.get_host_cpu_name() if name is None else name,
+        _core.codegen.get_host_cpu_features() if features is None else features,
+        [getattr(config, switch, None) for switch in _SWITCHES],
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:_KEY_LENGTH]
+
+
+def _folder() -> Path | None:
+    """Return the key's folder, made, checked and touched; None to go without."""
+    key, root = _key(), _root()
+    if key is None or root is None:
+        return None
+    folder = root / key
+    try:
+        _make_private(root)
+        fresh = not folder.exists()
+        _make_private(folder)
+        os.utime(folder)
+    except OSError as error:
+        _give_up(f"cannot use {folder} ({error})")
+        return None
+    if fresh:
+        with contextlib.suppress(OSError):  # another process may be removing the same
+            for other in _keyed_folders():
+                if other.stat().st_mtime < time.time() - _UNUSED_SECONDS:
+                    shutil.rmtree(other, ignore_errors=True)
+    return folder
+
+
+def _root() -> Path | None:
+    """Choose the directory, once: the one asked for, else a temporary one, else none."""
+    if not _state.resolved:
+        _state.resolved = True
+        wanted = None
+        try:
+            wanted = _wanted()
+            if wanted is not None:
+                _make_private(wanted)
+                tempfile.TemporaryFile(dir=wanted).close()  # a full or read-only disk shows here
+                _state.root = wanted
+        except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+            _fall_back(f"cannot use {wanted or 'a home directory'} ({error})")
+    return _state.root
+
+
+def _wanted() -> Path | None:
+    """Return the directory that the environment asks for; None if it asks for no cache."""
+    own = os.environ.get("NUMBA_LAYERS_CACHE_DIR")
+    if own is not None:
+        return Path(own).expanduser().absolute() if own else None
+    if sys.platform == "win32":
+        variable, default = "LOCALAPPDATA", "~/AppData/Local"
+    elif sys.platform == "darwin":
+        variable, default = "", "~/Library/Caches"
+    else:
+        variable, default = "XDG_CACHE_HOME", "~/.cache"
+    parent = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get(variable) or default
+    return Path(parent).expanduser().absolute() / "numba-layers"
+
+
+def _make_private(path: Path) -> None:
+    """Make a directory of mode 0700; raise OSError if what is there is not ours alone."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise OSError("it is a symbolic link")
+    if sys.platform != "win32":  # there, a user's directories are private by inheritance
+        if status.st_uid != os.geteuid():
+            raise OSError("it belongs to another user")
+        # Refused, not repaired: while it was open, others may have put files there.
+        if status.st_mode & 0o077:
+            raise OSError(f"it is open to others, mode {stat.S_IMODE(status.st_mode):o}")
+
+
+def _keyed_folders() -> list[Path]:
+    with _compiler_lock:
+        root = _root()
+    if root is None or not root.is_dir():
+        return []
+    name = re.compile(f"[0-9a-f]{{{_KEY_LENGTH}}}")
+    paths = (path for path in root.iterdir() if name.fullmatch(path.name))
+    return [path for path in paths if path.is_dir() and not path.is_symlink()]
+
+
+def _fall_back(reason: str) -> None:
+    """Use a directory that lives as long as this process, for its forked children."""
+    try:
+        _state.root = Path(tempfile.mkdtemp(prefix="numba-layers-"))
+    except OSError as error:
+        _give_up(f"{reason}, nor a temporary directory ({error})")
+        return
+    atexit.register(_remove, _state.root, os.getpid())
+    _warn(reason)
+
+
+def _remove(temporary: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child has the same exit handlers
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _give_up(reason: str) -> None:
+    """Go on without a cache in this process."""
+    _state.root = None
+    _release()
+    _warn(reason)
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(
+        f"compile cache: {reason}. Kernels will be compiled again in the next process. Set "
+        "NUMBA_LAYERS_CACHE_DIR to a directory that only you can open (mode 700), or to nothing "
+        "for no cache.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _acquire() -> bool:
+    """Take the lock between processes; True if it was taken now: then look at the disk again."""
+    folder = _folder()
+    if folder is None or _state.depth == 0 or _state.lock is not None:
+        return False
+    try:
+        _state.lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _try_lock(_state.lock):
+            if time.monotonic() > deadline:
+                raise TimeoutError("another process holds it")
+            time.sleep(0.01)
+    except OSError as error:
+        _give_up(f"cannot lock {folder} ({error})")
+    except BaseException:  # Ctrl-C while waiting: not ours, so it must not look held
+        _release()
+        raise
+    return _state.lock is not None
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX, Windows: another process has it
+        return False
+    return True
+
+
+def _release() -> None:
+    """Give the lock between processes back: closing is enough, as is the death of the process."""
+    if _state.lock is not None:
+        os.close(_state.lock)
+        _state.lock = None
+
+
+def _after_fork_in_child() -> None:
+    _release()  # the parent's, which stays locked: the child has only a duplicate
+    _compiler_lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    # A fork waits for a compilation in another thread: a child that inherited the lock of a thread
+    # it does not have, and LLVM in the middle of something, would hang at its first compilation.
+    os.register_at_fork(
+        before=_compiler_lock.acquire,
+        after_in_parent=_compiler_lock.release,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,173 @@
+"""Operations: functions that compiled code calls by their address, each of one family.
+
+A family says how threads may share the work of a function, and so what the function takes; its
+signature is written here, once. What the function computes is nobody's business but its own: the
+product, the interpreter of networks and the kernels below know families, not operations.
+
+==============  ==================  ===============================================================
+family          shared by           members
+==============  ==================  ===============================================================
+`ELEMENTWISE`   runs of elements    activations and their gradients, exp, log
+`ROWWISE`       rows                softmax and its gradient, dropout, the class of a row
+`LOSS`          rows                the loss of each row and its gradient
+`COLUMNWISE`    columns, all rows   the gradient of biases
+`UPDATE`        runs of parameters  the steps of optimizers
+`GATHER`        rows                rows of the data in the order of an epoch
+==============  ==================  ===============================================================
+
+An operation is compiled for a dtype when it is first used, apart from all others, and found in the
+cache from then on. It takes pointers and numbers, it never raises, and it writes nothing but its
+outputs. Its address is that of this process: nothing stores it.
+"""
+
+import types as python_types
+from collections import namedtuple
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from kernels.intrinsics.calls import FunctionShape
+from kernels.runtime import cache, checks, jit
+
+_SIZE = types.int64
+_NUMBERS = types.CPointer(types.float64)
+"""An operation's numbers, such as a slope or a learning rate: float64 for both dtypes."""
+
+
+Counter = namedtuple("Counter", ["key", "stream", "first"])
+"""What random numbers are counted by, and which row of the batch is the first of an operation's."""
+
+
+def _elementwise(real):
+    at = types.CPointer(real)
+    # x, dy, out; rows and columns of a block, whose rows lie ``stride`` apart in all three.
+    return (at, at, at, _SIZE, _SIZE, _SIZE, _NUMBERS)
+
+
+def _rowwise(real):
+    at = types.CPointer(real)
+    counter = types.NamedTuple((types.uint64, types.uint64, _SIZE), Counter)
+    # x, dy, out; rows of n; the layer's parameters.
+    return (at, at, at, _SIZE, _SIZE, at, _NUMBERS, counter)
+
+
+def _loss(real):
+    at = types.CPointer(real)
+    # scores, targets, gradient (rows of n), losses and measures (one a row); rows, n, and the rows
+    # of the whole batch.
+    return (at, at, at, at, at, _SIZE, _SIZE, _SIZE, _NUMBERS)
+
+
+def _columnwise(real):
+    at = types.CPointer(real)
+    # x, dy, out; all rows, columns of a block, elements from row to row.
+    return (at, at, at, _SIZE, _SIZE, _SIZE, _NUMBERS)
+
+
+def _update(real):
+    at = types.CPointer(real)
+    # parameters, gradients, states and the elements from one state to the next; rows and columns
+    # of a block, elements from row to row of parameters and states, and of gradients.
+    return (at, at, at, _SIZE, _SIZE, _SIZE, _SIZE, _SIZE, _NUMBERS)
+
+
+def _gather(real):
+    at = types.CPointer(real)
+    # x, the order from the first row of the batch on, how many rows are left of it; out, rows, n.
+    return (at, types.CPointer(_SIZE), _SIZE, at, _SIZE, _SIZE)
+
+
+ELEMENTWISE = FunctionShape("elementwise", types.void, _elementwise)
+ROWWISE = FunctionShape("rowwise", types.int64, _rowwise)
+LOSS = FunctionShape("loss", types.void, _loss)
+COLUMNWISE = FunctionShape("columnwise", types.void, _columnwise)
+UPDATE = FunctionShape("update", types.void, _update)
+GATHER = FunctionShape("gather", types.void, _gather)
+
+FAMILIES = (ELEMENTWISE, ROWWISE, LOSS, COLUMNWISE, UPDATE, GATHER)
+
+
+class Operation:
+    """A function of a family, compiled apart and called by its address.
+
+    Parameters
+    ----------
+    family : FunctionShape
+    function : callable
+        Its text.
+    nanoseconds : float
+        About what it takes for an element, on one thread.
+
+    Attributes
+    ----------
+    name : str
+        The function's, without a leading underscore; so the public kernel and its NumPy twin are
+        called too, where there are such.
+    """
+
+    def __init__(
+        self, family: FunctionShape, function: Callable[..., Any], nanoseconds: float = 1.0
+    ) -> None:
+        self.family, self.function, self.nanoseconds = family, function, nanoseconds
+        self.name: str = function.__name__.lstrip("_")
+        self._addresses: dict[Any, int] = {}
+        self._dispatcher: Any = None
+
+    def address(self, dtype: Any) -> int:
+        """Where its machine code for one dtype is: compiled, or loaded from the cache, if need be.
+
+        Raises
+        ------
+        NotImplementedError
+            Numba is told not to compile (NUMBA_DISABLE_JIT=1).
+        """
+        address = self._addresses.get(dtype)
+        return self._ready(np.dtype(dtype)) if address is None else address
+
+    def _ready(self, dtype: np.dtype[Any]) -> int:
+        if numba.config.DISABLE_JIT:
+            raise NotImplementedError(
+                f"{self.name} is called by its address, which Python cannot do: unset "
+                "NUMBA_DISABLE_JIT, or take the NumPy twins in kernels.reference"
+            )
+        with cache.filling():
+            if self._dispatcher is None:
+                self._dispatcher = jit.apart(self.function)
+            real = checks.FLOATS[dtype]
+            signature = self.family.result(*self.family.arguments(real))
+            self._addresses[dtype] = jit.address_of(self._dispatcher, signature)
+        return self._addresses[dtype]
+
+    def __deepcopy__(self, memo: Any) -> "Operation":
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{self.family.name} operation {self.name}>"
+
+
+def specialised(
+    loop: Callable[..., Any], name: str, module: str, functions: dict[str, Any]
+) -> Callable[..., Any]:
+    """A copy of a loop's text in which some names stand for other functions.
+
+    No closure: a closure of a factory cannot be found in the cache by another process.
+
+    Parameters
+    ----------
+    loop : callable
+    name, module : str
+        Of the copy: the cache tells functions apart by them.
+    functions : dict
+        What the names stand for.
+    """
+    made = python_types.FunctionType(loop.__code__, loop.__globals__ | functions, name)
+    made.__qualname__, made.__module__ = name, module
+    return made
+
+
+def numbers_array(numbers: Sequence[float]) -> np.ndarray:
+    """An operation's numbers as it reads them; at least one, so that there is an address."""
+    return np.array(numbers or (0.0,), np.float64)

@@ -1,0 +1,304 @@
+"""The command line: ``python -m layers``, or ``numba-layers``."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import layers
+
+_DESCRIPTION = """\
+Dense neural networks trained on the CPU by hand-written Numba kernels. Without
+a command: train on UCI's handwritten digits, which come along, and draw the
+result.
+"""
+_EXAMPLES = """\
+examples:
+  python -m layers
+  python -m layers train flowers.csv --hidden 64 32 --epochs 50 --save flowers.npz
+  python -m layers predict flowers.npz new-flowers.csv --out classes.csv
+  python -m layers compare
+  python -m layers bench
+"""
+_TRAIN_EXAMPLES = """\
+DATA is one of
+  a CSV file      one row an example, with or without a header; the label is the
+                  last column, or the one that --label-column names
+  an .npz file    with arrays x and y
+  IDX images      MNIST's format; the labels lie beside them, or see --labels
+  a folder        of MNIST's four files; its t10k files are the test part
+CSV and IDX may be packed as .gz. Labels are whole numbers from 0. Features are
+taken as they are (bytes of IDX: from 0 to 1): scale them to about -1 ... 1.
+
+examples:
+  python -m layers train flowers.csv
+  python -m layers train flowers.csv --label-column kind --hidden 64 32 --save flowers.npz
+  python -m layers train train.npz --test test.npz --epochs 50 --plot curves.png
+  python -m layers train /usr/share/datasets/fashion-mnist --epochs 5
+"""
+_PREDICT_EXAMPLES = """\
+One line of CSV for each row of DATA. A CSV that is one column wider than the
+model's inputs has its label in the last column, as for train: it is left out.
+
+examples:
+  python -m layers predict flowers.npz new-flowers.csv
+  python -m layers predict flowers.npz flowers.csv --label-column kind --proba --out proba.csv
+"""
+_BENCH_EXAMPLES = """\
+Who is not installed is left out; pip install 'numba-layers[bench]' brings all of
+them. Each side is a process of its own, and they take turns. It takes about two
+minutes, with --full about ten.
+
+cases: small, batch32, batch128, wide (steps), large (a step, with --full),
+       epoch32, epoch200, predict
+sides: numpy, torch, torch-compile (with --full), jax, jax-scan, sklearn
+
+examples:
+  python -m layers bench
+  python -m layers bench --full --out results
+  python -m layers bench --cases small,epoch32 --sides numpy,torch --threads 1
+"""
+# The last but one: what the kernels say under NUMBA_DISABLE_JIT=1.
+_USER_ERRORS = (
+    *(ValueError, TypeError, OSError, OverflowError, MemoryError),
+    *(NotImplementedError, layers.NonFiniteLoss),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        By default what the process was started with.
+
+    Returns
+    -------
+    int
+        The exit code: 0; 1 for a broken bound; 2 for a wrong input; as a shell counts them, 130 for
+        Ctrl-C and 141 for output that nobody reads any more.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        _flush()
+    except BrokenPipeError:  # as in `| head`: nothing is wrong
+        _drop_output()
+        return 141
+    except KeyboardInterrupt:
+        print("\nnumba-layers: stopped", file=sys.stderr)
+        return 130
+    except _USER_ERRORS as error:
+        print(f"numba-layers: error: {_message(error)}", file=sys.stderr)
+        _drop_output()
+        return 2
+    return code
+
+
+def _message(error: BaseException) -> str:
+    """One line."""
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _flush() -> None:
+    """Meet here what cannot be written, not in Python's own flush at exit."""
+    if sys.stdout is not None:  # None: it was closed before the start
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Send what cannot be written nowhere, so that Python's own flush succeeds."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+def _digits(_: argparse.Namespace) -> int:
+    from layers.command_line import digits
+
+    return digits.main()
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from layers.command_line import train_predict
+
+    train_predict.train(arguments)
+    return 0
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from layers.command_line import train_predict
+
+    train_predict.predict(arguments)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from layers.comparison.compare import compare, report
+
+    rows = compare(arguments.dtype, seed=arguments.seed)
+    print(report(rows))
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from layers.bench import command
+
+    command.run(arguments)
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from layers.command_line import info
+
+    print(info.clear_cache() if arguments.clear_cache else info.report())
+    return 0
+
+
+# --- the parser -----------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m layers",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"numba-layers {layers.__version__}")
+    parser.set_defaults(run=_digits)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_train(commands)
+    _add_predict(commands)
+    compare = commands.add_parser("compare", help="every kernel beside its NumPy reference")
+    compare.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    compare.add_argument("--seed", type=int, default=0, help="of the inputs (default 0)")
+    compare.set_defaults(run=_compare)
+    _add_bench(commands)
+    info = commands.add_parser("info", help="versions, CPU, vectors, threads, compile cache")
+    info.add_argument("--clear-cache", action="store_true", help="empty the compile cache instead")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a classifier on your own CSV, .npz or IDX file",
+        usage="%(prog)s DATA [options]",  # DATA first: --hidden would take it for a width
+        description="Train a classifier: dense layers with ReLU between them, softmax and "
+        "cross-entropy, SGD.",
+        epilog=_TRAIN_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    train.add_argument("data", type=Path, metavar="DATA", help="what to train on, see below")
+    _add_data_options(train.add_argument_group("the data"))
+    _add_model_options(train.add_argument_group("the network and its training"))
+    output = train.add_argument_group("the rest")
+    output.add_argument("--save", type=Path, metavar="PATH", help="write the trained model")
+    output.add_argument(
+        "--plot", type=Path, metavar="PATH", help="draw loss and accuracy (.png, .svg, .pdf)"
+    )
+    output.add_argument("--threads", type=int, metavar="N", help="at most; 1 is always serial")
+    output.add_argument("--quiet", action="store_true", help="no progress bar")
+    train.set_defaults(run=_train)
+
+
+def _add_data_options(group: Any) -> None:
+    group.add_argument(
+        "--label-column", type=_column, metavar="C", help="of a CSV: an index from 0, or a name"
+    )
+    group.add_argument(
+        "--labels", type=Path, metavar="FILE", help="of IDX images, where its name is not the usual"
+    )
+    test = group.add_mutually_exclusive_group()
+    test.add_argument("--test", type=Path, metavar="DATA", help="a file to test on")
+    test.add_argument(
+        "--test-fraction",
+        type=float,
+        metavar="F",
+        help="or this part of the rows, not trained on (default 0.2; 0 for no test)",
+    )
+    group.add_argument("--test-labels", type=Path, metavar="FILE", help="as --labels, for --test")
+
+
+def _add_model_options(group: Any) -> None:
+    group.add_argument(
+        "--hidden",
+        type=int,
+        nargs="*",
+        default=[128],
+        metavar="N",
+        help="widths of the hidden layers (default 128; none for no hidden layer)",
+    )
+    group.add_argument("--epochs", type=int, default=10, metavar="N", help="default 10")
+    group.add_argument("--batch-size", type=int, default=32, metavar="N", help="default 32")
+    group.add_argument("--learning-rate", type=float, default=0.1, metavar="R", help="default 0.1")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    group.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="apply a saved model to a file",
+        epilog=_PREDICT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    predict.add_argument("model", type=Path, metavar="MODEL", help="what train --save wrote")
+    predict.add_argument("data", type=Path, metavar="DATA", help="a CSV, .npz or IDX file")
+    predict.add_argument(
+        "--label-column", type=_column, metavar="C", help="of a CSV: its labels, left out"
+    )
+    predict.add_argument("--proba", action="store_true", help="probabilities instead of classes")
+    predict.add_argument("--out", type=Path, metavar="FILE", help="by default standard output")
+    predict.set_defaults(run=_predict)
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="the speed of training beside NumPy, PyTorch, JAX and scikit-learn",
+        description="Measure how fast this package and others train on this machine.",
+        epilog=_BENCH_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_argument(
+        "--full", action="store_true", help="all cases and sides, longer epochs, more rounds"
+    )
+    bench.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write benchmarks.md, .json and .png into this folder (default: print only)",
+    )
+    bench.add_argument(
+        "--threads", metavar="N,N", help="numbers of threads (default: 1 and all cores)"
+    )
+    bench.add_argument("--cases", metavar="A,B", help="only these, see below")
+    bench.add_argument("--sides", metavar="A,B", help="only these beside numba-layers, see below")
+    bench.add_argument(
+        "--rounds", type=int, metavar="N", help="as many (default: up to 9, with --full 15)"
+    )
+    bench.add_argument("--quiet", action="store_true", help="no progress bar")
+    bench.set_defaults(run=_bench)
+
+
+def _column(text: str) -> int | str:
+    """A column's index where the text is a whole number, else its name."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    return text

@@ -1,0 +1,232 @@
+"""What ``train`` and ``predict`` do with a user's own files."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import layers
+from layers import data
+from layers.base import Array
+from layers.command_line import digits
+from layers.command_line.tables import confusion_table
+from layers.timing import kernel_threads, timed
+
+_MOST_CLASSES = 100_000
+_CONFUSION_CLASSES = 20
+_TEST_FRACTION = 0.2
+
+
+# --- train ----------------------------------------------------------------------------------------
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train on a file or folder, test, and write what was asked for."""
+    _check_outputs(arguments)
+    limit = arguments.threads
+    with contextlib.nullcontext() if limit is None else kernel_threads(limit):
+        x, y, x_test, y_test = _parts(arguments)
+        n_classes = _class_count(arguments.data, np.concatenate([y, y_test]))
+        print(
+            f"{len(x)} rows to train on, {len(x_test)} to test on, {x.shape[1]} features, "
+            f"{n_classes} classes"
+        )
+        model = _new_model(arguments, x.shape[1], n_classes)
+        print(f"\n{model.summary()}\n", flush=True)
+        test = (x_test, y_test) if len(x_test) else None
+        history = _fit(model, x, y, test, arguments)
+        # First of all, so that nothing that goes wrong afterwards costs the training.
+        if arguments.save is not None:
+            model.save(arguments.save)
+            print(f"Saved to {arguments.save.resolve()}")
+        if test is not None:
+            _report_test(model, history, *test)
+    if arguments.plot is not None:
+        _plot(history, arguments.plot)
+
+
+def _fit(
+    model: layers.Sequential,
+    x: Array,
+    y: Array,
+    test: tuple[Array, Array] | None,
+    arguments: argparse.Namespace,
+) -> layers.History:
+    with timed() as training:
+        history = model.fit(
+            x,
+            y,
+            arguments.epochs,
+            arguments.batch_size,
+            validation_data=test,
+            progress=not arguments.quiet,
+        )
+    epochs = f"{history.epochs} epoch{'s' if history.epochs > 1 else ''}"
+    print(
+        f"Training: {training.seconds:.2f} s for {epochs} ({training.kernels()}), "
+        f"last loss {history.last()['loss']:.4f}"
+    )
+    return history
+
+
+def _report_test(
+    model: layers.Sequential, history: layers.History, x_test: Array, y_test: Array
+) -> None:
+    predicted = model.predict(x_test)
+    wrong = np.count_nonzero(predicted != y_test)
+    accuracy = history.last()["val_accuracy"]
+    print(f"Test accuracy: {accuracy:.2%} ({wrong} of {len(x_test)} wrong)")
+    if model.n_out <= _CONFUSION_CLASSES:
+        table = confusion_table(y_test, predicted, model.n_out)
+        print(f"\nRows: the label; columns: what was predicted\n{table}")
+
+
+def _new_model(arguments: argparse.Namespace, n_in: int, n_classes: int) -> layers.Sequential:
+    stack: list[layers.Layer] = []
+    for width in arguments.hidden:
+        stack += [layers.Dense(n_in, width), layers.ReLU()]
+        n_in = width
+    return layers.Sequential(
+        [*stack, layers.Dense(n_in, n_classes)],
+        loss=layers.SoftmaxCrossEntropy(),
+        optimizer=layers.SGD(learning_rate=arguments.learning_rate),
+        seed=arguments.seed,
+        dtype=arguments.dtype,
+    )
+
+
+def _class_count(path: Path, labels: Array) -> int:
+    """One more than the largest label."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or not 0 < high < _MOST_CLASSES:
+        raise ValueError(
+            f"{path}: labels run from {low} to {high}, expected class indices that start at 0 and "
+            f"end between 1 and {_MOST_CLASSES - 1}"
+        )
+    return high + 1
+
+
+# --- the files to train and test on ---------------------------------------------------------------
+
+
+def _parts(arguments: argparse.Namespace) -> tuple[Array, Array, Array, Array]:
+    """Training and test data: two files, the two parts of an IDX set, or one file split."""
+    train_path, test_path = arguments.data, arguments.test
+    if train_path.is_dir():
+        train_path = _train_images(train_path)
+    if test_path is None and arguments.test_fraction is None:
+        test_path = _test_images_beside(train_path)
+    x, y = _read(train_path, arguments.labels, arguments)
+    if test_path is not None:
+        return x, y, *_read(test_path, arguments.test_labels, arguments)
+    fraction = _TEST_FRACTION if arguments.test_fraction is None else arguments.test_fraction
+    if fraction == 0:
+        return x, y, x[:0], y[:0]
+    return data.split(x, y, fraction, arguments.seed)
+
+
+def _read(path: Path, labels: Path | None, arguments: argparse.Namespace) -> tuple[Array, Array]:
+    options: dict[str, Any] = {} if labels is None else {"labels": labels}
+    if arguments.label_column is not None:
+        options["label_column"] = arguments.label_column
+    return data.read(path, **options)
+
+
+def _train_images(folder: Path) -> Path:
+    """The training images in a folder of MNIST's four files."""
+    found = sorted(folder.glob("train-images*idx3*"))
+    if not found:
+        raise ValueError(
+            f"{folder} is a folder without train-images-idx3-ubyte or .gz, as MNIST names it: "
+            "name a file"
+        )
+    return found[0]
+
+
+def _test_images_beside(train: Path) -> Path | None:
+    """The test images that MNIST's naming puts beside the training images, packed or not."""
+    if not train.name.startswith("train-images"):
+        return None
+    plain = train.name.removesuffix(".gz").replace("train", "t10k", 1)
+    candidates = (train.with_name(plain), train.with_name(f"{plain}.gz"))
+    return next((path for path in candidates if path.exists()), None)
+
+
+# --- what is written ------------------------------------------------------------------------------
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """See that files can be written there, before the training rather than after it."""
+    for path in (arguments.save, arguments.plot):
+        if path is None:
+            continue
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder, expected the name of a file to write")
+        if not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{path}: there is no folder {path.absolute().parent}")
+    if arguments.plot is None:
+        return
+    with contextlib.suppress(ImportError):  # `_plot` says so
+        from layers import plots
+
+        ending = arguments.plot.suffix[1:].lower()
+        if ending not in plots.formats():
+            raise ValueError(
+                f"{arguments.plot}: cannot write a picture as {ending or 'a file without ending'}, "
+                f"expected one of {', '.join(sorted(plots.formats()))}"
+            )
+
+
+def _plot(history: layers.History, path: Path) -> None:
+    try:
+        from layers import plots
+    except ImportError:
+        print(digits.NO_MATPLOTLIB)
+        return
+    plots.curves(history, path)
+    print(f"Loss and accuracy by epoch: {path.resolve()}")
+
+
+# --- predict --------------------------------------------------------------------------------------
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Apply a saved model to a file: a line of CSV for each row."""
+    model = layers.load(arguments.model)
+    x = _inputs(arguments.data, arguments.label_column, model.n_in)
+    answers = model.predict_proba(x) if arguments.proba else model.predict(x)
+    if arguments.out is None:
+        sys.stdout.writelines(_lines(answers))
+    else:
+        with arguments.out.open("w", encoding="ascii") as file:
+            file.writelines(_lines(answers))
+
+
+def _lines(answers: Array) -> Iterator[str]:
+    """Each number in as few digits as give it back."""
+    for row in answers.reshape(len(answers), -1):
+        yield ",".join(map(str, row)) + "\n"
+
+
+def _inputs(path: Path, label_column: int | str | None, n_in: int) -> Array:
+    """Inputs for prediction: the file's columns, less a label's."""
+    if label_column is not None:
+        x: Array = data.read(path, label_column=label_column)[0]
+    else:
+        x = data.read_inputs(path)
+        if x.shape[1] == n_in + 1 and data.kind_of(path) == "csv":
+            print(
+                f"{path} has {n_in + 1} columns and the model takes {n_in}: the last is taken for "
+                "the label and left out (--label-column names another)",
+                file=sys.stderr,
+            )
+            x = x[:, :-1]
+    if x.shape[1] != n_in:
+        raise ValueError(
+            f"{path} has {x.shape[1]} columns of features, expected {n_in}, the width of the model"
+        )
+    return x

@@ -1,0 +1,1 @@
+"""Every kernel compared with its NumPy reference."""

@@ -1,0 +1,402 @@
+"""How far apart a kernel and its NumPy twin may be, element by element, and why.
+
+A bound is derived, never guessed: two correct computations of the same thing can be no further
+apart. In the comments u is half the distance from 1 to the next number, the greatest relative error
+of one rounding, and gamma(k) = k u / (1 - k u) that of k roundings after one another (N. J. Higham,
+"Accuracy and Stability of Numerical Algorithms", lemma 3.1). Relative errors that are multiplied,
+divided or averaged over positive terms stay within gamma of their sum.
+
+Bounds hold for any shape and both dtypes, where the inputs are finite and nothing overflows.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kernels import reference
+from kernels.runtime.jit import PUBLIC
+from layers.base import Array
+
+Sizes = Mapping[str, int]
+Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """How one kernel is compared.
+
+    Attributes
+    ----------
+    bounds : callable
+        Takes what the kernel takes, before the call; one array of bounds for each result, the
+        outputs first, then what is returned.
+    sizes : dict
+        The sizes in the kernel's contract, for `compare`. A contract with arrays of any shape has
+        ``rows`` and ``columns``; a flag is a size of 0 or 1.
+    draws : dict
+        By argument: how its values are drawn where normal numbers will not do, from a generator
+        and a shape.
+    """
+
+    bounds: Callable[..., tuple[Any, ...]]
+    sizes: Sizes
+    draws: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = field(
+        default_factory=dict
+    )
+
+
+# --- inputs, results, bounds: for `compare` and for the tests -------------------------------------
+
+
+def arguments(name: str, sizes: Sizes, dtype: Any, rng: np.random.Generator) -> dict[str, Any]:
+    """Draw what a kernel takes, by argument, as its contract says; outputs are drawn as well."""
+    draws = {**_DRAWS, **CASES[name].draws}
+    drawn: dict[str, Any] = {}
+    for argument in PUBLIC[name].contract.arguments:
+        if argument.kind in ("labels", "indices"):
+            below = sizes.get(argument.below, 1)
+            drawn[argument.name] = rng.integers(0, below, sizes[str(argument.sizes[0])])
+        elif argument.kind in ("matrix", "any_shape"):
+            named = argument.sizes or ("rows", "columns")
+            shape = tuple(size if isinstance(size, int) else sizes[size] for size in named)
+            if sizes.get(argument.swap):
+                shape = shape[::-1]
+            drawn[argument.name] = draws.get(argument.name, _normal)(rng, shape).astype(dtype)
+        elif argument.kind == "flag":
+            drawn[argument.name] = bool(sizes.get(argument.name))
+        else:
+            drawn[argument.name] = _NUMBERS[argument.name]
+    return drawn
+
+
+def results(name: str, function: Callable[..., Any], given: Arguments) -> list[Array]:
+    """What a function with a kernel's arguments writes into copies of them, and returns."""
+    taken = {key: np.copy(v) if isinstance(v, np.ndarray) else v for key, v in given.items()}
+    returned = function(*taken.values())
+    described = PUBLIC[name].contract.arguments
+    written = [taken[argument.name] for argument in described if argument.is_output]
+    return written if returned is None else [*written, np.asarray(returned)]
+
+
+def bounds(name: str, given: Arguments) -> list[Array]:
+    """How far apart a kernel and its twin may be, element by element, for each result."""
+    with np.errstate(all="ignore"):
+        return [settled(bound, given) for bound in CASES[name].bounds(*given.values())]
+
+
+def settled(bound: Any, given: Arguments) -> Array:
+    """A bound, larger by what its own computation in float64 may have rounded away."""
+    longest = max((max(v.shape) for v in given.values() if np.ndim(v) and v.size), default=1)
+    # A bound has no more roundings behind it, an exp's and a log's among them, than two sums along
+    # the longest axis and 100.
+    return np.asarray(bound / (1 - gamma(2 * longest + 100, np.float64)), np.float64)
+
+
+# --- what is drawn --------------------------------------------------------------------------------
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return rng.standard_normal(shape)
+
+
+def _wide(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return 5 * rng.standard_normal(shape)
+
+
+def _positive(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return np.asarray(np.exp(_wide(rng, shape)))
+
+
+def _probabilities(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    positive = _positive(rng, shape)
+    return np.asarray(positive / positive.sum(axis=-1, keepdims=True))
+
+
+def _whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Few different numbers: equals in a row of scores, zeros for ReLU."""
+    return rng.integers(-4, 5, shape)
+
+
+_DRAWS: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = {
+    "probabilities": _probabilities,
+    "losses": _positive,
+    "scores": _whole,
+    "z": _wide,
+}
+_NUMBERS = {
+    "key": np.uint64(0x0123456789ABCDEF),
+    "stream": np.uint64(5),
+    "low": -0.3,
+    "high": 0.5,  # high - low is no power of two, so u * width rounds
+    "learning_rate": 0.1,
+}
+
+# --- bounds: one function for each kernel, with the kernel's arguments ----------------------------
+
+# Our exp and log err by less than 1 ulp (tests/kernels/test_elementary.py), and an ulp is 2 u at
+# most of any normal number. NumPy's own tests (umath-validation-set-exp.csv and -log.csv) allow it
+# 4 ulp in float32 and 1 in float64 from the rounded value, which itself is half an ulp away.
+_OURS = 2
+_NUMPYS = {np.dtype(np.float32): 9, np.dtype(np.float64): 3}
+
+
+def gamma(roundings: Any, dtype: Any) -> Any:
+    """The greatest relative error of so many roundings after one another."""
+    unit = roundings * float(np.finfo(dtype).eps) / 2
+    return unit / (1 - unit)
+
+
+def tiny(dtype: Any) -> float:
+    """The smallest number above 0: twice what a rounding errs by below the normal numbers."""
+    return float(np.finfo(dtype).smallest_subnormal)
+
+
+def _size(array: Array) -> Array:
+    return abs(array.astype(np.float64))
+
+
+_matmul_in_numpy = reference.matmul
+
+
+def times(a: Array, b: Array) -> Array:
+    """The product in float64."""
+    out = np.empty((a.shape[0], b.shape[1]))
+    _matmul_in_numpy(a.astype(np.float64), b.astype(np.float64), out)
+    return out
+
+
+def _product(a: Array, b: Array, added: Array | None = None) -> Array:
+    """Of a . b of k terms, in any order, with or without fused multiply-adds.
+
+    Each term goes through at most k roundings, its product's and those of k - 1 sums, so that each
+    side is within gamma(k) |A| . |B| of the exact value, and the two are within twice that. Ours
+    has 4,096 + k / 4,096 of them where k > 4,096: less. What is added in the end is one more.
+    """
+    k = a.shape[1]
+    size = times(_size(a), _size(b))
+    underflow = 2 * k * tiny(a.dtype)
+    if added is None:
+        return np.asarray(2 * gamma(k, a.dtype) * size + underflow)
+    return np.asarray(2 * gamma(k + 1, a.dtype) * (size + _size(added)) + underflow)
+
+
+def _matmul(
+    a: Array,
+    b: Array,
+    out: Array,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    accumulate: bool = False,
+) -> tuple[Array]:
+    left, right = a.T if transpose_a else a, b.T if transpose_b else b
+    return (_product(left, right, out if accumulate else None),)
+
+
+def _dense_forward(x: Array, weights: Array, biases: Array, out: Array) -> tuple[Array]:
+    return (_product(x, weights, biases),)
+
+
+def _dense_backward_weights(x: Array, dz: Array, out: Array) -> tuple[Array]:
+    return (_product(x.T, dz),)
+
+
+def _dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> tuple[Array]:
+    # ReLU moves no two numbers further apart.
+    return _dense_forward(x, weights, biases, out)
+
+
+def _dense_backward_parameters(
+    x: Array, dz: Array, out_dweights: Array, out_dbiases: Array
+) -> tuple[Array, Array]:
+    return (*_dense_backward_weights(x, dz, out_dweights), *_column_sum(dz, out_dbiases))
+
+
+def _dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) -> tuple[Array]:
+    # Exactly 0 on both sides where y is not positive.
+    return (np.where(y > 0, _product(dz, weights.T), 0.0),)
+
+
+def _dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) -> tuple[Array]:
+    # The gradients' distance, times the rate, beside the step's own roundings for either of them.
+    apart = _product(x.T, dz)
+    rate = float(weights.dtype.type(learning_rate))
+    size = times(_size(x.T), _size(dz))
+    u = gamma(1, weights.dtype)
+    result = abs(weights.astype(np.float64)) + rate * (size + apart)
+    return (rate * apart + 3 * u * (result + rate * (size + apart)) + tiny(weights.dtype),)
+
+
+def _dense_backward_inputs(dz: Array, weights: Array, out: Array) -> tuple[Array]:
+    return (_product(dz, weights.T),)
+
+
+def _column_sum(dz: Array, out: Array) -> tuple[Array]:
+    # n terms, n - 1 sums, in whatever order; a sum below the normal numbers is exact.
+    size = _size(dz).sum(axis=0, keepdims=True)
+    return (np.asarray(2 * gamma(len(dz) - 1, dz.dtype) * size),)
+
+
+def _exact(*given: Any) -> tuple[float]:
+    """Nothing but comparing, copying and whole numbers, or the same roundings on both sides."""
+    return (0.0,)
+
+
+def _sgd_update(weights: Array, dweights: Array, learning_rate: float) -> tuple[Array]:
+    # Ours is one rounding, of the result; NumPy's is two, of the product and of the result.
+    u = gamma(1, weights.dtype)
+    product = float(weights.dtype.type(learning_rate)) * dweights.astype(np.float64)
+    result = abs(weights.astype(np.float64) - product)
+    size = abs(product)
+    # NumPy's result is rounded u * size away from the exact one; and in float64 so is this one.
+    return (u * size + 2 * u * (result + 2 * u * size) + tiny(weights.dtype),)
+
+
+def _exp(x: Array, out: Array) -> tuple[Array]:
+    share = gamma(_OURS, x.dtype) + gamma(_NUMPYS[x.dtype], x.dtype)
+    ulps = _OURS + _NUMPYS[x.dtype]  # below the normal numbers, where an ulp is tiny
+    return (np.exp(x.astype(np.float64)) * share + ulps * tiny(x.dtype),)
+
+
+def _log(x: Array, out: Array) -> tuple[Array]:
+    share = gamma(_OURS, x.dtype) + gamma(_NUMPYS[x.dtype], x.dtype)
+    return (abs(np.log(x.astype(np.float64))) * share,)
+
+
+def softmax_roundings(n: int, dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Units u of ours and NumPy's relative error: exp above and below, n - 1 sums, the division.
+
+    z - max z is the same number on both sides. The exp are positive, so their sum is as good as
+    the worst of them times gamma(n - 1).
+    """
+    return 2 * _OURS + n, 2 * _NUMPYS[dtype] + n
+
+
+def _softmax_forward(z: Array, out: Array) -> tuple[Array]:
+    ours, numpys = softmax_roundings(z.shape[1], z.dtype)
+    e = np.exp((z - z.max(axis=1, keepdims=True)).astype(np.float64))
+    p = e / e.sum(axis=1, keepdims=True)
+    share = gamma(ours, z.dtype) + gamma(numpys, z.dtype)
+    # Below the normal numbers an exp errs by some tiny, the sum by n times that, and it is >= 1.
+    ulps = (_OURS + _NUMPYS[z.dtype]) * (z.shape[1] + 1) + 2
+    return (np.asarray(p * share + ulps * tiny(z.dtype)),)
+
+
+def _softmax_backward(probabilities: Array, dy: Array, out: Array) -> tuple[Array]:
+    # mean = sum p dy is a product of n terms; then a difference and a product, two roundings.
+    n, dtype = dy.shape[1], dy.dtype
+    p, dy64 = _size(probabilities), dy.astype(np.float64)
+    signed = probabilities.astype(np.float64) * dy64
+    off = gamma(n, dtype) * abs(signed).sum(axis=1, keepdims=True) + n * tiny(dtype)
+    difference = abs(dy64 - signed.sum(axis=1, keepdims=True)) + 2 * off
+    side = p * (off + gamma(2, dtype) * difference) + tiny(dtype)
+    return (np.asarray(2 * side),)
+
+
+def target_rows(labels: Array, like: Array) -> Array:
+    """Targets as rows in float64, from class indices or rows."""
+    if labels.ndim == 2:
+        return labels.astype(np.float64)
+    return np.asarray(labels[:, None] == np.arange(like.shape[1])).astype(np.float64)
+
+
+def _cross_entropy_rows(probabilities: Array, labels: Array, out: Any = None) -> tuple[Array]:
+    # A term is a log and a product; of the sum's terms only those with a target count: 0 adds
+    # nothing, not even a rounding.
+    dtype = probabilities.dtype
+    size = _cross_entropy_size(probabilities, labels)
+    terms = np.count_nonzero(labels, axis=1, keepdims=True) if labels.ndim == 2 else 1
+    share = gamma(_OURS + terms, dtype) + gamma(_NUMPYS[dtype] + terms, dtype)
+    return (np.asarray(size * share + 2 * terms * tiny(dtype)),)
+
+
+def _cross_entropy_size(probabilities: Array, labels: Array) -> Array:
+    """Sum of t |log p|, (batch, 1), in float64."""
+    t = target_rows(labels, probabilities)
+    # Both sides floor p at the smallest normal number.
+    p = np.maximum(probabilities, np.finfo(probabilities.dtype).tiny).astype(np.float64)
+    return np.asarray(np.where(t == 0, 0, t * abs(np.log(p))).sum(axis=1, keepdims=True))
+
+
+def _cross_entropy(probabilities: Array, labels: Array) -> tuple[Array]:
+    # The mean of the rows' bounds, and then that of `mean_loss` on rows that are as large.
+    (rows,) = _cross_entropy_rows(probabilities, labels)
+    (mean,) = _mean_loss(_cross_entropy_size(probabilities, labels) + rows)
+    return (np.asarray(rows.mean() + mean),)
+
+
+def _mean_loss(losses: Array) -> tuple[Array]:
+    # In float64 whatever the dtype: batch - 1 sums and a division on each side.
+    return (np.asarray(2 * gamma(len(losses), np.float64) * _size(losses).mean()),)
+
+
+def _softmax_cross_entropy(
+    z: Array, labels: Array, out: Array, out_losses: Array
+) -> tuple[Array, Array]:
+    dtype, n = z.dtype, z.shape[1]
+    shifted = (z - z.max(axis=1, keepdims=True)).astype(np.float64)  # the same on both sides
+    log_total = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    t = target_rows(labels, z)
+    weight = t.sum(axis=1, keepdims=True)
+    size = np.where(t == 0, 0, t * (log_total - shifted)).sum(axis=1, keepdims=True)
+    terms = np.count_nonzero(t, axis=1, keepdims=True)
+    bound = 2 * terms * tiny(dtype)
+    for function in (_OURS, _NUMPYS[dtype]):
+        # A total within m roundings of the exact one has a log within -log(1 - m u) <= gamma(m).
+        total = gamma(function + n - 1, dtype)
+        off = weight * (total + gamma(function, dtype) * (abs(log_total) + 2 * total))
+        # Then log - shifted, times t, terms - 1 sums. Twice `off`: `size` is computed, too.
+        bound = bound + off + gamma(terms + 1, dtype) * (size + 2 * off)
+    return (*_softmax_forward(z, out), np.asarray(bound))
+
+
+def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tuple[float]:
+    # u_i is exact. Ours is one rounding, of the result; NumPy's one of u_i * width and one more.
+    u = gamma(1, out.dtype)
+    start, width = (float(out.dtype.type(number)) for number in (low, high - low))
+    size = max(abs(start), abs(start + width))
+    return (u * abs(width) + 2 * u * (size + 2 * u * abs(width)) + tiny(out.dtype),)
+
+
+CASES: Mapping[str, Case] = {
+    "accuracy": Case(_exact, {"batch": 256, "n_classes": 10}),
+    "argmax_rows": Case(_exact, {"batch": 256, "n_classes": 10}),
+    "column_sum": Case(_column_sum, {"batch": 128, "n_out": 128}),
+    "count_correct": Case(_exact, {"batch": 256, "n_classes": 10}),
+    "cross_entropy": Case(_cross_entropy, {"batch": 128, "n_classes": 10}),
+    # -t / p / batch: the same two divisions on both sides.
+    "cross_entropy_backward": Case(_exact, {"batch": 128, "n_classes": 10}),
+    "cross_entropy_rows": Case(_cross_entropy_rows, {"batch": 128, "n_classes": 10}),
+    "dense_backward_inputs": Case(
+        _dense_backward_inputs, {"batch": 128, "n_in": 256, "n_out": 128}
+    ),
+    "dense_backward_parameters": Case(
+        _dense_backward_parameters, {"batch": 128, "n_in": 256, "n_out": 128}
+    ),
+    "dense_backward_weights": Case(
+        _dense_backward_weights, {"batch": 128, "n_in": 256, "n_out": 128}
+    ),
+    "dense_forward": Case(_dense_forward, {"batch": 128, "n_in": 256, "n_out": 128}),
+    "dense_relu_backward_inputs": Case(
+        _dense_relu_backward_inputs, {"batch": 128, "n_in": 256, "n_out": 128}, {"y": _whole}
+    ),
+    "dense_relu_forward": Case(_dense_relu_forward, {"batch": 128, "n_in": 256, "n_out": 128}),
+    "dense_sgd_update": Case(_dense_sgd_update, {"batch": 128, "n_in": 256, "n_out": 128}),
+    "exp": Case(_exp, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "gather_rows": Case(_exact, {"n": 1000, "k": 64, "batch": 128}),
+    "log": Case(_log, {"rows": 128, "columns": 128}, {"x": _positive}),
+    "matmul": Case(_matmul, {"m": 192, "k": 192, "n": 192}),
+    "mean_loss": Case(_mean_loss, {"batch": 128}),
+    "permutation": Case(_exact, {"n": 1000}),
+    "relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
+    "relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
+    "sgd_update": Case(_sgd_update, {"rows": 128, "columns": 128}),
+    "softmax_backward": Case(_softmax_backward, {"batch": 128, "n_classes": 10}),
+    "softmax_cross_entropy": Case(_softmax_cross_entropy, {"batch": 128, "n_classes": 10}),
+    "softmax_forward": Case(_softmax_forward, {"batch": 128, "n_classes": 10}),
+    # (p - t) / batch: the same difference and the same division on both sides.
+    "softmax_minus_target": Case(_exact, {"batch": 128, "n_classes": 10}),
+    "uniform": Case(_uniform, {"rows": 128, "columns": 128}),
+}
+"""How each public kernel is compared, by name."""

@@ -1,0 +1,111 @@
+"""How far apart the parameters may be after one training step on each backend."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from layers.base import Array
+from layers.comparison.bounds import gamma, settled, softmax_roundings, target_rows, times, tiny
+
+
+class _Range(NamedTuple):
+    """A quantity that both sides compute: about its value, and how far apart they may be."""
+
+    value: Array
+    apart: Array
+
+    @property
+    def most(self) -> Array:
+        """What neither side exceeds in size."""
+        return np.asarray(abs(self.value) + self.apart)
+
+    @property
+    def transposed(self) -> "_Range":
+        return _Range(self.value.T, self.apart.T)
+
+
+def _known(array: Array) -> _Range:
+    """Of a quantity that both sides are given."""
+    return _Range(array.astype(np.float64), np.zeros(array.shape))
+
+
+def step_bounds(
+    parameters: Mapping[str, Array], x: Array, labels: Array, learning_rate: float
+) -> list[Array]:
+    """How far apart the parameters may be after one step from the same ones.
+
+    Each quantity of the step gets a value, in float64, and a distance: what the distances of its
+    inputs become, in absolute values, and the bound of the operation's own rounding.
+    """
+    dtype = x.dtype
+    inputs = _known(x)
+    w1, b1, w2, b2 = (_known(array) for array in parameters.values())
+    z1 = _product_range(inputs, w1, dtype, added=b1)
+    z2 = _product_range(_relu_range(z1, z1), w2, dtype, added=b2)
+    dz2 = _loss_gradient_range(z2, labels, dtype)
+    dz1 = _relu_range(z1, _product_range(dz2, w2.transposed, dtype))
+    gradients = [
+        *(_product_range(inputs.transposed, dz1, dtype), _sum_range(dz1, dtype)),
+        *(_product_range(_relu_range(z1, z1).transposed, dz2, dtype), _sum_range(dz2, dtype)),
+    ]
+    updates = zip((w1, b1, w2, b2), gradients, strict=True)
+    return [
+        settled(_update_bound(before, by, learning_rate, dtype), {"x": x}) for before, by in updates
+    ]
+
+
+def _product_range(a: _Range, b: _Range, dtype: Any, added: _Range | None = None) -> _Range:
+    """|a b - a' b'| <= |a - a'| |b| + |a'| |b - b'|, and twice gamma(k) for the roundings."""
+    k = a.value.shape[1]
+    value, size = times(a.value, b.value), times(a.most, b.most)
+    apart = times(a.apart, b.most) + times(a.most, b.apart)
+    if added is not None:
+        value, size, k = value + added.value, size + added.most, k + 1
+    return _Range(value, apart + 2 * gamma(k, dtype) * size + 2 * k * tiny(dtype))
+
+
+def _relu_range(z: _Range, through: _Range) -> _Range:
+    """What comes through where z > 0; near z = 0 it may on one side and not on the other."""
+    value = np.where(z.value > 0, through.value, 0)
+    unsure = abs(z.value) <= z.apart
+    apart = np.where(unsure, through.most, np.where(z.value > 0, through.apart, 0))
+    return _Range(value, apart)
+
+
+def _loss_gradient_range(z: _Range, labels: Array, dtype: np.dtype[Any]) -> _Range:
+    """(softmax(z) - t) / batch.
+
+    Logits that are d apart at most, shifts included, make an exp and the sum of a row differ by
+    factors of e^d; the roundings of softmax come on top.
+    """
+    batch, n = z.value.shape
+    shifted = z.value - z.value.max(axis=1, keepdims=True)
+    d = 2 * z.apart.max(axis=1, keepdims=True)
+    d = d + 2 * gamma(1, dtype) * (abs(shifted).max(axis=1, keepdims=True) + d)
+    e = np.exp(shifted)
+    p = e / e.sum(axis=1, keepdims=True)
+    roundings = sum(gamma(count, dtype) for count in softmax_roundings(n, dtype))
+    change = 2 * d + roundings
+    apart = p * np.exp(change) * np.expm1(change)
+    value = p - target_rows(labels, z.value)
+    # The difference and the division: two roundings on each side.
+    own = 2 * gamma(2, dtype) * (abs(value) + apart)
+    return _Range(value / batch, (apart + own) / batch + tiny(dtype))
+
+
+def _sum_range(dz: _Range, dtype: Any) -> _Range:
+    apart = dz.apart.sum(axis=0, keepdims=True)
+    size = dz.most.sum(axis=0, keepdims=True)
+    own = 2 * gamma(len(dz.value) - 1, dtype) * size
+    return _Range(dz.value.sum(axis=0, keepdims=True), apart + own)
+
+
+def _update_bound(weights: _Range, gradient: _Range, learning_rate: float, dtype: Any) -> Array:
+    """Of `sgd_update`, on gradients that are apart already."""
+    rate = float(np.dtype(dtype).type(learning_rate))
+    u = gamma(1, dtype)
+    size = rate * gradient.most
+    result = abs(weights.value - rate * gradient.value) + rate * gradient.apart
+    own = u * size + 2 * u * (result + 2 * u * size)
+    return np.asarray(rate * gradient.apart + own + tiny(dtype))

@@ -1,0 +1,74 @@
+"""The one rule of fusion: what follows on a sum runs on its result while that is in level 1.
+
+A product, or a sum over rows, followed by an elementwise operation or an update of its result,
+where nobody else reads the result in between, takes that operation as its ``then``. So ReLU and its
+mask, and the step of any optimizer, cost no pass of their own, and no gradient is stored. An
+activation whose gradient reads its input again stays a pass of its own: there, somebody else reads
+the result.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kernels.network import program
+from layers.compiled.recorder import Line
+
+_SUMS = (program.PRODUCT, program.COLUMNWISE)
+
+
+def fused(lines: Sequence[Line]) -> list[Line]:
+    """The lines of a program, those that follow on a sum made part of it."""
+    readers = Counter(id(value) for line in lines for value in line.reads())
+    # By the value that a line leaves: where that line is.
+    made: dict[int, int] = {}
+    kept: list[Line | None] = []
+    for line in lines:
+        main = _main_operand(line)
+        at = None if main is None or readers[id(main)] != 1 else made.get(id(main))
+        before = None if at is None else kept[at]
+        if before is not None and before.then is None and before.family in _SUMS:
+            merged = _merged(before, line)
+            if merged is not None:
+                kept[at] = None  # type: ignore[call-overload]
+                kept.append(merged)
+                made[id(merged.out)] = len(kept) - 1
+                continue
+        kept.append(line)
+        if line.out is not None:
+            made[id(line.out)] = len(kept) - 1
+    return [line for line in kept if line is not None]
+
+
+def _main_operand(line: Line) -> object | None:
+    """What an operation changes: dy of a gradient, x of anything else."""
+    if line.family == program.ELEMENTWISE:
+        return line.dy if line.dy is not None else line.x
+    return line.x if line.family == program.UPDATE else None
+
+
+def _merged(line: Line, follower: Line) -> Line | None:
+    """A sum and what follows on it as one line."""
+    writers = tuple(dict.fromkeys(line.writers + follower.writers))
+    if follower.family == program.UPDATE:
+        return replace(
+            line,
+            writers=writers,
+            out=follower.out,
+            other=follower.other,
+            states=follower.states,
+            numbers=follower.numbers,
+            flags=line.flags | follower.flags,
+            then=follower.operation,
+        )
+    if line.family != program.PRODUCT:
+        return None
+    other = follower.x if follower.dy is not None else follower.out
+    return replace(
+        line,
+        writers=writers,
+        out=follower.out,
+        other=other,
+        numbers=follower.numbers,
+        then=follower.operation,
+    )

@@ -1,0 +1,196 @@
+"""Lowering: the programs of a model, recorded from what its layers say of their passes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kernels.network import program
+from kernels.network.program import Place
+from layers.base import Array
+from layers.compiled.fusing import fused
+from layers.compiled.recorder import Line, Recorder, Value, Writer, numbered
+
+if TYPE_CHECKING:
+    from layers.sequential import Sequential
+
+
+@dataclass(frozen=True)
+class Program:
+    """What `kernels.network.interpreter.execute` runs, and what wrote it.
+
+    Attributes
+    ----------
+    table : ndarray of int64
+    lines : tuple of Line
+        Those of the table, with their writers.
+    numbers : tuple of float
+        The operations' own, behind the optimizer's.
+    width : int
+        Elements of workspace that it needs for each row of a batch.
+    multiply_adds : int
+        Of a row's products.
+    """
+
+    table: Array
+    lines: tuple[Line, ...]
+    numbers: tuple[float, ...]
+    width: int
+    multiply_adds: int
+
+    def apart(self, model: "Sequential", targets: int) -> "tuple[Program, ...]":
+        """A program for each line, the last for all that move parameters."""
+        raise NotImplementedError
+
+
+class Lowering:
+    """Writes a model's programs.
+
+    Parameters
+    ----------
+    model : Sequential
+        Without an `obstacle`.
+    """
+
+    def __init__(self, model: "Sequential") -> None:
+        self._model = model
+        self._buffers = model._buffers
+
+    def training(self, form: str, words: int) -> Program:
+        """Forward, loss, backward and update, for targets of a form, ``words`` numbers a row."""
+        model, recorder = self._model, self._recorder()
+        recorder.writer = Writer("gather")
+        x, targets = recorder.gather(model.n_in, program.X), recorder.gather(words, program.TARGETS)
+        values = self._forward(recorder, x, training=True)
+        gradient, losses, measures = Value(values[-1].n), Value(1), Value(1)
+        recorder.writer = Writer("loss")
+        recorder.loss(
+            *(model.loss.operation(form), values[-1], targets, (gradient, losses, measures)),
+            model.loss.numbers(),
+        )
+        self._backward(recorder, values, gradient)
+        updates = recorder.updates(model.optimizer.entry.operation)
+        lines = [*recorder.lines, *recorder.gradient_lines, *updates]
+        return self._made(recorder, lines, losses, [measures])
+
+    def scoring(self) -> Program:
+        """The scores of each row."""
+        recorder = self._recorder()
+        values = self._forward(recorder, self._data())
+        values[-1].place = Place(program.OUT, 0, values[-1].n, 1)
+        return self._made(recorder, recorder.lines)
+
+    def predicting(self, words: int) -> Program:
+        """The class of each row, int64 in ``words`` numbers."""
+        recorder = self._recorder()
+        scores = self._forward(recorder, self._data())[-1]
+        recorder.writer = Writer("predict")
+        operation = self._model.loss.prediction
+        assert operation is not None
+        recorder.written(operation, scores, Value(words, Place(program.OUT, 0, words, 1)))
+        return self._made(recorder, recorder.lines)
+
+    def evaluating(self, form: str, words: int) -> Program:
+        """The loss of each row, and what is measured of it."""
+        model, recorder = self._model, self._recorder()
+        scores = self._forward(recorder, self._data())[-1]
+        targets = Value(words, Place(program.TARGETS, 0, words, 1))
+        losses = Value(1, Place(program.OUT, 0, 1, 1))
+        measures = Value(1, Place(program.MEASURES, 0, 1, 1))
+        recorder.writer = Writer("loss")
+        recorder.loss(
+            *(model.loss.operation(form), scores, targets, (Value(scores.n), losses, measures)),
+            model.loss.numbers(),
+        )
+        return self._made(recorder, recorder.lines)
+
+    # --- inside ---
+
+    def _recorder(self) -> Recorder:
+        buffers = self._buffers
+        reserved = self._model.optimizer.entry.count
+        return Recorder(buffers.parameters, buffers.gradients, reserved)
+
+    def _data(self) -> Value:
+        n = self._model.n_in
+        return Value(n, Place(program.X, 0, n, 1))
+
+    def _forward(self, recorder: Recorder, x: Value, training: bool = False) -> list[Value]:
+        values = [x]
+        for index, layer in enumerate(self._model.layers):
+            recorder.writer = Writer("forward", (index,))
+            values.append(layer.run_forward(recorder, values[-1], training))
+        return values
+
+    def _backward(self, recorder: Recorder, values: Sequence[Value], gradient: Value) -> None:
+        layers = self._model.layers
+        # Nothing needs the gradient with respect to what the first layer with parameters gets.
+        first = next(i for i, layer in enumerate(layers) if layer.parameter_shapes())
+        for index in reversed(range(first, len(layers))):
+            recorder.writer = Writer("backward", (index,))
+            x, y = values[index], values[index + 1]
+            dx = layers[index].run_backward(recorder, x, y, gradient, index > first)
+            if dx is not None:
+                gradient = dx
+
+    def _made(
+        self,
+        recorder: Recorder,
+        lines: Sequence[Line],
+        losses: Value | None = None,
+        measures: Sequence[Value] = (),
+    ) -> Program:
+        model = self._model
+        whole = fused(lines)
+        header = {"losses": losses, "measures": measures, "size": self._buffers.parameters.size}
+        unit = 64 // model.dtype.itemsize
+        table = numbered(whole, header, unit, model.dtype)
+        table.flags.writeable = False
+        products = (line for line in whole if line.family == program.PRODUCT)
+        return Program(
+            *(table, tuple(whole), tuple(recorder.numbers)),
+            *(int(program.Header(*table[:7]).width), sum(p.n_in * p.n_out for p in products)),
+        )
+
+
+def split(made: Program) -> tuple[Program, ...]:
+    """A program for each line, the last for all that move what training keeps.
+
+    Where a batch takes so long that Python should have its turn within it.
+    """
+    fields = len(program.Header._fields), len(program.Line._fields)
+    head = program.Header(*made.table[: fields[0]])
+    end = fields[0] + len(made.lines) * fields[1]
+    rows = made.table[fields[0] : end].reshape(-1, fields[1])
+    places = made.table[end:]
+    moving = [bool(line.flags & program.MOVES) for line in made.lines]
+    first = moving.index(True) if True in moving else len(moving)
+    ranges = [*((i, i + 1) for i in range(first)), (first, len(moving))]
+
+    def part(start: int, stop: int) -> Program:
+        table = _joined(head._replace(lines=stop - start), rows[start:stop], places)
+        return Program(
+            table, made.lines[start:stop], made.numbers, made.width, made.multiply_adds
+        )
+
+    return tuple(part(*each) for each in ranges if each[0] < each[1])
+
+
+def _joined(head: Any, rows: Array, places: Array) -> Array:
+    import numpy as np
+
+    return np.concatenate([np.array(head, np.int64), rows.ravel(), places])
+
+
+def obstacle(model: "Sequential", is_replaced: Callable[[Any], str | None]) -> str | None:
+    """Why a model has to run layer by layer; None where it can be recorded."""
+    for index, layer in enumerate(model.layers):
+        why = is_replaced(layer)
+        if why is not None:
+            return f"layer {index} {why}"
+    if not any(layer.parameter_shapes() for layer in model.layers):
+        return "no layer has parameters"
+    for name in ("loss", "optimizer"):
+        why = is_replaced(getattr(model, name))
+        if why is not None:
+            return f"the {name} {why}"
+    return None

@@ -1,0 +1,331 @@
+"""A recorder: what layers do with a batch, written down as the lines of a program.
+
+A layer says its passes against a ``run`` (`layers.runs`). Given a recorder for it, nothing is
+computed: arrays are `Value` objects, each call appends a line, and the line keeps who wrote it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kernels.gather import GATHERED
+from kernels.network import program
+from kernels.network.program import Place
+from kernels.product.column_sum import COLUMN_SUM
+from kernels.product.microkernel import ADD_BIASES, BY_COLUMNS, TRANSPOSE_A, TRANSPOSE_B
+from kernels.runtime.families import ELEMENTWISE, GATHER, LOSS, ROWWISE, Operation
+from layers.base import Array
+
+_FAMILIES = {
+    ELEMENTWISE.name: program.ELEMENTWISE,
+    ROWWISE.name: program.ROWWISE,
+    LOSS.name: program.LOSS,
+    GATHER.name: program.GATHER,
+}
+
+
+@dataclass(eq=False)
+class Value:
+    """An operand: rows of ``n`` numbers, or an array of the model.
+
+    Attributes
+    ----------
+    n : int
+        Numbers a row.
+    place : Place or None
+        Where it is; None for a buffer of the workspace that has no place yet.
+    """
+
+    n: int
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who wrote a line: a part of a training step, and the layers that it is the pass of."""
+
+    part: str
+    layers: tuple[int, ...] = ()
+
+
+@dataclass
+class Line:
+    """A line of a program before it is numbered; see `kernels.network.program.Line`."""
+
+    family: int
+    writers: tuple[Writer, ...]
+    n_in: int
+    n_out: int
+    operation: Operation | None = None
+    x: Value | None = None
+    dy: Value | None = None
+    out: Value | None = None
+    extra: Value | None = None
+    other: Value | None = None
+    states: Value | None = None
+    numbers: int = 0
+    flags: int = 0
+    then: Operation | None = None
+    stream: int = 0
+
+    def reads(self) -> list[Value]:
+        """The operands that it reads."""
+        operands = (self.x, self.dy, self.extra, self.other)
+        return [value for value in operands if value is not None and value is not self.out]
+
+
+@dataclass
+class Recorder:
+    """Writes the lines of a program.
+
+    Parameters
+    ----------
+    parameters, gradients : ndarray, (1, size)
+        The model's flat buffers: an array within them is known by where it lies.
+    reserved : int
+        Numbers before those of the lines: the optimizer's.
+
+    Attributes
+    ----------
+    lines, gradient_lines : list of Line
+        The passes over rows, and the sums over all rows that they lead to.
+    numbers : list of float
+        The lines' own, behind those of the optimizer.
+    """
+
+    parameters: Array
+    gradients: Array
+    reserved: int = 0
+    writer: Writer = Writer("forward")
+    lines: list[Line] = field(default_factory=list)
+    gradient_lines: list[Line] = field(default_factory=list)
+    numbers: list[float] = field(default_factory=list)
+
+    # --- what layers call; see `layers.runs.Eager` ---
+
+    def dense_forward(self, x: Value, weights: Array, biases: Array) -> Value:
+        """Record the product with weights, biases added."""
+        n_in, n_out = weights.shape
+        out = Value(n_out)
+        self._product((n_in, n_out), x, self._array(weights), out, ADD_BIASES, self._array(biases))
+        return out
+
+    def dense_backward_inputs(self, dy: Value, weights: Array) -> Value:
+        """Record the product with the weights transposed."""
+        n_in, n_out = weights.shape
+        out = Value(n_in)
+        self._product((n_out, n_in), dy, self._array(weights), out, TRANSPOSE_B, None)
+        return out
+
+    def dense_backward_parameters(
+        self, x: Value, dy: Value, dweights: Array, dbiases: Array
+    ) -> None:
+        """Record the sums over rows that the gradients of weights and biases are."""
+        n_in, n_out = dweights.shape
+        writers = (self._gradient_writer(),)
+        flags = TRANSPOSE_A | BY_COLUMNS
+        self.gradient_lines += [
+            Line(
+                *(program.PRODUCT, writers, n_in, n_out),
+                x=x,
+                dy=dy,
+                out=self._array(dweights),
+                flags=flags,
+            ),
+            Line(
+                *(program.COLUMNWISE, writers, n_out, n_out, COLUMN_SUM),
+                x=dy,
+                out=self._array(dbiases),
+            ),
+        ]
+
+    def elementwise(
+        self, operation: Operation, x: Value, *dy: Value, numbers: Sequence[float] = ()
+    ) -> Value:
+        """Record an elementwise operation."""
+        return self._through(operation, x, dy, numbers)
+
+    def rowwise(
+        self,
+        operation: Operation,
+        x: Value,
+        *dy: Value,
+        numbers: Sequence[float] = (),
+        stream: int | None = None,
+    ) -> Value:
+        """Record a rowwise operation; ``stream`` is that of its random numbers at step 0."""
+        return self._through(operation, x, dy, numbers, stream or 0)
+
+    # --- what the lowering calls ---
+
+    def gather(self, n: int, base: int) -> Value:
+        """Rows of the data in the order of the epoch."""
+        out = Value(n)
+        source = Value(n, Place(base, 0, n, 1))
+        self._add(Line(program.GATHER, (self.writer,), n, n, GATHERED, x=source, out=out))
+        return out
+
+    def loss(
+        self,
+        operation: Operation,
+        scores: Value,
+        targets: Value,
+        outputs: tuple[Value, Value, Value],
+        numbers: Sequence[float],
+    ) -> None:
+        """The loss of each row: its gradient, the losses, what is measured."""
+        gradient, losses, measures = outputs
+        self._add(
+            Line(
+                *(program.LOSS, (self.writer,), scores.n, scores.n, operation),
+                x=scores,
+                dy=targets,
+                out=gradient,
+                extra=losses,
+                other=measures,
+                numbers=self._numbers(numbers),
+            )
+        )
+
+    def written(self, operation: Operation, x: Value, out: Value) -> None:
+        """A rowwise operation whose output is given."""
+        line = Line(program.ROWWISE, (self.writer,), x.n, out.n, operation, x=x, out=out)
+        self._add(line)
+
+    def updates(self, operation: Operation) -> list[Line]:
+        """An update for each gradient that has been recorded, by an optimizer's operation."""
+        lines = []
+        for gradient in self.gradient_lines:
+            assert gradient.out is not None
+            assert gradient.out.place is not None
+            start, size = gradient.out.place.start, gradient.out.n
+            parameter = Value(size, Place(program.PARAMETERS, start, 0, 0))
+            states = Value(size, Place(program.STATES, start, 0, 0))
+            lines.append(
+                Line(
+                    *(program.UPDATE, (self._gradient_writer(gradient),), size, size, operation),
+                    x=gradient.out,
+                    out=parameter,
+                    other=parameter,
+                    states=states,
+                    flags=program.MOVES,
+                )
+            )
+        return lines
+
+    # --- inside ---
+
+    def _gradient_writer(self, line: Line | None = None) -> Writer:
+        layers = self.writer.layers if line is None else line.writers[0].layers
+        return Writer("update", layers)
+
+    def _add(self, line: Line) -> None:
+        self.lines.append(line)
+
+    def _numbers(self, numbers: Sequence[float]) -> int:
+        start = self.reserved + len(self.numbers)
+        self.numbers += numbers
+        return start
+
+    def _through(
+        self,
+        operation: Operation,
+        x: Value,
+        dy: Sequence[Value],
+        numbers: Sequence[float],
+        stream: int = 0,
+    ) -> Value:
+        out = Value(x.n)
+        self._add(
+            Line(
+                *(_FAMILIES[operation.family.name], (self.writer,), x.n, x.n, operation),
+                x=x,
+                dy=dy[0] if dy else None,
+                out=out,
+                numbers=self._numbers(numbers),
+                stream=stream,
+            )
+        )
+        return out
+
+    def _product(
+        self,
+        sizes: tuple[int, int],
+        x: Value,
+        weights: Value,
+        out: Value,
+        flags: int,
+        extra: Value | None,
+    ) -> None:
+        self._add(
+            Line(
+                *(program.PRODUCT, (self.writer,), *sizes),
+                x=x,
+                dy=weights,
+                out=out,
+                extra=extra,
+                flags=flags | BY_COLUMNS,
+            )
+        )
+
+    def _array(self, array: Array) -> Value:
+        """An array within one of the model's flat buffers."""
+        for base, buffer in (
+            (program.PARAMETERS, self.parameters),
+            (program.GRADIENTS, self.gradients),
+        ):
+            if np.may_share_memory(array, buffer):
+                start = (array.ctypes.data - buffer.ctypes.data) // array.itemsize
+                return Value(array.size, Place(base, start, 0, 0))
+        raise ValueError("an array of a recorded layer is not in its model's buffers")
+
+
+def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: Any) -> Array:
+    """The lines as a program: buffers get their places, operations their addresses.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+    header : dict
+        ``losses`` and ``measures``: values; ``size``: elements from state to state.
+    unit : int
+        Elements of a cache line: each buffer begins at a whole one, for any batch.
+    dtype : numpy.dtype
+    """
+    width, places, numbers = 0, [Place(program.SPACE, 0, 0, 0)], {}
+
+    def number(value: Value | None) -> int:
+        nonlocal width
+        if value is None:
+            return 0
+        if value not in numbers:
+            place = value.place
+            if place is None:
+                place = Place(program.SPACE, width, value.n, 0)
+                width += -(-value.n // unit) * unit
+            numbers[value] = len(places)
+            places.append(place)
+        return numbers[value]
+
+    def address(operation: Operation | None) -> int:
+        return 0 if operation is None else operation.address(dtype)
+
+    losses, measures = header["losses"], header["measures"]
+    first = [number(value) for value in measures]  # one after the other
+    at_losses = -1 if losses is None else number(losses)
+    rows = [
+        program.Line(
+            *(line.family, address(line.operation), line.n_in, line.n_out),
+            *(number(value) for value in (line.x, line.dy, line.out, line.extra)),
+            *(line.numbers, line.flags, address(line.then)),
+            *(number(line.other), number(line.states), line.stream),
+        )
+        for line in lines
+    ]
+    head = program.Header(
+        *(len(rows), len(places), at_losses, first[0] if first else 0, len(first)),
+        *(width, header["size"]),
+    )
+    return np.array([*head, *(n for row in rows for n in row), *(n for p in places for n in p)])

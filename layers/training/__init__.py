@@ -1,0 +1,1 @@
+"""The training loop and where it takes its rows from."""

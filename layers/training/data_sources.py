@@ -1,0 +1,187 @@
+"""Where `Sequential.fit` takes its rows from: arrays, files mapped into memory, batches.
+
+A source gives an epoch in pieces: arrays as the kernels take them, and which of their rows to train
+on, in which order.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from kernels.runtime import checks
+from layers.base import Array
+from layers.labels import as_labels
+
+PLACE = "Sequential.fit"
+_CONVERTED_BYTES = 2**24
+"""How much of a mapped file in another dtype or order is converted at a time."""
+
+
+class Piece(NamedTuple):
+    """Rows to train on: ``order`` of ``x`` and ``labels``, in batches of ``batch_size``."""
+
+    x: Array
+    labels: Array
+    order: Array
+    batch_size: int
+
+
+class Source(Protocol):
+    """Gives epochs in pieces. ``rows`` is an epoch's, or None where nobody knows before."""
+
+    rows: int | None
+
+    def pieces(self, order: Array | None) -> Iterator[Piece]:
+        """One epoch, its rows in the given order if it has one."""
+
+    def check(self) -> None:
+        """Raise OSError where reading would end the process; before each compiled call."""
+
+
+class Rows:
+    """Arrays in memory, or mapped into it from a file.
+
+    Parameters
+    ----------
+    x : array_like, (n, n_in)
+        A `numpy.memmap` is not copied; one of another dtype or layout is converted in pieces.
+    y : array_like
+    n_in, n_out : int
+    dtype : numpy.dtype
+    batch_size : int
+    """
+
+    def __init__(
+        self, x: Any, y: Any, n_in: int, n_out: int, dtype: np.dtype[Any], batch_size: int
+    ) -> None:
+        self._dtype, self._batch_size = dtype, batch_size
+        self._file = _mapping(x)
+        self._converts = self._file is not None and not checks.lies_well(x, dtype)
+        if self._converts:
+            checks.real(PLACE, "x", x[:0], dtype)
+            checks.shape(PLACE, "x", x, ("batch", n_in))
+            self._x = x
+        else:
+            checked = checks.real(PLACE, "x", x, dtype)
+            self._x = checks.shape(PLACE, "x", checked, ("batch", n_in))
+        self.rows: int | None = len(self._x)
+        self._labels = as_labels(PLACE, "y", y, len(self._x), n_out, dtype)
+
+    def pieces(self, order: Array | None) -> Iterator[Piece]:
+        """All rows, in the given order: one piece, or several of a file that is converted."""
+        if order is None:
+            order = np.arange(len(self._x))
+        if not self._converts:
+            yield Piece(self._x, self._labels, order, self._batch_size)
+            return
+        row_bytes = self._x.shape[1] * self._dtype.itemsize
+        step = max(1, _CONVERTED_BYTES // (row_bytes * self._batch_size)) * self._batch_size
+        for start in range(0, len(order), step):
+            self.check()
+            some = order[start : start + step]
+            x = checks.real(PLACE, "x", np.asarray(self._x)[some], self._dtype)
+            yield Piece(x, self._labels[some], np.arange(len(some)), self._batch_size)
+
+    def check(self) -> None:
+        """A page of a mapped file that is no longer there would end the process."""
+        if self._file is not None:
+            self._file.check()
+
+
+class Batches:
+    """Batches (x, y) from an iterable: a list, a loader, a generator.
+
+    Parameters
+    ----------
+    batches : iterable
+        Asked for anew in each epoch, unless it is an iterator: that goes on where it was.
+    steps : int, optional
+        Batches of an epoch; by default all that there are.
+    epochs : int
+    n_in, n_out : int
+    dtype : numpy.dtype
+    """
+
+    rows: int | None = None
+
+    def __init__(
+        self,
+        batches: Iterable[Any],
+        steps: int | None,
+        epochs: int,
+        n_in: int,
+        n_out: int,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._batches, self._steps = batches, steps
+        self._n_in, self._n_out, self._dtype = n_in, n_out, dtype
+        if iter(batches) is batches and steps is None and epochs > 1:
+            raise ValueError(
+                f"{PLACE}: x is an iterator, which has one epoch, and epochs is {epochs}: expected "
+                "steps_per_epoch, or an iterable that begins anew, such as a list"
+            )
+
+    def pieces(self, order: Array | None) -> Iterator[Piece]:
+        """One epoch's batches, each a piece."""
+        number = 0
+        batches = iter(self._batches)
+        while self._steps is None or number < self._steps:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                break
+            yield self._piece(batch, number)
+            number += 1
+        if number == 0 or (self._steps is not None and number < self._steps):
+            wanted = "at least 1" if self._steps is None else str(self._steps)
+            raise ValueError(f"{PLACE}: x ended after {number} batches, expected {wanted} an epoch")
+
+    def _piece(self, batch: Any, number: int) -> Piece:
+        name = f"batch {number + 1} of x"
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise TypeError(f"{PLACE}: {name} is {checks.shown(batch)}, expected a pair (x, y)")
+        x = checks.real(PLACE, f"x in {name}", batch[0], self._dtype)
+        x = checks.shape(PLACE, f"x in {name}", x, ("batch", self._n_in))
+        labels = as_labels(PLACE, f"y in {name}", batch[1], len(x), self._n_out, self._dtype)
+        return Piece(x, labels, np.arange(len(x)), len(x))
+
+    def check(self) -> None:
+        """Nothing: batches are arrays in memory."""
+
+
+class _Mapping:
+    """A file that is mapped into memory, and how much of it an array needs."""
+
+    def __init__(self, mapped: np.memmap[Any, Any], needed: int) -> None:
+        self._path, self._needed = mapped.filename, needed
+        self._inode = self._status().st_ino
+
+    def _status(self) -> os.stat_result:
+        assert self._path is not None
+        return os.stat(self._path)
+
+    def check(self) -> None:
+        try:
+            status = self._status()
+        except FileNotFoundError:
+            return  # deleted, but what is mapped stays
+        if status.st_ino == self._inode and status.st_size < self._needed:
+            raise OSError(
+                f"{PLACE}: x is mapped from {self._path}, which has shrunk to {status.st_size} "
+                f"bytes, expected {self._needed}; the parameters are those before this batch"
+            )
+
+
+def _mapping(x: Any) -> _Mapping | None:
+    """The file that an array is mapped from, if it is."""
+    mapped, base = None, x
+    while isinstance(base, np.ndarray):
+        mapped = base if isinstance(base, np.memmap) else mapped
+        base = base.base
+    if mapped is None or mapped.filename is None:
+        return None
+    start = mapped.__array_interface__["data"][0]
+    end = np.lib.array_utils.byte_bounds(x)[1]
+    return _Mapping(mapped, mapped.offset + end - start)
