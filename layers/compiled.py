@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels import network
+from kernels import checks, network
 from layers.base import Array
 from layers.buffers import aligned_zeros
 from layers.pace import Pace
@@ -100,6 +100,7 @@ class Compiled:
         pace = self._pace(-unit.bit_length(), plan.multiply_adds * unit)
         at = without = 0
         while at < rows:
+            checks.unshrunk("Sequential", "x", x)
 
             def run(units: int, count: int, at: int = at) -> tuple[int, int]:
                 part = slice(at, at + units * unit)

@@ -11,11 +11,11 @@ from kernels import checks
 from layers import plan, seeds
 from layers.activations import ReLU, Softmax
 from layers.backends import active, is_compiled
-from layers.base import Array, Layer
+from layers.base import Array, Layer, for_inference
 from layers.buffers import FlatBuffers
 from layers.compiled import Compiled, Totals
 from layers.dense import Dense
-from layers.feeding import Batches, Piece, Rows, Source
+from layers.feeding import Batches, Held, Piece, Rows, Source, held
 from layers.fitting import Callback, Fitting, checked_callbacks
 from layers.history import History
 from layers.labels import as_labels
@@ -65,7 +65,7 @@ class Sequential:
         seed: Any = None,
         dtype: str = "float32",
     ) -> None:
-        self.dtype = checks.real_dtype("Sequential", dtype)
+        self._dtype = checks.real_dtype("Sequential", dtype)
         self._layers = checked_layers(layers)
         self._n_in, self._n_out = checked_widths(self.layers)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
@@ -78,6 +78,11 @@ class Sequential:
     def layers(self) -> tuple[Layer, ...]:
         """The layers, first to last."""
         return self._layers
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of all parameters and all arithmetic."""
+        return self._dtype
 
     @property
     def n_in(self) -> int:
@@ -168,15 +173,15 @@ class Sequential:
         -------
         ndarray, (batch, n_out)
         """
-        return self._forward(self._checked_data("forward", "x", x), training)
+        return self._forward(self._checked_data("forward", "x", x), training, self.layers)
 
-    def _forward(self, x: Array, training: bool) -> Array:
+    def _forward(self, x: Array, training: bool, layers: Iterable[Layer]) -> Array:
         scores = x
-        for layer in self.layers:
+        for layer in layers:
             scores = layer.forward(scores, training=training)
         # A layer of the user's own may return anything, and kernels index it by the labels.
-        checked = checks.real("Sequential.forward", "output", scores, self.dtype)
-        return checks.shape("Sequential.forward", "output", checked, (len(x), self.n_out))
+        expected = (len(x), self.n_out)
+        return checks.real("Sequential.forward", "output", scores, self.dtype, expected)
 
     def backward(self, dy: Array) -> None:
         """Fill every layer's gradients from the gradient by the scores, last layer first."""
@@ -231,7 +236,7 @@ class Sequential:
 
     def _by_layers(self, x: Array, labels: Array) -> tuple[float, int]:
         """The loss before the update and the number of right predictions."""
-        scores = self._forward(x, training=True)
+        scores = self._forward(x, True, self.layers)
         losses = np.empty((len(x), 1), self.dtype)
         probabilities = self.loss.rows(scores, labels, losses)
         loss = float(active().mean_loss(losses))
@@ -267,7 +272,8 @@ class Sequential:
             A `numpy.memmap` is neither loaded nor copied as a whole. Without ``y``, an iterable of
             pairs (x, y), each a batch of any size, in the order in which they come.
         y : array_like
-            Class indices (n,), or target rows (n, n_classes).
+            Class indices (n,), or target rows (n, n_classes). Class indices are copied; ``x`` and
+            target rows are read where they lie, if they can be: leave them as they are meanwhile.
         epochs, batch_size : int
             At least 1. The last batch of an epoch may be smaller.
         validation_data : (x, y), optional
@@ -299,7 +305,8 @@ class Sequential:
         MemoryError
             There is none for the workspace: for all that a batch becomes on its way.
         OSError
-            A file that ``x`` is mapped from has shrunk.
+            A file that ``x``, ``y`` or the validation data are mapped from has shrunk. The
+            parameters are those before that batch.
         """
         place = "Sequential.fit"
         epochs = checks.integer(place, "epochs", epochs, 1)
@@ -349,6 +356,7 @@ class Sequential:
         for start in range(0, len(x), _EVALUATE_ROWS):
             part = slice(start, start + _EVALUATE_ROWS)
             scores = self._scores(x[part])
+            checks.unshrunk("Sequential", "y", labels)
             self.loss.rows(scores, labels[part], losses[part])
             correct += active().count_correct(scores, labels[part])
         return {"loss": float(active().mean_loss(losses)), "accuracy": correct / len(x)}
@@ -411,17 +419,19 @@ class Sequential:
         if compiled is not None:
             compiled.scores(x, scores)
             return scores
+        layers = [for_inference(layer) for layer in self.layers]  # another thread may be training
         for start in range(0, len(x), _PREDICT_ROWS):
+            checks.unshrunk("Sequential", "x", x)
             part = slice(start, start + _PREDICT_ROWS)
-            scores[part] = self._forward(x[part], training=False)
+            scores[part] = self._forward(x[part], False, layers)
         return scores
 
     # --- what is inside ---
 
     def parameters(self) -> dict[str, Array]:
-        """All parameters by name, ``{"0.weights": array, ...}``: the arrays themselves."""
+        """All parameters by name, ``{"0.weights": array, ...}``: views of the model's memory."""
         return {
-            f"{index}.{name}": array
+            f"{index}.{name}": array.view()
             for index, views in enumerate(self._buffers.parameter_views)
             for name, array in views.items()
         }
@@ -466,12 +476,12 @@ class Sequential:
             and x.flags.c_contiguous
             and x.flags.aligned
         ):
+            if x.base is not None:
+                checks.unshrunk(f"Sequential.{method}", name, x)
             return x
-        place = f"Sequential.{method}"
-        checked = checks.real(place, name, x, self.dtype)
-        return checks.shape(place, name, checked, ("batch", self.n_in))
+        return checks.real(f"Sequential.{method}", name, x, self.dtype, ("batch", self.n_in))
 
-    def _checked_validation(self, pair: Any) -> tuple[Array, Array] | None:
+    def _checked_validation(self, pair: Any) -> tuple[Held, Held] | None:
         if pair is None:
             return None
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
@@ -482,7 +492,7 @@ class Sequential:
         y = as_labels(
             "Sequential.fit", "validation_data[1]", pair[1], len(x), self.n_out, self.dtype
         )
-        return x, y
+        return held(x), held(y)
 
     def __repr__(self) -> str:
         lines = "".join(f"    {layer!r},\n" for layer in self.layers)
