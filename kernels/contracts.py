@@ -47,6 +47,9 @@ _PATTERNS = (
 # copied, so all shapes are compared before.
 _TURN = {"flag": 0, "labels": 2, "number": 2}
 
+# These are copied in any case, so that what has been checked stays as it was.
+_COPIED = ("labels", "indices")
+
 
 class Contract:
     """What a kernel takes, in one line, and the checks and signatures that follow from it.
@@ -189,6 +192,9 @@ class _Call:
         self.taken[argument.name] = taken
         if isinstance(taken, np.ndarray):
             self.arrays[argument.name] = taken
+            if argument.kind in _COPIED and not argument.is_output:
+                # The copy shares memory with nothing; what the caller gave is to be apart too.
+                self.arrays[argument.name] = checks.array(self.place, argument.name, value)
             if argument.is_output:
                 self.outputs[argument.name] = taken
 
@@ -202,7 +208,7 @@ class _Call:
         """Copy what cannot be read as it lies; last, since a copy may be large and in vain."""
         for argument in arguments:
             name = argument.name
-            if name not in self.arrays:
+            if name not in self.arrays or argument.kind in _COPIED:
                 continue
             value = self.arrays[name]
             if not argument.is_output:

@@ -173,8 +173,10 @@ class Dense(Layer):
 
     def _assign(self, name: str, value: Any) -> None:
         place = f"Dense.{name}"
-        checked = checks.real(place, name, value, self.dtype)
         shape = self.parameter_shapes()[name]
+        if isinstance(value, np.ndarray) and (name, value.ndim) != ("biases", 1):
+            checks.shape(place, name, value, shape)  # before a conversion
+        checked = checks.real(place, name, value, self.dtype)
         if name == "biases" and checked.ndim == 1:
             checked = checked[None, :]
         self._own_arrays()
