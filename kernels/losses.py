@@ -264,7 +264,10 @@ def cross_entropy_gradient(probabilities, target, out, n, batch):
     nanoseconds=lambda z, labels, out, out_losses: 1.5 * z.size,
 )
 def softmax_cross_entropy(z: Array, labels: Array, out: Array, out_losses: Array) -> None:
-    """Softmax and each row's cross-entropy from the logits, by log-sum-exp: finite for finite z.
+    """Softmax and each row's cross-entropy from the logits, by log-sum-exp.
+
+    A row's loss is finite where its logits lie no further apart than the dtype's largest number, so
+    for all of at most half that in size.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from kernels import reference
-from kernels.runtime.checks import real_dtype
+from kernels.runtime.checks import real_dtype, shown
 from kernels.runtime.jit import COMPILED, PUBLIC
 
 # The layers have checked their arguments, so they call the kernels behind the doors.
@@ -42,8 +42,9 @@ def backend(name: str) -> Iterator[None]:
     ValueError
         Another name.
     """
-    if name not in _BACKENDS:
-        raise ValueError(f"backend: name is {name!r}, expected one of {sorted(_BACKENDS)}")
+    is_text = isinstance(name, str)  # a list cannot be looked up
+    if not is_text or name not in _BACKENDS:
+        raise ValueError(f"backend: name is {shown(name)}, expected one of {sorted(_BACKENDS)}")
     token = _active.set(_BACKENDS[name])
     try:
         yield

@@ -1,9 +1,10 @@
 """What a layer is: forward, backward, parameters and their gradients."""
 
 from collections.abc import Mapping
+from operator import is_not
+from types import MethodType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from kernels.runtime import checks
@@ -19,7 +20,9 @@ class Layer:
     one buffer.
 
     `forward` and `backward` compute in local variables and keep them at the end, so that one thread
-    never reads what another has just put there: several may predict with one model at once.
+    never reads what another has just put there. A model predicts and evaluates with other layer
+    objects of the same parameters (`for_inference`), so several threads may predict while one
+    trains; a `forward` that counts or learns anything in an attribute does so in training alone.
 
     Attributes
     ----------
@@ -32,8 +35,22 @@ class Layer:
 
     output: Array | None = None
     dinputs: Array | None = None
-    dtype: np.dtype[Any] | None = None
     in_model = False
+    _dtype: Any = None
+
+    @property
+    def dtype(self) -> Any:
+        """The model's; None in a layer that stands alone and takes any."""
+        return self._dtype
+
+    @dtype.setter
+    def dtype(self, dtype: Any) -> None:
+        if self.in_model:
+            raise AttributeError(
+                f"{type(self).__name__}: dtype is its model's, {self._dtype}, and cannot be "
+                "changed; expected a new model for another"
+            )
+        self._dtype = dtype
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Output of the layer for a batch of inputs, kept for `backward`."""
@@ -48,7 +65,7 @@ class Layer:
         return {}
 
     def parameters(self) -> dict[str, Array]:
-        """The parameters by name: the arrays themselves, not copies."""
+        """The parameters by name: views of the arrays themselves, not copies."""
         return {}
 
     def config(self) -> dict[str, Any]:
@@ -74,8 +91,7 @@ class Layer:
     def _checked_input(self, x: Any, n_in: int | str) -> Array:
         """A batch of inputs (batch, n_in), in the layer's dtype and C order."""
         place = f"{type(self).__name__}.forward"
-        checked = checks.real(place, "x", x, self.dtype)
-        return checks.shape(place, "x", checked, ("batch", n_in))
+        return checks.real(place, "x", x, self.dtype, ("batch", n_in))
 
     def _checked_gradient(self, dy: Any, kept: Array | None, width: int | None = None) -> Array:
         """The gradient by the output, in C order: as many rows as what `forward` kept, its dtype.
@@ -85,8 +101,7 @@ class Layer:
         place = f"{type(self).__name__}.backward"
         if kept is None:
             raise ValueError(f"{place}: called before forward, expected a forward pass first")
-        checked = checks.real(place, "dy", dy, kept.dtype)
-        return checks.shape(place, "dy", checked, (len(kept), width or kept.shape[1]))
+        return checks.real(place, "dy", dy, kept.dtype, (len(kept), width or kept.shape[1]))
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: free of its model, without what the last pass left behind."""
@@ -95,3 +110,27 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+def for_inference(part: Any) -> Any:
+    """A layer once more, with the same parameters: what its `forward` keeps, it keeps to itself.
+
+    Layers that it holds in attributes, or in lists, tuples and dicts there, are made anew too;
+    everything else is shared.
+    """
+    if isinstance(part, Layer):
+        state: Any = object.__getstate__(part)  # of any class, with slots or without
+        attributes, slots = state if isinstance(state, tuple) else (state, {})
+        other = object.__new__(type(part))
+        for name, value in ((attributes or {}) | slots).items():
+            if isinstance(value, MethodType) and value.__self__ is part:
+                value = MethodType(value.__func__, other)  # a replaced `forward`
+            object.__setattr__(other, name, for_inference(value))
+        return other
+    if type(part) is dict:
+        made = {name: for_inference(value) for name, value in part.items()}
+        return made if any(made[name] is not value for name, value in part.items()) else part
+    if type(part) in (list, tuple):
+        items = [for_inference(item) for item in part]
+        return type(part)(items) if any(map(is_not, items, part)) else part
+    return part

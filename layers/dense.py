@@ -1,5 +1,6 @@
 """The fully connected layer."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from kernels.runtime import checks
 from layers import initializers, seeds
 from layers.backends import active
 from layers.base import Array, Layer
+
+_MOST_WEIGHTS = sys.maxsize // 8
+"""What an array of float64 can hold."""
 
 
 class Dense(Layer):
@@ -29,15 +33,14 @@ class Dense(Layer):
     Attributes
     ----------
     weights : ndarray, (n_in, n_out)
-        One column per neuron. Assigning copies into the layer's array.
+        One column per neuron; a view, whose shape is its own. Assigning copies into the layer's
+        array.
     biases : ndarray, (1, n_out)
     dweights, dbiases : ndarray or None
         Their gradients, overwritten by each `backward`, not accumulated; None before the first.
     output, dinputs : ndarray or None
         What the last `forward` and `backward` returned.
     """
-
-    dtype: np.dtype[Any]
 
     def __init__(
         self,
@@ -50,6 +53,11 @@ class Dense(Layer):
     ) -> None:
         self._n_in = checks.integer("Dense", "n_in", n_in, 1)
         self._n_out = checks.integer("Dense", "n_out", n_out, 1)
+        if self._n_in * self._n_out > _MOST_WEIGHTS:
+            raise ValueError(
+                f"Dense: n_in * n_out is {self._n_in * self._n_out}, expected at most "
+                f"{_MOST_WEIGHTS}: an array holds no more"
+            )
         self.initializer = None if initializer is None else initializers.check("Dense", initializer)
         self.dtype = checks.real_dtype("Dense", dtype)
         self._key = seeds.key_of("Dense", seed)
@@ -82,7 +90,9 @@ class Dense(Layer):
         """
         inputs = self._checked_input(x, self.n_in)
         output = np.empty((len(inputs), self.n_out), self.dtype)
-        active().dense_forward(inputs, self.weights, self.biases, output)
+        self._own_arrays()
+        weights, biases = self._parameters["weights"], self._parameters["biases"]
+        active().dense_forward(inputs, weights, biases, output)
         self._inputs, self.output = inputs, output
         return output
 
@@ -100,7 +110,7 @@ class Dense(Layer):
         """
         dz = self.backward_parameters(dy)
         dinputs = np.empty((len(dz), self.n_in), self.dtype)
-        active().dense_backward_inputs(dz, self.weights, dinputs)
+        active().dense_backward_inputs(dz, self._parameters["weights"], dinputs)
         self.dinputs = dinputs
         return dinputs
 
@@ -128,14 +138,14 @@ class Dense(Layer):
         return {"weights": (self.n_in, self.n_out), "biases": (1, self.n_out)}
 
     def parameters(self) -> dict[str, Array]:
-        """The arrays ``weights`` and ``biases`` by name."""
+        """The arrays ``weights`` and ``biases`` by name, as views."""
         return {"weights": self.weights, "biases": self.biases}
 
     @property
     def weights(self) -> Array:
         """One column per neuron, (n_in, n_out)."""
         self._own_arrays()
-        return self._parameters["weights"]
+        return self._parameters["weights"].view()
 
     @weights.setter
     def weights(self, value: Array) -> None:
@@ -145,7 +155,7 @@ class Dense(Layer):
     def biases(self) -> Array:
         """One per neuron, (1, n_out)."""
         self._own_arrays()
-        return self._parameters["biases"]
+        return self._parameters["biases"].view()
 
     @biases.setter
     def biases(self, value: Array) -> None:
@@ -154,17 +164,19 @@ class Dense(Layer):
     @property
     def dweights(self) -> Array | None:
         """Gradient of the weights, None before the first backward."""
-        return self._gradients["weights"] if self._has_gradients else None
+        return self._gradients["weights"].view() if self._has_gradients else None
 
     @property
     def dbiases(self) -> Array | None:
         """Gradient of the biases, None before the first backward."""
-        return self._gradients["biases"] if self._has_gradients else None
+        return self._gradients["biases"].view() if self._has_gradients else None
 
     def _assign(self, name: str, value: Any) -> None:
         place = f"Dense.{name}"
-        checked = checks.real(place, name, value, self.dtype)
         shape = self.parameter_shapes()[name]
+        if isinstance(value, np.ndarray) and (name, value.ndim) != ("biases", 1):
+            checks.shape(place, name, value, shape)  # before a conversion
+        checked = checks.real(place, name, value, self.dtype)
         if name == "biases" and checked.ndim == 1:
             checked = checked[None, :]
         self._own_arrays()
@@ -180,9 +192,14 @@ class Dense(Layer):
             self._gradients = self._zeros()
 
     def _zeros(self) -> dict[str, Array]:
-        return {
-            name: np.zeros(shape, self.dtype) for name, shape in self.parameter_shapes().items()
-        }
+        shapes = self.parameter_shapes()
+        try:
+            return {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
+        except MemoryError as error:
+            raise MemoryError(
+                f"Dense: no memory for weights of shape {shapes['weights']} in {self.dtype}: "
+                "expected a narrower layer"
+            ) from error
 
     def bind(
         self,

@@ -13,6 +13,9 @@ def as_labels(
 ) -> Array:
     """Checked labels in the form that the kernels take.
 
+    Class indices are copied, 8 bytes each: kernels read memory at them, and the caller may write to
+    an array of its own. Target rows are only numbers, and stay where they are if they can.
+
     Parameters
     ----------
     place, name : str
@@ -36,13 +39,15 @@ def as_labels(
         )
     if not isinstance(labels, np.ndarray):
         try:
-            labels = np.asarray(labels)
-        except (ValueError, TypeError) as error:  # rows of several lengths
+            labels = np.asarray(checks.detached(labels))
+        except MemoryError:
+            raise
+        except Exception as error:  # rows of several lengths, or whatever an object raises
             raise ValueError(
                 f"{place}: {name} cannot be an array ({error}), expected class indices ({batch},) "
                 f"or target rows ({batch}, {n_classes})"
             ) from error
     checked = checks.array(place, name, labels)
-    if checked.ndim == 2:
-        checked = checks.real(place, name, checked, dtype)
+    if checked.ndim == 2 and (checked.shape[1] != 1 or n_classes == 1):
+        checked = checks.real(place, name, checked, dtype, (batch, n_classes))
     return checks.labels(place, name, checked, batch, n_classes, dtype)

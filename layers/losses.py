@@ -21,6 +21,7 @@ class Loss:
     dinputs: Array | None = None
     _probabilities: Array | None = None
     _labels: Array | None = None
+    _shapes: tuple[tuple[int, ...], ...] = ()
 
     def forward(self, scores: Array, labels: Any) -> float:
         """Mean loss over the batch, kept for `backward`.
@@ -33,20 +34,24 @@ class Loss:
             Class indices (batch,), or target rows (batch, n_classes) that sum to 1.
         """
         place = f"{type(self).__name__}.forward"
-        checked = checks.real(place, self.takes, scores, None)
-        checks.shape(place, self.takes, checked, ("batch", "n_classes"))
+        checked = checks.real(place, self.takes, scores, None, ("batch", "n_classes"))
         batch, n_classes = checked.shape
         self._labels = as_labels(place, "labels", labels, batch, n_classes, checked.dtype)
         losses = np.empty((len(checked), 1), checked.dtype)
         self._probabilities = self.rows(checked, self._labels, losses)
+        self._shapes = np.shape(self._probabilities), self._labels.shape
         self.output = float(active().mean_loss(losses))
         return self.output
 
     def backward(self) -> Array:
         """Gradient of the mean loss by the scores, (batch, n_classes)."""
-        if self._probabilities is None:
-            place = f"{type(self).__name__}.backward"
+        place = f"{type(self).__name__}.backward"
+        if self._probabilities is None or self._labels is None:
             raise ValueError(f"{place}: called before forward, expected a forward pass first")
+        # Both may be the caller's own arrays, whose shapes may have been changed meanwhile.
+        kept = (self.takes, self._probabilities), ("labels", self._labels)
+        for (name, array), shape in zip(kept, self._shapes, strict=True):
+            checks.shape(place, name, array, shape)
         dinputs = np.empty_like(self._probabilities)
         self.gradient(self._probabilities, self._labels, dinputs)
         self.dinputs = dinputs
@@ -64,7 +69,7 @@ class Loss:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without what the last pass left behind."""
-        left_out = ("output", "dinputs", "_probabilities", "_labels")
+        left_out = ("output", "dinputs", "_probabilities", "_labels", "_shapes")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def config(self) -> dict[str, Any]:
@@ -76,7 +81,10 @@ class Loss:
 
 
 class SoftmaxCrossEntropy(Loss):
-    """Softmax and cross-entropy in one, from logits: finite for finite logits.
+    """Softmax and cross-entropy in one, from logits.
+
+    A row's loss is finite where its logits lie no further apart than the dtype's largest number, so
+    for all of at most half that in size: 1.7e38 in float32, 9e307 in float64.
 
     The gradient is (prediction - target) / batch. The lecture that this project follows writes
     Actual - Prediction on its slide, which is the direction of descent, its negative.

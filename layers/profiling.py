@@ -177,7 +177,7 @@ def profile(
     _check_model(model)
     batch_size = checks.integer(place, "batch_size", batch_size, 1)
     repeats = checks.integer(place, "repeats", repeats, 1)
-    x = checks.shape(place, "x", checks.real(place, "x", x, model.dtype), ("batch", model.n_in))
+    x = checks.real(place, "x", x, model.dtype, ("batch", model.n_in))
     y = as_labels(place, "y", y, len(x), model.n_out, model.dtype)
     batch_size = min(batch_size, len(x))
     copied = copy.deepcopy(model)

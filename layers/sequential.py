@@ -11,7 +11,7 @@ from kernels.runtime import checks
 from layers import seeds
 from layers.activations import ReLU, Softmax
 from layers.backends import active, is_compiled
-from layers.base import Array, Layer
+from layers.base import Array, Layer, for_inference
 from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, Totals
@@ -20,7 +20,7 @@ from layers.labels import as_labels
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.optimizers import SGD
 from layers.summary import summary
-from layers.training.data_sources import Batches, Piece, Rows, Source
+from layers.training.data_sources import Batches, Held, Piece, Rows, Source, held
 from layers.training.history import History
 from layers.training.loop import Callback, Fitting, checked_callbacks
 from layers.validation import check_free, check_loss, checked_layers, checked_part, checked_widths
@@ -66,7 +66,7 @@ class Sequential:
         seed: Any = None,
         dtype: str = "float32",
     ) -> None:
-        self.dtype = checks.real_dtype("Sequential", dtype)
+        self._dtype = checks.real_dtype("Sequential", dtype)
         self._layers = checked_layers(layers)
         self._n_in, self._n_out = checked_widths(self.layers)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
@@ -79,6 +79,11 @@ class Sequential:
     def layers(self) -> tuple[Layer, ...]:
         """The layers, first to last."""
         return self._layers
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of all parameters and all arithmetic."""
+        return self._dtype
 
     @property
     def n_in(self) -> int:
@@ -173,15 +178,15 @@ class Sequential:
         -------
         ndarray, (batch, n_out)
         """
-        return self._forward(self._checked_data("forward", "x", x), training)
+        return self._forward(self._checked_data("forward", "x", x), training, self.layers)
 
-    def _forward(self, x: Array, training: bool) -> Array:
+    def _forward(self, x: Array, training: bool, layers: Iterable[Layer]) -> Array:
         scores = x
-        for layer in self.layers:
+        for layer in layers:
             scores = layer.forward(scores, training=training)
         # A layer of the user's own may return anything, and kernels index it by the labels.
-        checked = checks.real("Sequential.forward", "output", scores, self.dtype)
-        return checks.shape("Sequential.forward", "output", checked, (len(x), self.n_out))
+        expected = (len(x), self.n_out)
+        return checks.real("Sequential.forward", "output", scores, self.dtype, expected)
 
     def backward(self, dy: Array) -> None:
         """Fill every layer's gradients from the gradient by the scores, last layer first."""
@@ -236,7 +241,7 @@ class Sequential:
 
     def _by_layers(self, x: Array, labels: Array) -> tuple[float, int]:
         """The loss before the update and the number of right predictions."""
-        scores = self._forward(x, training=True)
+        scores = self._forward(x, True, self.layers)
         losses = np.empty((len(x), 1), self.dtype)
         probabilities = self.loss.rows(scores, labels, losses)
         loss = float(active().mean_loss(losses))
@@ -272,7 +277,8 @@ class Sequential:
             A `numpy.memmap` is neither loaded nor copied as a whole. Without ``y``, an iterable of
             pairs (x, y), each a batch of any size, in the order in which they come.
         y : array_like
-            Class indices (n,), or target rows (n, n_classes).
+            Class indices (n,), or target rows (n, n_classes). Class indices are copied; ``x`` and
+            target rows are read where they lie, if they can be: leave them as they are meanwhile.
         epochs, batch_size : int
             At least 1. The last batch of an epoch may be smaller.
         validation_data : (x, y), optional
@@ -304,7 +310,8 @@ class Sequential:
         MemoryError
             There is none for the workspace: for all that a batch becomes on its way.
         OSError
-            A file that ``x`` is mapped from has shrunk.
+            A file that ``x``, ``y`` or the validation data are mapped from has shrunk. The
+            parameters are those before that batch.
         """
         place = "Sequential.fit"
         epochs = checks.integer(place, "epochs", epochs, 1)
@@ -354,6 +361,7 @@ class Sequential:
         for start in range(0, len(x), _EVALUATE_ROWS):
             part = slice(start, start + _EVALUATE_ROWS)
             scores = self._scores(x[part])
+            checks.unshrunk("Sequential", "y", labels)
             self.loss.rows(scores, labels[part], losses[part])
             correct += active().count_correct(scores, labels[part])
         return {"loss": float(active().mean_loss(losses)), "accuracy": correct / len(x)}
@@ -416,17 +424,19 @@ class Sequential:
         if compiled is not None:
             compiled.scores(x, scores)
             return scores
+        layers = [for_inference(layer) for layer in self.layers]  # another thread may be training
         for start in range(0, len(x), _PREDICT_ROWS):
+            checks.unshrunk("Sequential", "x", x)
             part = slice(start, start + _PREDICT_ROWS)
-            scores[part] = self._forward(x[part], training=False)
+            scores[part] = self._forward(x[part], False, layers)
         return scores
 
     # --- what is inside ---
 
     def parameters(self) -> dict[str, Array]:
-        """All parameters by name, ``{"0.weights": array, ...}``: the arrays themselves."""
+        """All parameters by name, ``{"0.weights": array, ...}``: views of the model's memory."""
         return {
-            f"{index}.{name}": array
+            f"{index}.{name}": array.view()
             for index, views in enumerate(self._buffers.parameter_views)
             for name, array in views.items()
         }
@@ -471,12 +481,12 @@ class Sequential:
             and x.flags.c_contiguous
             and x.flags.aligned
         ):
+            if x.base is not None:
+                checks.unshrunk(f"Sequential.{method}", name, x)
             return x
-        place = f"Sequential.{method}"
-        checked = checks.real(place, name, x, self.dtype)
-        return checks.shape(place, name, checked, ("batch", self.n_in))
+        return checks.real(f"Sequential.{method}", name, x, self.dtype, ("batch", self.n_in))
 
-    def _checked_validation(self, pair: Any) -> tuple[Array, Array] | None:
+    def _checked_validation(self, pair: Any) -> tuple[Held, Held] | None:
         if pair is None:
             return None
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
@@ -487,7 +497,7 @@ class Sequential:
         y = as_labels(
             "Sequential.fit", "validation_data[1]", pair[1], len(x), self.n_out, self.dtype
         )
-        return x, y
+        return held(x), held(y)
 
     def __repr__(self) -> str:
         lines = "".join(f"    {layer!r},\n" for layer in self.layers)

@@ -175,9 +175,10 @@ def _flags_of(transpose_a, transpose_b, accumulate):
 def _in_one_frame(door):
     """Ask for small products without going through a door: two fifths of the time at n = 8."""
     single, double, small = FLOAT32, FLOAT64, small_product.serial
+    none = object()  # what is missing is named by the door
 
     @functools.wraps(door)
-    def matmul(a, b, out, transpose_a=False, transpose_b=False, accumulate=False):
+    def matmul(a=none, b=none, out=none, transpose_a=False, transpose_b=False, accumulate=False):
         try:
             flags, dtype, answer = 0, out.dtype, MISFIT
             if not transpose_a is transpose_b is accumulate is False:
@@ -190,7 +191,9 @@ def _in_one_frame(door):
                 return
         except Exception:  # whatever it is, the door knows better
             pass
-        door(a, b, out, transpose_a, transpose_b, accumulate)
+        given = {"a": a, "b": b, "out": out}
+        given = {name: value for name, value in given.items() if value is not none}
+        door(**given, transpose_a=transpose_a, transpose_b=transpose_b, accumulate=accumulate)
 
     return registered(matmul)
 

@@ -10,6 +10,7 @@ The doors of ``kernels`` apply them as their contracts say (``kernels/runtime/co
 """
 
 import math
+import mmap
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,8 +35,46 @@ def array(place: str, name: str, value: Any) -> np.ndarray:
         )
     if not issubclass(type(value), np.ndarray):
         raise TypeError(f"{place}: {name} is {article(value)}, expected a numpy array")
+    unshrunk(place, name, value)
     # The view of a subclass by NumPy's own method: what compiled code will see of it.
     return value if type(value) is np.ndarray else np.ndarray.view(value, np.ndarray)
+
+
+def mapping(value: np.ndarray) -> tuple[mmap.mmap, np.ndarray] | None:
+    """The mapped file that an array lies in, if any, and the array that was first made of it."""
+    base: Any = value
+    first = value
+    while isinstance(base, np.ndarray):
+        first, base = base, base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    return (base, first) if isinstance(base, mmap.mmap) else None
+
+
+def unshrunk(place: str, name: str, value: np.ndarray) -> None:
+    """A mapped file still holds all of an array: to read where it has ended ends the process."""
+    found = None if value.base is None or value.size == 0 else mapping(value)
+    if found is None:
+        return
+    file, first = found
+    path = getattr(first, "filename", None) or "a file"
+    if file.closed:
+        raise OSError(f"{place}: {name} is mapped from {path}, whose mapping is closed")
+    try:
+        size = file.size()
+    except (OSError, ValueError):  # it has no file, or does not keep it open
+        return
+    if isinstance(first, np.memmap):
+        begins, offset = first, first.offset
+    else:  # from its beginning, for all that a mapping says
+        begins, offset = np.frombuffer(file, np.uint8), 0
+    end = np.lib.array_utils.byte_bounds(value)[1]
+    needed = offset + end - np.lib.array_utils.byte_bounds(begins)[0]
+    if size < needed:
+        raise OSError(
+            f"{place}: {name} is mapped from {path}, which has shrunk to {size} bytes, "
+            f"expected {needed}"
+        )
 
 
 def floating(
@@ -52,18 +91,27 @@ def floating(
     return value
 
 
-def real(place: str, name: str, value: Any, dtype: np.dtype | None) -> np.ndarray:
+def real(
+    place: str,
+    name: str,
+    value: Any,
+    dtype: np.dtype | None,
+    expected: tuple[int | str, ...] | None = None,
+) -> np.ndarray:
     """Anything that holds real numbers, as an array of ``dtype`` in C order (converted once).
 
-    With no dtype, float64 stays and everything else becomes float32.
+    With no dtype, float64 stays and everything else becomes float32. The expected shape is looked
+    at before the conversion, which costs memory.
     """
     if value is None:
         raise TypeError(f"{place}: {name} is None, expected real numbers")
     if not isinstance(value, np.ndarray):
-        value = _made(value)
+        value = _made(place, name, value)
     value = array(place, name, value)
     if value.dtype.kind not in "biuf":
         raise TypeError(f"{place}: {name} has dtype {value.dtype}, expected real numbers")
+    if expected is not None:
+        shape(place, name, value, expected)
     if dtype is None:
         own = native(value.dtype)
         dtype = own if own in FLOATS else np.dtype(np.float32)
@@ -90,12 +138,22 @@ def real_dtype(place: str, dtype: Any) -> np.dtype:
     return known
 
 
-def _made(value: Any) -> Any:
-    """An array of a list, a frame or whatever NumPy can read; the value itself where it cannot."""
+def _made(place: str, name: str, value: Any) -> Any:
+    """An array of a list, a frame, a tensor or whatever NumPy can read."""
     try:
-        return np.asarray(value)
-    except (ValueError, TypeError):
-        return value
+        return np.asarray(detached(value))
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever an object's own conversion raises
+        raise TypeError(
+            f"{place}: {name} is {article(value)} that cannot be an array ({error}), "
+            "expected real numbers"
+        ) from error
+
+
+def detached(value: Any) -> Any:
+    """A tensor that records what is done with it, without its record; anything else as it is."""
+    return value.detach() if getattr(value, "requires_grad", None) is True else value
 
 
 def shape(place: str, name: str, value: np.ndarray, expected: tuple[int | str, ...]) -> np.ndarray:
@@ -161,18 +219,23 @@ def apart(place: str, arrays: Mapping[str, np.ndarray], outputs: Mapping[str, np
 def indices(
     place: str, name: str, value: Any, size: int | str, below: int | None, limit: str = ""
 ) -> np.ndarray:
-    """Integers in [0, below), as a contiguous int64 array of one dimension."""
+    """Integers in [0, below), as a contiguous int64 array of one dimension.
+
+    Always a copy, and it is the copy that is looked at: compiled code reads memory at an index, and
+    the caller's array may be written to meanwhile.
+    """
     value = array(place, name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{place}: {name} has dtype {value.dtype}, expected integers")
     shape(place, name, value, (size,))
-    if below is not None and value.size and not (value.min() >= 0 and value.max() < below):
-        at = int(np.flatnonzero((value < 0) | (value >= below))[0])
+    own = np.array(value, np.int64)  # what is beyond int64 becomes negative
+    if below is not None and own.size and not (own.min() >= 0 and own.max() < below):
+        at = int(np.flatnonzero((own < 0) | (own >= below))[0])
         raise ValueError(
             f"{place}: {name}[{at}] is {value[at]}, expected 0 to {below - 1}"
             + (f" ({limit} is {below})" if limit else "")
         )
-    return contiguous(value, np.dtype(np.int64))
+    return own
 
 
 def labels(

@@ -7,7 +7,7 @@ says of anything else, and what is compiled. The checks themselves are in
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +45,12 @@ _PATTERNS = (
     ("number", r"number"),
 )
 
-# Flags decide how a matrix is read, and arrays in which dtype a number must be finite.
-_TURN = {"flag": 0, "number": 2}
+# Flags decide how a matrix is read, and arrays in which dtype a number must be finite. Labels are
+# copied, so all shapes are compared before.
+_TURN = {"flag": 0, "labels": 2, "number": 2}
+
+# These are copied in any case, so that what has been checked stays as it was.
+_COPIED = ("labels", "indices")
 
 
 class Contract:
@@ -115,6 +119,7 @@ class Contract:
         state = _Call(self.place)
         for argument in self._in_order:
             state.take(argument, bound.arguments[argument.name])
+        state.lay_out(self.arguments)
         checks.apart(self.place, state.arrays, state.outputs)
         return tuple(state.taken[argument.name] for argument in self.arguments)
 
@@ -191,6 +196,9 @@ class _Call:
         self.taken[argument.name] = taken
         if isinstance(taken, np.ndarray):
             self.arrays[argument.name] = taken
+            if argument.kind in _COPIED and not argument.is_output:
+                # The copy shares memory with nothing; what the caller gave is to be apart too.
+                self.arrays[argument.name] = checks.array(self.place, argument.name, value)
             if argument.is_output:
                 self.outputs[argument.name] = taken
 
@@ -200,10 +208,21 @@ class _Call:
             self.dtype, self.dtype_from = checks.native(value.dtype), argument.name
         return value
 
-    def _laid_out(self, argument: _Argument, value: np.ndarray) -> np.ndarray:
-        if argument.is_output:
-            return checks.output(self.place, argument.name, value)
-        return checks.contiguous(value)
+    def lay_out(self, arguments: Sequence[_Argument]) -> None:
+        """Copy what cannot be read as it lies; last, since a copy may be large and in vain."""
+        for argument in arguments:
+            name = argument.name
+            if name not in self.arrays or argument.kind in _COPIED:
+                continue
+            value = self.arrays[name]
+            if not argument.is_output:
+                value = checks.contiguous(value)
+            if argument.kind == "any_shape" and value.ndim != 2:
+                value = value.reshape(1, value.size)
+            self.taken[name] = self.arrays[name] = value
+
+    def _writable(self, argument: _Argument, value: np.ndarray) -> np.ndarray:
+        return checks.output(self.place, argument.name, value) if argument.is_output else value
 
     def _known(self, sizes: tuple[int | str, ...]) -> tuple[int | str, ...]:
         return tuple(
@@ -223,15 +242,14 @@ class _Call:
             # One size twice in one argument is a size that was not known a line above.
             if isinstance(name, str) and self.sizes.setdefault(name, size) != size:
                 checks.shape(self.place, argument.name, value, self._known(sizes))
-        return self._laid_out(argument, value)
+        return self._writable(argument, value)
 
     def _any_shape(self, argument: _Argument, value: Any) -> np.ndarray:
         value = self._floating(argument, value)
         if self.any_shape is None:
             self.any_shape = value.shape
         checks.shape(self.place, argument.name, value, self.any_shape)
-        value = self._laid_out(argument, value)
-        return value if value.ndim == 2 else value.reshape(1, value.size)
+        return self._writable(argument, value)
 
     def _labels(self, argument: _Argument, value: Any) -> np.ndarray:
         assert self.dtype is not None, "a contract names its scores before its labels"

@@ -49,8 +49,14 @@ class FlatBuffers:
             for name, shape in named.items():
                 places[-1][name] = (size, shape)
                 size += -(-shape[0] * shape[1] // step) * step
-        self.parameters = aligned_zeros(size, dtype)
-        self.gradients = aligned_zeros(size, dtype)
+        try:
+            self.parameters = aligned_zeros(size, dtype)
+            self.gradients = aligned_zeros(size, dtype)
+        except (MemoryError, ValueError) as error:  # the latter beyond what an array can hold
+            raise MemoryError(
+                f"Sequential: no memory for {size:,} parameters in {dtype} and their gradients: "
+                "expected fewer or narrower layers"
+            ) from error
         self.places = [{name: start for name, (start, _) in named.items()} for named in places]
         self.parameter_views = _views(self.parameters, places)
         self.gradient_views = _views(self.gradients, places)

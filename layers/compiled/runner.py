@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.network import interpreter
+from kernels.runtime import checks
 from layers.base import Array
 from layers.compiled.buffers import aligned_zeros
 from layers.compiled.lowering import Plan
@@ -100,6 +101,7 @@ class Compiled:
         pace = self._pace(-unit.bit_length(), plan.multiply_adds * unit)
         at = without = 0
         while at < rows:
+            checks.unshrunk("Sequential", "x", x)
 
             def run(units: int, count: int, at: int = at) -> tuple[int, int]:
                 part = slice(at, at + units * unit)

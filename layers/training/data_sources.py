@@ -4,7 +4,7 @@ A source gives an epoch in pieces: arrays as the kernels take them, and which of
 on, in which order.
 """
 
-import os
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -48,6 +48,7 @@ class Rows:
     x : array_like, (n, n_in)
         A `numpy.memmap` is not copied; one of another dtype or layout is converted in pieces.
     y : array_like
+        Class indices are copied; see `as_labels`.
     n_in, n_out : int
     dtype : numpy.dtype
     batch_size : int
@@ -57,17 +58,17 @@ class Rows:
         self, x: Any, y: Any, n_in: int, n_out: int, dtype: np.dtype[Any], batch_size: int
     ) -> None:
         self._dtype, self._batch_size = dtype, batch_size
-        self._file = _mapping(x)
-        self._converts = self._file is not None and not checks.lies_well(x, dtype)
+        is_mapped = isinstance(x, np.ndarray) and checks.mapping(x) is not None
+        self._converts = is_mapped and not checks.lies_well(x, dtype)
         if self._converts:
             checks.real(PLACE, "x", x[:0], dtype)
             checks.shape(PLACE, "x", x, ("batch", n_in))
-            self._x = x
         else:
-            checked = checks.real(PLACE, "x", x, dtype)
-            self._x = checks.shape(PLACE, "x", checked, ("batch", n_in))
+            x = checks.real(PLACE, "x", x, dtype, ("batch", n_in))
+        labels = as_labels(PLACE, "y", y, len(x), n_out, dtype)
+        self._held = held(x), held(labels)
+        self._x, self._labels = (each.array for each in self._held)
         self.rows: int | None = len(self._x)
-        self._labels = as_labels(PLACE, "y", y, len(self._x), n_out, dtype)
 
     def pieces(self, order: Array | None) -> Iterator[Piece]:
         """All rows, in the given order: one piece, or several of a file that is converted."""
@@ -86,8 +87,11 @@ class Rows:
 
     def check(self) -> None:
         """A page of a mapped file that is no longer there would end the process."""
-        if self._file is not None:
-            self._file.check()
+        try:
+            checks.unshrunk(PLACE, "x", self._x)
+            checks.unshrunk(PLACE, "y", self._labels)
+        except OSError as error:
+            raise OSError(f"{error}; the parameters are those before this batch") from None
 
 
 class Batches:
@@ -142,8 +146,7 @@ class Batches:
         name = f"batch {number + 1} of x"
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             raise TypeError(f"{PLACE}: {name} is {checks.shown(batch)}, expected a pair (x, y)")
-        x = checks.real(PLACE, f"x in {name}", batch[0], self._dtype)
-        x = checks.shape(PLACE, f"x in {name}", x, ("batch", self._n_in))
+        x = checks.real(PLACE, f"x in {name}", batch[0], self._dtype, ("batch", self._n_in))
         labels = as_labels(PLACE, f"y in {name}", batch[1], len(x), self._n_out, self._dtype)
         return Piece(x, labels, np.arange(len(x)), len(x))
 
@@ -151,37 +154,19 @@ class Batches:
         """Nothing: batches are arrays in memory."""
 
 
-class _Mapping:
-    """A file that is mapped into memory, and how much of it an array needs."""
+class Held(NamedTuple):
+    """An array of the caller's, kept while callbacks and other threads run.
 
-    def __init__(self, mapped: np.memmap[Any, Any], needed: int) -> None:
-        self._path, self._needed = mapped.filename, needed
-        self._inode = self._status().st_ino
+    NumPy resizes no array that a weak reference points to, not even with ``refcheck=False``.
+    """
 
-    def _status(self) -> os.stat_result:
-        assert self._path is not None
-        return os.stat(self._path)
-
-    def check(self) -> None:
-        try:
-            status = self._status()
-        except FileNotFoundError:
-            return  # deleted, but what is mapped stays
-        if status.st_ino == self._inode and status.st_size < self._needed:
-            raise OSError(
-                f"{PLACE}: x is mapped from {self._path}, which has shrunk to {status.st_size} "
-                f"bytes, expected {self._needed}; the parameters are those before this batch"
-            )
+    array: Array
+    owner: "weakref.ref[Array]"
 
 
-def _mapping(x: Any) -> _Mapping | None:
-    """The file that an array is mapped from, if it is."""
-    mapped, base = None, x
-    while isinstance(base, np.ndarray):
-        mapped = base if isinstance(base, np.memmap) else mapped
-        base = base.base
-    if mapped is None or mapped.filename is None:
-        return None
-    start = mapped.__array_interface__["data"][0]
-    end = np.lib.array_utils.byte_bounds(x)[1]
-    return _Mapping(mapped, mapped.offset + end - start)
+def held(array: Array) -> Held:
+    """A view, whose shape is its own, of memory that stays where it is."""
+    view = owner = array.view()
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    return Held(view, weakref.ref(owner))

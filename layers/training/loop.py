@@ -13,7 +13,7 @@ from layers import seeds
 from layers.backends import active
 from layers.base import Array
 from layers.compiled.runner import Totals
-from layers.training.data_sources import PLACE, Piece, Source
+from layers.training.data_sources import PLACE, Held, Piece, Source
 from layers.training.history import History
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Fitting:
     source: Source
     epochs: int
     shuffle: bool
-    validation: tuple[Array, Array] | None
+    validation: tuple[Held, Held] | None
     callbacks: Sequence[Callback]
     every: int | None
 
@@ -97,7 +97,10 @@ class Fitting:
                 self._call_back(epoch, batch, _means(totals), False)
         numbers = _means(totals)
         if self.validation is not None:
-            scored = self.model._evaluate(*self.validation)
+            x, y = (each.array for each in self.validation)
+            checks.unshrunk(PLACE, "validation_data[0]", x)
+            checks.unshrunk(PLACE, "validation_data[1]", y)
+            scored = self.model._evaluate(x, y)
             numbers |= {f"val_{name}": value for name, value in scored.items()}
         history.add(**numbers)
         self.model.history.add(**numbers)

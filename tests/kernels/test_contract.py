@@ -1,6 +1,7 @@
 """The one line that says what a kernel takes: its grammar, and the nonsense that it refuses."""
 
 import inspect
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -75,7 +76,6 @@ NONSENSE = {
     "an argument twice": ("x (n, k), x (k, n)", ["x"]),
     "labels below nothing known": ("x (n, k), y [n < c]", ["x", "y"]),
     "labels of a batch not known": ("x (n, k), y [batch < k]", ["x", "y"]),
-    "labels before their scores": ("y [n < k], x (n, k)", ["y", "x"]),
     "indices below nothing known": ("x (n, k), rows <m < c>", ["x", "rows"]),
     "a swap by no flag": ("a (m, k; turn)", ["a"]),
     "a swap by a number": ("a (m, k; turn), turn number", ["a", "turn"]),
@@ -108,6 +108,30 @@ def test_a_flag_swaps_the_sizes_of_a_matrix():
     product.check((a, True, out), {})
     with pytest.raises(ValueError, match=r"out has shape \(3, 2\), expected \(2, 3\)"):
         product.check((a, False, out), {})
+
+
+def test_shapes_are_compared_before_anything_is_copied():
+    """Numbers that are all one place in memory, and many if they were copied."""
+    text = "x (n, k), y [n < k], z (...) -> out (n, k)"
+    labelled = contract(text, "x", "y", "z", "out")
+    x = np.broadcast_to(np.float32(0.5), (2**20, 2))
+    tracemalloc.start()
+    for y, out in ((x, np.zeros((2**20, 3), "f4")), (x[1:], np.zeros(x.shape, "f4"))):
+        with pytest.raises(ValueError, match=r"(out|y) has shape"):
+            labelled.check((x, y, x, out), {})
+    assert tracemalloc.get_traced_memory()[1] < 21e6  # the outputs are most of it
+    tracemalloc.stop()
+
+
+def test_labels_and_indices_are_copied():
+    """What has been checked is what compiled code reads, whoever writes to the caller's array."""
+    labelled = contract("x (n, k), y [n < k], rows <m < n>", "x", "y", "rows")
+    for dtype in (np.int64, np.uint8):
+        y, rows = np.array([0, 1], dtype), np.array([1, 0, 0], dtype)
+        _, taken_y, taken_rows = labelled.check((np.eye(2), y, rows), {})
+        y[:] = rows[:] = 9
+        assert (taken_y.tolist(), taken_rows.tolist()) == ([0, 1], [1, 0, 0])
+        assert taken_y.dtype == taken_rows.dtype == np.int64
 
 
 def test_there_is_a_signature_for_each_kind_of_labels():
