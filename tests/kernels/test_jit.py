@@ -359,9 +359,26 @@ def test_an_exception_in_a_region_gives_the_lock_back(monkeypatch):
 
     monkeypatch.setattr(threads, "worthwhile", lambda nanoseconds: True)
     monkeypatch.setattr(threads, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(numba, "set_num_threads", lambda count: None)  # there may be one core
     monkeypatch.setattr(kernels.relu_forward, "parallel", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kernels.relu_forward.bare(*arrays(np.float32))
+    assert not threads._lock.locked()
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("step", ["count", "start", "ask", "set"])
+def test_an_error_on_the_way_into_a_region_gives_the_lock_back(monkeypatch, step):
+    def fails(*args):
+        assert threads._lock.locked()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads, "get_num_threads", fails if step == "count" else lambda: 2)
+    monkeypatch.setattr(threads, "start", fails if step == "start" else lambda: True)
+    monkeypatch.setattr(numba, "get_num_threads", fails if step == "ask" else lambda: 1)
+    monkeypatch.setattr(numba, "set_num_threads", fails)
+    with pytest.raises(KeyboardInterrupt):
+        threads.Region().enter()
     assert not threads._lock.locked()
 
 
