@@ -1,6 +1,7 @@
 """What a row of scores predicts, and how often that is right."""
 
 import numpy as np
+
 from kernels.intrinsics import (
     LANES,
     ahead,

@@ -35,8 +35,8 @@ from layers.activations import ReLU, Softmax
 from layers.backends import active
 from layers.base import Array, Layer
 from layers.command_line.tables import aligned
-from layers.compiled import lowering
 from layers.compiled.buffers import aligned_zeros
+from layers.compiled.runner import lowering
 from layers.dense import Dense
 from layers.labels import as_labels
 from layers.losses import CategoricalCrossEntropy, SoftmaxCrossEntropy

@@ -12,9 +12,8 @@ from layers import seeds
 from layers.activations import ReLU, Softmax
 from layers.backends import active, is_compiled
 from layers.base import Array, Layer, for_inference
-from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
-from layers.compiled.runner import Compiled, Totals
+from layers.compiled.runner import Compiled, Totals, lowering
 from layers.dense import Dense
 from layers.labels import as_labels
 from layers.losses import Loss, SoftmaxCrossEntropy

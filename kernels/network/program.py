@@ -57,7 +57,9 @@ In the workspace ``start`` is counted in elements a row of the batch, so that on
 batch size. Rows of data are counted from the first row of all, others from the first of the batch.
 """
 
-Header = namedtuple("Header", ["lines", "places", "losses", "measures", "measured", "width", "size"])
+Header = namedtuple(
+    "Header", ["lines", "places", "losses", "measures", "measured", "width", "size"]
+)
 """How many lines and places there are, the losses' place (-1 for none), the first place and the
 number of what is measured of each row, how many elements of workspace a row needs, and how many
 there are from one state of an optimizer to the next."""

@@ -22,7 +22,6 @@ from kernels.network.program import (
 from kernels.network.schedule import plan_for, tasks_of
 from kernels.product.loops import one_block, operands_at, share
 from kernels.product.microkernel import (
-    BY_COLUMNS,
     ROWS,
     TRANSPOSE_A,
     Epilogue,

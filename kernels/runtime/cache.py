@@ -32,6 +32,8 @@ import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
+from kernels.runtime import interrupts
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -88,7 +90,8 @@ def attach(dispatcher: Any) -> None:
     if not isinstance(dispatcher, _core.dispatcher.Dispatcher):  # NUMBA_DISABLE_JIT=1
         return
     function = dispatcher.py_func
-    ours = Path(function.__code__.co_filename).is_relative_to(_PACKAGE)
+    # Not by the code's own file name: where only byte code is installed, that is the packager's.
+    ours = Path(function.__globals__.get("__file__", "")).is_relative_to(_PACKAGE)
     if ours and "<locals>" not in function.__qualname__:
         dispatcher._cache = _Entries(dispatcher)
 
@@ -99,10 +102,12 @@ def filling() -> Iterator[None]:
 
     The lock between processes is taken at the first miss, after which the entry is looked for once
     more: who waited finds what the other wrote, and a warm start neither waits nor writes.
+
+    Ctrl-C waits for the end: it would find Numba's lock taken or its tables half filled.
     """
     # No lock of our own within the process: a kernel can also be compiled from inside a user's
     # jitted function, under Numba's lock, and two locks in two orders would deadlock.
-    with _compiler_lock:
+    with interrupts.held(), _compiler_lock:
         _state.depth += 1
         try:
             yield
@@ -222,9 +227,13 @@ class _Entries(FunctionCache):
 
 
 def _sources() -> bytes:
-    """Digest the package's sources; empty where there are none to read, as in a zip file."""
+    """Digest the package's sources; empty where there are none to read, as in a zip file.
+
+    A package may be installed as byte code alone, which then lies where the sources would.
+    """
     digest = hashlib.sha256()
-    paths = sorted(path for path in _PACKAGE.rglob("*.py") if path.is_file())
+    files = [*_PACKAGE.rglob("*.py"), *_PACKAGE.rglob("*.pyc")]
+    paths = sorted(path for path in files if path.parent.name != "__pycache__" and path.is_file())
     for path in paths:
         try:
             content = path.read_bytes()
@@ -379,6 +388,7 @@ def _acquire() -> bool:
             if time.monotonic() > deadline:
                 raise TimeoutError("another process holds it")
             time.sleep(0.01)
+            interrupts.let_through()
     except OSError as error:
         _give_up(f"cannot lock {folder} ({error})")
     except BaseException:  # Ctrl-C while waiting: not ours, so it must not look held

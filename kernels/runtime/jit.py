@@ -52,6 +52,7 @@ _PARALLEL = {
 DONE, LARGE, MISFIT = 0, 1, 2
 
 _FLOAT32 = np.dtype(np.float32)
+_REALS = types.float32, types.float64
 
 Array = NDArray[Any]
 """An argument of a kernel: its contract says more about it than a type can."""
@@ -137,28 +138,62 @@ def shared(signature: Callable[[types.Type], tuple[types.Type, ...]]) -> Callabl
     return make
 
 
-class _Shared:
+class _Forms:
+    """A function's compiled forms, one for each signature: each is ready, or is not.
+
+    `make_ready` is the one way to a form, for every kind of function: load it from the cache or
+    compile it, then `_take` it, all under Numba's lock and with Ctrl-C held back. It is ready once
+    all of that is done, and not because Numba has it. What an error has cut short is done again, so
+    each step of `_take` may come twice.
+    """
+
+    def __init__(self, dispatcher: Any) -> None:
+        self.dispatcher = dispatcher
+        self._ready: set[tuple[types.Type, ...]] = set()
+
+    def make_ready(self, signature: tuple[types.Type, ...]) -> None:
+        """Compile one signature, or load it from the cache, unless that has been done."""
+        dispatcher = self.dispatcher
+        with cache.filling():
+            if signature in self._ready:
+                return
+            if dispatcher.targetoptions.get("parallel"):
+                # A fresh copy for each compilation: Numba takes the options out as it reads them.
+                dispatcher.targetoptions["parallel"] = dict(_PARALLEL)
+            if not dispatcher.overloads:
+                cache.attach(dispatcher)
+            # Only listed signatures: a stray layout is an error, not a compilation. Not by
+            # `disable_compile`, which would hide why the first compilation fails by an error of its
+            # own.
+            dispatcher._can_compile = True
+            try:
+                dispatcher.compile(signature)
+            finally:
+                dispatcher._can_compile = False
+            self._take(signature)
+            self._ready.add(signature)
+
+    def _take(self, signature: tuple[types.Type, ...]) -> None:
+        """Do what remains to be done with a form that Numba has."""
+        raise NotImplementedError
+
+
+class _Shared(_Forms):
     """A function under a symbol of its own, which callers name and the linker finds."""
 
     def __init__(self, dispatcher: Any, signature: Callable[..., Any]) -> None:
-        self.dispatcher = dispatcher
+        super().__init__(dispatcher)
         self.signature = signature
         # Not before `compile`: a caller from the cache would not find what typing had compiled.
         dispatcher._can_compile = False
 
     def compile(self, real: types.Type) -> None:
         """Compile it for one dtype, or load it from the cache, and make its symbol known."""
-        dispatcher, signature = self.dispatcher, self.signature(real)
-        if signature in dispatcher.overloads:
-            return
-        if not dispatcher.overloads:
-            cache.attach(dispatcher)
-        # Not by `disable_compile`, which would hide why a compilation fails by an error of its own.
-        dispatcher._can_compile = True
-        try:
-            dispatcher.compile(signature)
-        finally:
-            dispatcher._can_compile = False
+        self.make_ready(self.signature(real))
+
+    def _take(self, signature: tuple[types.Type, ...]) -> None:
+        dispatcher = self.dispatcher
+        (real,) = (real for real in _REALS if self.signature(real) == signature)
         result = dispatcher.overloads[signature]
         # Numba's own name counts what this process has compiled before; callers from the cache need
         # one that is the same in each.
@@ -167,7 +202,7 @@ class _Shared:
         address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
         llvmlite.binding.add_symbol(declared.mangled_name, address)
         target = dispatcher.targetdescr.target_context
-        del target._defns[result.entry_point]
+        target._defns.pop(result.entry_point, None)
         target.insert_user_function(result.entry_point, declared, [])
 
 
@@ -348,18 +383,23 @@ class Kernel(Door[P, R]):
         return self.serial(*args, *self._one)  # type: ignore[no-any-return]
 
     def compile(self, dtype: Any, *, parallel: bool = True) -> None:
-        """Compile every twin for one dtype, or load it from the cache."""
-        for twin in (self.serial, self.parallel if parallel else None):
-            if twin is not None:
-                for signature in self.contract.signatures(np.dtype(dtype)):
-                    twin.compile(signature)
+        """Compile every twin for one dtype, or load it from the cache.
+
+        Without a threading layer there is no parallel twin: its code is bound to the layer's.
+        """
+        twins = [self.serial]
+        if parallel and self.parallel is not None and threads.start():
+            twins.append(self.parallel)
+        for twin in twins:
+            for signature in self.contract.signatures(np.dtype(dtype)):
+                twin.compile(signature)
 
 
 def _not_compiled(*args: Any) -> Any:
     raise TypeError("no signature is compiled yet")
 
 
-class _Twin:
+class _Twin(_Forms):
     """One compiled form of a kernel: each signature of the contract when it is first used."""
 
     def __init__(
@@ -369,11 +409,10 @@ class _Twin:
         calls: tuple[str, ...],
         **options: bool,
     ) -> None:
+        suffix = "parallel" if options["parallel"] else "serial"
+        super().__init__(numba.njit(**(_FLAGS | options))(_renamed(function, suffix)))
         self.contract = contract
         self.calls = calls
-        self.dispatcher = numba.njit(**(_FLAGS | options))(
-            _renamed(function, "parallel" if options["parallel"] else "serial")
-        )
         # A dispatcher compiles on its own for a call that comes while `compile` has it open.
         self.dispatcher._compile_for_args = self._when_compiled
         self.run: Callable[..., Any] = _not_compiled
@@ -387,25 +426,13 @@ class _Twin:
         return self.run(*args)
 
     def compile(self, signature: tuple[types.Type, ...]) -> None:
-        """Compile one signature, or load it from the cache, unless that has been done."""
-        dispatcher = self.dispatcher
-        with cache.filling():
-            if signature in dispatcher.overloads:
-                return
-            for name in self.calls:
-                _SHARED[name].compile(self.contract.real_of(signature))
-            if dispatcher.targetoptions.get("parallel"):
-                # A fresh copy for each compilation: Numba takes the options out as it reads them.
-                dispatcher.targetoptions["parallel"] = dict(_PARALLEL)
-            if not dispatcher.overloads:
-                cache.attach(dispatcher)
-            try:
-                dispatcher.disable_compile(False)
-                dispatcher.compile(signature)
-                self.run = dispatcher
-            finally:
-                # Only listed signatures: a stray layout is an error, not a compilation.
-                dispatcher.disable_compile(bool(dispatcher.overloads))
+        """Compile one signature and what it calls, or load them, unless that has been done."""
+        for name in self.calls:
+            _SHARED[name].compile(self.contract.real_of(signature))
+        self.make_ready(signature)
+
+    def _take(self, signature: tuple[types.Type, ...]) -> None:
+        self.run = self.dispatcher
 
     def _when_compiled(self, *args: Any) -> "_Twin":
         """What to call with these arguments, once another thread's compilation is over."""
@@ -422,9 +449,7 @@ class _ShortTwin(_Twin):
 
     float32 = float64 = staticmethod(_not_compiled)
 
-    def compile(self, signature: tuple[types.Type, ...]) -> None:
-        """Compile one signature, or load it from the cache, unless that has been done."""
-        super().compile(signature)
+    def _take(self, signature: tuple[types.Type, ...]) -> None:
         compiled = self.dispatcher.overloads[signature].entry_point
         setattr(self, str(self.contract.real_of(signature)), compiled)
         self.run = self._of_dtype

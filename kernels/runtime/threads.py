@@ -7,26 +7,32 @@ same bits (see ``kernels/runtime/jit.py``). The choice is made here, call by cal
 - A parallel region belongs to one caller at a time: who does not get the lock at once runs the
   serial twin and never waits. Numba's workqueue layer aborts the whole process when two threads
   enter it together; under OpenMP two regions at once only fight for the cores.
-- A process forked after OpenMP has started dies or hangs in its next region, so it stays serial.
+- A process forked after OpenMP or TBB has started may die or hang in its next region, so it stays
+  serial.
+- Where Numba's threads cannot be started at all, everything is serial, after one warning.
 """
 
 import math
 import os
 import threading
+import warnings
 from pathlib import Path
 
 import numba
 
-from kernels.runtime import checks
+from kernels.runtime import checks, interrupts
 
 # What a parallel region costs, in nanoseconds, called back to back on two quiet cores: 1.3 to 3 us
 # under omp with spinning threads, 55 to 100 us elsewhere. Ten times that, shared by two threads,
 # loses at most a tenth. A layer that is not known yet counts as the common one, omp.
 _WORTHWHILE_NANOSECONDS = {"omp": 40_000, "tbb": 200_000, "workqueue": 800_000}
 
+_LOST_BY_A_FORK = ("omp", "tbb")
+
 _lock = threading.Lock()
 _limit: int | None = None
 _known_layer: str | None = None
+_failure: str | None = None
 _child_of_fork = False
 _parent_layer: str | None = None
 _limit_set_in_child = False
@@ -97,18 +103,45 @@ def layer() -> str | None:
         return None
 
 
-def _must_be_serial() -> bool:
-    """Whether a parallel region could kill or hang this process.
+def start() -> bool:
+    """Start Numba's threads, unless they run; False, after one warning, where they cannot."""
+    global _failure
+    if layer() is None and _failure is None:
+        try:
+            with interrupts.held():
+                numba.get_num_threads()
+        except Exception as error:  # an unknown layer, or one whose library is missing or broken
+            _failure = " ".join(str(error).split())
+            warnings.warn(
+                f"kernels: Numba cannot start its threads ({_failure}). Every kernel runs on one "
+                "thread, with the same results. NUMBA_THREADING_LAYER=default takes a threading "
+                "layer that is there.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    return _failure is None
 
-    After a fork, OpenMP is unusable if the parent had started it. Whether another library's OpenMP
-    ran in the parent cannot be seen, so a child also stays serial when Numba's had not, until it
-    calls `set_num_threads` itself.
+
+def failure() -> str | None:
+    """Why Numba's threads could not be started; None where they were, or have not been tried."""
+    return _failure
+
+
+def _must_be_serial() -> bool:
+    """Whether a parallel region is impossible, or could kill or hang this process.
+
+    After a fork, OpenMP is unusable if the parent had started it. So may TBB be, where another
+    thread forked or was in a region: 1 of 40 children hung. Whether another library's OpenMP ran in
+    the parent cannot be seen, so a child also stays serial when Numba's had not, until it calls
+    `set_num_threads` itself.
     """
+    if _failure is not None:
+        return True
     if not _child_of_fork:
         return False
     if _parent_layer is None:
         return not _limit_set_in_child
-    return _parent_layer == "omp"
+    return _parent_layer in _LOST_BY_A_FORK
 
 
 def worthwhile(nanoseconds: float) -> bool:
@@ -130,7 +163,7 @@ class Region:
             return False
         try:
             allowed = get_num_threads()
-            if allowed > 1:
+            if allowed > 1 and start():
                 self.threads = allowed
                 self._numba_threads = numba.get_num_threads()
                 if allowed != self._numba_threads:
@@ -160,7 +193,7 @@ def _after_fork_in_child() -> None:
     _lock = threading.Lock()
     _child_of_fork = True
     _limit_set_in_child = False
-    _parent_layer = _parent_layer if _parent_layer == "omp" else layer()
+    _parent_layer = _parent_layer if _parent_layer in _LOST_BY_A_FORK else layer()
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -54,7 +55,9 @@ def _lines() -> list[tuple[str, str]]:
 
 
 def _thread_lines() -> list[tuple[str, str]]:
-    numba.get_num_threads()  # starts them: only then is the layer known
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the line below says it
+        threads.start()  # only then is the layer known
     quota = threads.quota()
     limits = [
         f"{allowed_cpus()} CPUs",
@@ -63,7 +66,7 @@ def _thread_lines() -> list[tuple[str, str]]:
     ]
     return [
         ("threads", f"{kernels.get_num_threads()} ({', '.join(limits)})"),
-        ("threading layer", threads.layer() or "none"),
+        ("threading layer", threads.layer() or f"none, so all is serial: {threads.failure()}"),
     ]
 
 

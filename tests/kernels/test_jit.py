@@ -35,7 +35,7 @@ event.register("numba:compile", Listener())
 
 import numpy as np
 import kernels
-from kernels import cache, jit, threads
+from kernels.runtime import cache, jit, threads
 
 def twins():
     for kernel in jit.COMPILED:
@@ -359,9 +359,26 @@ def test_an_exception_in_a_region_gives_the_lock_back(monkeypatch):
 
     monkeypatch.setattr(threads, "worthwhile", lambda nanoseconds: True)
     monkeypatch.setattr(threads, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(numba, "set_num_threads", lambda count: None)  # there may be one core
     monkeypatch.setattr(kernels.relu_forward, "parallel", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kernels.relu_forward.bare(*arrays(np.float32))
+    assert not threads._lock.locked()
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("step", ["count", "start", "ask", "set"])
+def test_an_error_on_the_way_into_a_region_gives_the_lock_back(monkeypatch, step):
+    def fails(*args):
+        assert threads._lock.locked()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads, "get_num_threads", fails if step == "count" else lambda: 2)
+    monkeypatch.setattr(threads, "start", fails if step == "start" else lambda: True)
+    monkeypatch.setattr(numba, "get_num_threads", fails if step == "ask" else lambda: 1)
+    monkeypatch.setattr(numba, "set_num_threads", fails)
+    with pytest.raises(KeyboardInterrupt):
+        threads.Region().enter()
     assert not threads._lock.locked()
 
 
@@ -372,7 +389,7 @@ def test_ctrl_c_during_a_region_gives_the_lock_back(python):
 import os, signal, sys, threading
 import numpy as np
 import kernels
-from kernels import threads
+from kernels.runtime import threads
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have turned it off
 x = np.ones((1500, 1500), np.float32)
@@ -429,7 +446,7 @@ def test_without_the_jit_plain_kernels_run_and_the_others_say_why_not(python):
         """
 import numpy as np
 import kernels
-from kernels import jit, threads
+from kernels.runtime import jit, threads
 
 x = np.array([[-1, 2, np.nan], [3, -4, 5]], np.float32)
 dy = np.ones_like(x)
@@ -470,7 +487,7 @@ def test_bounds_are_checked_on_request(python):
         """
 import numpy as np
 import kernels
-from kernels.batches import gather_rows
+from kernels.gather import gather_rows
 
 x, out, labels = np.ones((3, 2)), np.ones((2, 2)), np.array([0, 1, 1])
 short = np.empty((1, 1))

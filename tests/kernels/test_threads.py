@@ -9,14 +9,14 @@ import pytest
 
 import kernels
 from kernels.runtime import threads
-from tests.regions import COUNT_REGIONS
+from tests.regions import COUNT_REGIONS, LAYERS
 
 pytestmark = [
     pytest.mark.compiled,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX"),
 ]
 
-each_layer = pytest.mark.parametrize("layer", ["omp", "workqueue"])
+each_layer = pytest.mark.parametrize("layer", LAYERS)
 
 # What each process starts with: some work that is worth a parallel region under every layer, its
 # bits on one thread, and a count of the regions that were asked for and given.
@@ -29,7 +29,7 @@ import numba
 import numpy as np
 
 import kernels
-from kernels import threads
+from kernels.runtime import threads
 
 rng = np.random.default_rng(0)
 a = rng.normal(size=(320, 320)).astype(np.float32)
@@ -104,7 +104,7 @@ assert threads.layer() == {layer!r}
 regions.clear()
 part = np.ones((160, 160), np.float32)
 kernels.matmul(part, part, np.empty_like(part))
-assert regions[True] == ({layer!r} == "omp")
+assert regions[True] == ({layer!r} != "workqueue")
 """,
         layer,
     )
@@ -280,17 +280,17 @@ assert not threads._lock.locked()
 
 @each_layer
 def test_children_of_a_fork_after_a_region(process, layer):
-    """OpenMP cannot go on in a child, so that one and its own children stay serial."""
+    """OpenMP and TBB cannot go on in a child, so that one and its own children stay serial."""
     process(
         f"""
-parallel = {layer!r} != "omp"
+parallel = {layer!r} == "workqueue"
 bits = alone()
 check(bits, parallel=True)
 
 def grandchild():
     check(bits, parallel)
     child(check, bits, parallel)
-    kernels.set_num_threads(2)  # does not bring OpenMP back
+    kernels.set_num_threads(2)  # does not bring them back
     check(bits, parallel)
 
 child(check, bits, parallel)
@@ -340,7 +340,7 @@ try:
     while held < 5 and forks < 100:
         held += threads._lock.locked()
         forks += 1
-        child(check, bits, {layer!r} != "omp")
+        child(check, bits, {layer!r} == "workqueue")
 finally:
     stop.set()
     thread.join()
@@ -372,7 +372,7 @@ bits = alone()
 
 def asks():
     check(bits, parallel=False)
-    for kernel in kernels.jit.COMPILED:
+    for kernel in kernels.runtime.jit.COMPILED:
         if kernel.__name__ == "product":
             kernel.compile(np.float32)  # starts Numba's threads, which is not asking for them
     check(bits, parallel=False)
@@ -386,3 +386,42 @@ child(check, bits, False)
 child(asks)
 check(bits, parallel=True)
 """)
+
+
+# Without a threading layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        ("tbb", "No threading layer could be loaded. HINT: Intel TBB is required"),
+        ("of-silk", "The threading layer requested 'of-silk' is unknown to Numba"),
+    ],
+)
+def test_a_layer_that_cannot_be_loaded_costs_one_warning_and_no_bit(process, layer, reason):
+    process(
+        f"""
+import warnings
+from numba.np.ufunc import parallel
+from kernels.product import product
+
+def lacking():
+    raise ImportError("no TBB here")
+
+parallel._check_tbb_version_compatible = lacking
+bits = alone()
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    check(bits, parallel=False)
+    check(bits, parallel=False)
+    product.compile(np.float32)
+(warning,) = caught
+assert warning.category is RuntimeWarning
+assert {reason!r} in str(warning.message), warning.message
+assert kernels.get_num_threads() == 1 and threads.layer() is None
+assert {reason!r} in threads.failure()
+assert not threads._lock.locked()
+child(check, bits, False)
+""",
+        layer,
+    )

@@ -143,8 +143,10 @@ def test_the_confusion_table_of_the_main_job_adds_up(run, short, no_matplotlib):
 MEASURED = """
 import contextlib, sys
 sys.modules["matplotlib"] = None
-from kernels import reference, threads
-from layers import digits, measuring
+from kernels import reference
+from kernels.runtime import threads
+from layers.command_line import digits
+from layers import timing as measuring
 
 timings, limits, updates = [], [], []
 

@@ -11,7 +11,7 @@ import kernels
 import layers
 from kernels.network import interpreter
 from layers import datasets
-from layers.compiled import lowering, runner, tuning
+from layers.compiled.runner import lowering, runner, tuning
 
 pytestmark = pytest.mark.compiled
 

@@ -263,7 +263,7 @@ def test_symbolic_link_is_followed(tmp_path):
 CHILD = """
 import os, signal, sys
 import numpy as np
-from layers import files
+from layers.files import archive as files
 path, where = sys.argv[1:]
 
 def die(*arguments):

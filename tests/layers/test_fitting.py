@@ -11,7 +11,7 @@ import pytest
 
 import layers
 from layers import datasets
-from layers.compiled import tuning
+from layers.compiled.runner import tuning
 from layers.training import data_sources
 
 pytestmark = pytest.mark.compiled

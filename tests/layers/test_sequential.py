@@ -526,8 +526,8 @@ EVERYWHERE = """
 import json, os
 import numpy as np
 import kernels, layers
-from kernels import threads
-from kernels.jit import COMPILED
+from kernels.runtime import threads
+from kernels.runtime.jit import COMPILED
 
 dtype = os.environ["DTYPE"]
 results = []

@@ -9,8 +9,8 @@ import pytest
 IMPORT = """
 import json, sys
 import layers
-from kernels import cache, threads
-from kernels.jit import COMPILED
+from kernels.runtime import cache, threads
+from kernels.runtime.jit import COMPILED
 
 print(json.dumps({
     "compiled": [
@@ -28,7 +28,7 @@ USE = """
 import json
 import numpy as np
 import layers
-from kernels import cache
+from kernels.runtime import cache
 from layers import datasets
 
 x, y = datasets.load_digits()
@@ -75,7 +75,7 @@ USE_FEW = """
 import json
 import numpy as np
 import layers
-from kernels import cache
+from kernels.runtime import cache
 
 for dtype in ("float32", "float64"):
     x = np.ones((1024, 1024), dtype)

@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.regions import COUNT_REGIONS
+from tests.regions import COUNT_REGIONS, LAYERS
 
 pytestmark = [
     pytest.mark.compiled,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX"),
 ]
 
-each_layer = pytest.mark.parametrize("layer", ["omp", "workqueue"])
+each_layer = pytest.mark.parametrize("layer", LAYERS)
 
 # Models large enough that their products run in parallel under either layer, and a count of the
 # parallel regions that were asked for and given.
@@ -26,7 +26,7 @@ PREAMBLE = (
 import collections, json, os, signal, threading
 import numpy as np
 import kernels, layers
-from kernels import threads
+from kernels.runtime import threads
 
 def make(seed, **shared):
     stack = [layers.Dense(128, 512), layers.ReLU(), layers.Dense(512, 10)]
