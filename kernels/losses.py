@@ -39,6 +39,7 @@ from kernels.intrinsics import (
     to_float64,
 )
 from kernels.metrics import is_right
+from kernels.operations import LossEntry
 from kernels.product.microkernel import Strided
 from kernels.product.packing import pack
 from kernels.runtime.families import LOSS, Operation
@@ -97,7 +98,7 @@ def _cross_entropy_of_rows(probabilities, targets, out, losses, right, rows, n, 
 @inner
 def _probability_row_loss(probabilities, target, out, n, batch):
     loss = cross_entropy_of(probabilities, target, n)
-    cross_entropy_gradient(probabilities, target, out, n, batch)
+    cross_entropy_slope(probabilities, target, out, n, batch)
     return loss, as_item(is_right(probabilities, target, n), probabilities)
 
 
@@ -160,15 +161,30 @@ def _sum_over_classes(sums, n):
     return _line(sums, 0)
 
 
-SOFTMAX_CROSS_ENTROPY = {
-    "labels": Operation(LOSS, _softmax_cross_entropy_of_labels, nanoseconds=2.0),
-    "rows": Operation(LOSS, _softmax_cross_entropy_of_rows, nanoseconds=2.0),
-}
-CROSS_ENTROPY = {
-    "labels": Operation(LOSS, _cross_entropy_of_labels, nanoseconds=1.0),
-    "rows": Operation(LOSS, _cross_entropy_of_rows, nanoseconds=1.0),
-}
-"""By the form of the targets: class indices, or rows of probabilities."""
+_RIGHT = {"out_right": "1 where the largest score is the target's, else 0."}
+
+SOFTMAX_CROSS_ENTROPY = LossEntry(
+    "softmax_cross_entropy_gradient",
+    {
+        "labels": Operation(LOSS, _softmax_cross_entropy_of_labels, nanoseconds=2.0),
+        "rows": Operation(LOSS, _softmax_cross_entropy_of_rows, nanoseconds=2.0),
+    },
+    "Softmax and cross-entropy from logits: each row's loss, and (prediction - target) / batch.",
+    scores="z",
+    measures=_RIGHT,
+)
+CROSS_ENTROPY = LossEntry(
+    "cross_entropy_gradient",
+    {
+        "labels": Operation(LOSS, _cross_entropy_of_labels, nanoseconds=1.0),
+        "rows": Operation(LOSS, _cross_entropy_of_rows, nanoseconds=1.0),
+    },
+    "Cross-entropy of probabilities: each row's loss, and - t / p / batch.",
+    scores="probabilities",
+    measures=_RIGHT,
+)
+softmax_cross_entropy_gradient = SOFTMAX_CROSS_ENTROPY.kernel
+cross_entropy_gradient = CROSS_ENTROPY.kernel
 
 
 # --- the parts, each by itself --------------------------------------------------------------------
@@ -245,11 +261,11 @@ def cross_entropy_backward(probabilities: Array, labels: Array, out: Array) -> N
     batch, n = probabilities.shape
     for i in prange(batch):
         row = row_of(probabilities, i)
-        cross_entropy_gradient(row, wanted(labels, i, row), row_of(out, i), n, batch)
+        cross_entropy_slope(row, wanted(labels, i, row), row_of(out, i), n, batch)
 
 
 @inner
-def cross_entropy_gradient(probabilities, target, out, n, batch):
+def cross_entropy_slope(probabilities, target, out, n, batch):
     """`cross_entropy_backward` of one row of n."""
     scale = as_item(-batch, out)
     for j in range(0, n, LANES):

@@ -6,7 +6,7 @@ is the same machine code.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numba import prange
@@ -21,6 +21,7 @@ from kernels.intrinsics import (
     row_of,
     store,
 )
+from kernels.runtime import checks
 from kernels.runtime.families import (
     ELEMENTWISE,
     LOSS,
@@ -299,55 +300,97 @@ def elementwise_door(
         run_elementwise(operation, x, dy, numbers_array(given[count:-1]), out)
 
     forms = [*(f"{name} (...)" for name in inputs), *(f"{n.name} {n.form}" for n in numbers)]
-    meanings = {n.name: f"float\n    {n.meaning}" for n in numbers}
-    meanings |= dict.fromkeys(inputs, "ndarray, float32 or float64")
+    meanings = dict.fromkeys(inputs, "ndarray, float32 or float64")
+    meanings |= {n.name: f"float\n    {n.meaning}" for n in numbers}
     meanings |= {"out": "ndarray of the same shape and dtype"}
-    names = [*inputs, *(n.name for n in numbers), "out"]
-    parameters = "\n".join(f"{name} : {meanings[name]}" for name in names)
-    bare.__doc__ = f"{summary}\n\nParameters\n----------\n{parameters}\n"
-    bare.__name__ = bare.__qualname__ = operation.name
-    bare.__module__ = operation.function.__module__
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    bare.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, kind) for name in names]
-    )
-    return registered(Door(bare, f"{', '.join(forms)} -> out (...)"))  # type: ignore[no-any-return]
+    return made_door(bare, operation, meanings, f"{', '.join(forms)} -> out (...)", summary)
 
 
 class Step:
-    """An optimizer's step: its operation, and how many states and numbers that takes.
+    """An optimizer's step: its operation and its public kernel.
 
     Parameters
     ----------
     formula : callable
         Of vectors of parameters, gradients and each state, then of the numbers: the new
-        parameters and states.
+        parameters, then the new states. Its docstring is the kernel's.
     states : int
         Up to 2.
-    count : int
-        Numbers.
+    numbers : sequence of Number
     nanoseconds : float
         About what an element takes on one thread.
     """
 
     def __init__(
-        self, formula: Callable[..., Any], *, states: int, count: int, nanoseconds: float
+        self,
+        formula: Callable[..., Any],
+        *,
+        states: int = 0,
+        numbers: Sequence[Number],
+        nanoseconds: float = 0.15,
     ) -> None:
-        self.states = states
-        names = {"formula": formula, "COUNT": count}
-        text = specialised(
-            UPDATE_LOOPS[states], f"{formula.__name__}_step", formula.__module__, names
-        )
+        self.states, self.numbers, self.count = states, tuple(numbers), len(numbers)
+        self.name = f"{formula.__name__}_update"
+        names = {"formula": formula, "COUNT": self.count}
+        text = specialised(UPDATE_LOOPS[states], self.name, formula.__module__, names)
         self.operation = Operation(UPDATE, text, nanoseconds)
+        self.kernel = self._door(inspect.getdoc(formula))
 
-    def run(
-        self, parameters: Array, gradients: Array, states: Array, numbers: Sequence[float]
-    ) -> None:
-        """Move parameters, on as many threads as it is worth; each row of ``states`` is one."""
+    def run(self, parameters: Array, gradients: Array, *given: Any) -> None:
+        """Move parameters, on as many threads as it is worth: states, if any, then the numbers."""
         operation = self.operation
+        states, numbers = (given[0], given[1:]) if self.states else (gradients, given)
         cost, address = operation.nanoseconds * parameters.size, operation.address(parameters.dtype)
-        states = states if self.states else gradients  # any array: it is not read
         update.sized(cost, address, parameters, gradients, states, numbers_array(numbers))
+
+    def _door(self, summary: str | None) -> Door[..., None]:
+        has_states = self.states > 0
+
+        def bare(*given: Any) -> None:
+            if has_states:
+                expected = (self.states, given[0].size)
+                checks.shape(f"kernels.{self.name}", "states", given[2], expected)
+            self.run(*given)
+
+        meanings = {
+            "weights": "ndarray, float32 or float64\n    Any shape; overwritten.",
+            "dweights": "ndarray of the same shape and dtype",
+        }
+        states = "states (s, q), " if has_states else ""
+        if has_states:
+            meanings["states"] = (
+                f"ndarray, ({self.states}, number of weights)\n    Zeros before the first step; "
+                "overwritten."
+            )
+        meanings |= {n.name: f"float\n    {n.meaning}" for n in self.numbers}
+        forms = ", ".join(["dweights (...)", *(f"{n.name} {n.form}" for n in self.numbers)])
+        return made_door(
+            bare, self.operation, meanings, f"{forms} -> {states}weights (...)", summary
+        )
+
+
+def made_door(
+    bare: Callable[..., None],
+    operation: Operation,
+    meanings: Mapping[str, str],
+    contract: str,
+    summary: str | None,
+    name: str | None = None,
+) -> Door[..., None]:
+    """The public kernel of an operation: its parameters, in order, and what they mean."""
+
+    def public(*given: Any) -> None:
+        bare(*given)
+
+    parameters = "\n".join(f"{name} : {meaning}" for name, meaning in meanings.items())
+    public.__doc__ = f"{summary}\n\nParameters\n----------\n{parameters}\n"
+    public.__name__ = public.__qualname__ = name or operation.name
+    public.__module__ = operation.function.__module__
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    public.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, kind) for name in meanings]
+    )
+    return registered(Door(public, contract))  # type: ignore[no-any-return]
 
 
 def run_rowwise(
@@ -383,3 +426,75 @@ def run_loss(
         *(operation.address(scores.dtype), scores, targets, numbers_array(numbers)),
         *(out, out_losses, out_measures),
     )
+
+
+class LossEntry:
+    """A loss of rows: an operation for each form of targets, and its public kernel.
+
+    Parameters
+    ----------
+    name : str
+        Of the public kernel and its twin.
+    operations : dict
+        By the form of the targets: ``"labels"``, class indices (batch,); ``"rows"``, target rows
+        (batch, n); ``"numbers"``, the same, where there are no labels.
+    summary : str
+        The kernel's first docstring line.
+    scores, targets : str
+        What the kernel calls its inputs.
+    measures : dict
+        What is measured of each row: the kernel's outputs, and what they mean.
+    numbers : sequence of Number
+    """
+
+    def __init__(
+        self,
+        name: str,
+        operations: Mapping[str, Operation],
+        summary: str,
+        *,
+        scores: str = "scores",
+        targets: str = "labels",
+        measures: Mapping[str, str],
+        numbers: Sequence[Number] = (),
+    ) -> None:
+        self.name, self.operations, self.numbers = name, dict(operations), tuple(numbers)
+        takes_labels = "labels" in self.operations
+        n = "n_classes" if takes_labels else "n"
+        form = "[batch < n_classes]" if takes_labels else f"(batch, {n})"
+        inputs = f"{scores} (batch, {n}), {targets} {form}"
+        given = "".join(f", {each.name} {each.form}" for each in self.numbers)
+        outputs = "".join(f", {each} (batch, 1)" for each in measures)
+        meanings = {
+            scores: f"ndarray, (batch, {n})\n    float32 or float64, as all arrays here.",
+            targets: "ndarray\n    Class indices (batch,), or target rows (batch, n_classes)."
+            if takes_labels
+            else f"ndarray, (batch, {n})",
+            **{each.name: f"float\n    {each.meaning}" for each in self.numbers},
+            "out": f"ndarray, (batch, {n})\n    The gradient of the mean loss over the batch.",
+            "out_losses": "ndarray, (batch, 1)",
+            **{each: f"ndarray, (batch, 1)\n    {meaning}" for each, meaning in measures.items()},
+        }
+        contract = f"{inputs}{given} -> out (batch, {n}), out_losses (batch, 1){outputs}"
+        named = next(iter(self.operations.values()))
+        self.kernel = made_door(self.run, named, meanings, contract, summary, name)
+
+    def run(self, scores: Array, targets: Array, *given: Any) -> None:
+        """Losses and gradient, on as many threads as it is worth: numbers, then outputs."""
+        count = len(self.numbers)
+        numbers, (out, losses, *measures) = given[:count], given[count:]
+        operation = self.operations[self.form(targets)]
+        measured = measures[0] if measures else losses  # any array: it is not written to
+        outputs = out, losses, measured
+        run_loss(operation, scores, as_words(targets, scores.dtype), numbers, *outputs)
+
+    def form(self, targets: Array) -> str:
+        """The form of checked targets."""
+        if targets.ndim == 1:
+            return "labels"
+        return "rows" if "rows" in self.operations else "numbers"
+
+
+def as_words(targets: Array, dtype: Any) -> Array:
+    """Targets as rows of numbers of a dtype: int64 labels are read as such, bit by bit."""
+    return targets if targets.ndim == 2 else targets.view(dtype).reshape(len(targets), -1)

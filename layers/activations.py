@@ -1,88 +1,61 @@
 """Activation layers."""
 
-import numpy as np
+from typing import Any, ClassVar
 
-from layers.backends import active
-from layers.base import Array, Layer
+from kernels.activations import RELU
+from kernels.operations import Activation as Entry
+from kernels.softmax import SOFTMAX_BACKWARD, SOFTMAX_FORWARD
+from layers.base import Layer
 
 
-class ReLU(Layer):
+class Activation(Layer):
+    """A layer that changes each number by itself; a subclass names the kernel's entry.
+
+    Attributes
+    ----------
+    entry : kernels.operations.Activation
+        The formula and its gradient.
+    default_initializer : str
+        How the weights of a `Dense` in front of it start.
+    """
+
+    entry: ClassVar[Entry]
+    default_initializer = "glorot"
+
+    def numbers(self) -> tuple[float, ...]:
+        """The entry's numbers, such as a slope."""
+        return ()
+
+    def run_forward(self, run: Any, x: Any, training: bool) -> Any:
+        """The formula of each number."""
+        return run.elementwise(self.entry.forward, x, numbers=self.numbers())
+
+    def run_backward(self, run: Any, x: Any, y: Any, dy: Any, needs_inputs: bool) -> Any:
+        """Its gradient, from the input or the output."""
+        kept = y if self.entry.kept == "y" else x
+        return run.elementwise(self.entry.backward, kept, dy, numbers=self.numbers())
+
+
+class ReLU(Activation):
     """Rectified linear unit: y = 0 where x <= 0, else x; its gradient passes where x > 0."""
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Zero where x <= 0, else x.
-
-        Parameters
-        ----------
-        x : array_like, (batch, n)
-
-        Returns
-        -------
-        ndarray, (batch, n)
-        """
-        checked = self._checked_input(x, "n")
-        output = np.empty_like(checked)
-        active().relu_forward(checked, output)
-        self.output = output
-        return output
-
-    def backward(self, dy: Array) -> Array:
-        """Gradient by the inputs: dy where the output is positive, else 0.
-
-        Parameters
-        ----------
-        dy : array_like, (batch, n)
-
-        Returns
-        -------
-        ndarray, (batch, n)
-        """
-        # The output has the sign of the input, so it serves as the mask and x need not be kept.
-        output = self.output
-        checked = self._checked_gradient(dy, output)
-        dinputs = np.empty_like(checked)
-        active().relu_backward(output, checked, dinputs)
-        self.dinputs = dinputs
-        return dinputs
+    entry = RELU
+    default_initializer = "he"
 
 
 class Softmax(Layer):
     """Softmax of each row: probabilities that sum to 1.
 
-    For training, `SoftmaxCrossEntropy` on the logits is faster and keeps more digits.
+    Forward, exp(x - max x) / sum of exp(x - max x); backward, p_k (dy_k - sum_j p_j dy_j). For
+    training, `SoftmaxCrossEntropy` on the logits is faster and keeps more digits.
     """
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Probabilities exp(x - max x) / sum of exp(x - max x), row by row.
+    _WIDTH = "n_classes"
 
-        Parameters
-        ----------
-        x : array_like, (batch, n_classes)
+    def run_forward(self, run: Any, x: Any, training: bool) -> Any:
+        """Probabilities, row by row."""
+        return run.rowwise(SOFTMAX_FORWARD, x)
 
-        Returns
-        -------
-        ndarray, (batch, n_classes)
-        """
-        checked = self._checked_input(x, "n_classes")
-        output = np.empty_like(checked)
-        active().softmax_forward(checked, output)
-        self.output = output
-        return output
-
-    def backward(self, dy: Array) -> Array:
-        """Gradient by the inputs: p_k (dy_k - sum_j p_j dy_j).
-
-        Parameters
-        ----------
-        dy : array_like, (batch, n_classes)
-
-        Returns
-        -------
-        ndarray, (batch, n_classes)
-        """
-        output = self.output
-        checked = self._checked_gradient(dy, output)
-        dinputs = np.empty_like(checked)
-        active().softmax_backward(output, checked, dinputs)
-        self.dinputs = dinputs
-        return dinputs
+    def run_backward(self, run: Any, x: Any, y: Any, dy: Any, needs_inputs: bool) -> Any:
+        """Its gradient, from the probabilities."""
+        return run.rowwise(SOFTMAX_BACKWARD, y, dy)

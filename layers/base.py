@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from operator import is_not
 from types import MethodType
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -12,12 +12,60 @@ from kernels.runtime import checks
 Array = NDArray[Any]
 
 
-class Layer:
+class Part:
+    """Something that a model is made of, and whether its user has put code of its own into it.
+
+    Attributes
+    ----------
+    _PASSES : tuple of str
+        The methods that compiled training does not call. A class that overrides one, or an object
+        with one of its own, is the user's, and is run as it is.
+    _RUNS : tuple of str
+        The methods that a program is recorded from: a class may override them, an object may not.
+    """
+
+    _PASSES: ClassVar[tuple[str, ...]] = ()
+    _RUNS: ClassVar[tuple[str, ...]] = ()
+    _changes: ClassVar[int] = 0
+
+    @staticmethod
+    def changes() -> int:
+        """How often a pass of any object has been replaced: a model looks again when that moves."""
+        return Part._changes
+
+    def own_code(self) -> str | None:
+        """What of it is the user's; None where nothing is."""
+        if any(name in vars(self) for name in self._PASSES + self._RUNS):
+            return "has a method of its own"
+        for name in self._PASSES:
+            home = getattr(getattr(type(self), name), "__module__", "")
+            if not home.startswith("layers."):
+                return f"is {checks.article(self)} of your own"
+        return None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._PASSES or name in self._RUNS:
+            Part._changes += 1
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._PASSES or name in self._RUNS:
+            Part._changes += 1
+        object.__delattr__(self, name)
+
+
+class Layer(Part):
     """One step of a network: ``y = layer.forward(x)``, then ``dx = layer.backward(dy)``.
 
-    A subclass implements `forward` and `backward`. One with parameters also names them in
-    `parameter_shapes` and takes its arrays in `bind`, so that a model can lay all parameters out in
-    one buffer.
+    A subclass says what it does in one of two ways:
+
+    - `run_forward` and `run_backward`, in the words of a run (``layers/runs.py``): it computes at
+      once, on either backend, and within a compiled program;
+    - `forward` and `backward`, which are called as they are. A model with such a layer runs layer
+      by layer.
+
+    One with parameters also names them in `parameter_shapes`, so that a model can lay all
+    parameters out in one buffer.
 
     `forward` and `backward` compute in local variables and keep them at the end, so that one thread
     never reads what another has just put there. A model predicts and evaluates with other layer
@@ -33,9 +81,15 @@ class Layer:
         overwrite what `backward` needs.
     """
 
+    _PASSES = ("forward", "backward", "backward_parameters")
+    _RUNS = ("run_forward", "run_backward")
+    _WIDTH = "n"
+    """What errors call the width of an input that may be any."""
+
     output: Array | None = None
     dinputs: Array | None = None
     in_model = False
+    _inputs: Array | None = None
     _dtype: Any = None
 
     @property
@@ -52,13 +106,79 @@ class Layer:
             )
         self._dtype = dtype
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Output of the layer for a batch of inputs, kept for `backward`."""
+    def own_code(self) -> str | None:
+        """What of it is the user's and cannot be recorded; None where nothing is."""
+        if type(self).run_forward is Layer.run_forward:
+            return f"is {checks.article(self)} of your own"
+        return super().own_code()
+
+    # --- what a subclass says ---
+
+    def run_forward(self, run: Any, x: Any, training: bool) -> Any:
+        """The output for x, in the words of a run."""
         raise NotImplementedError
 
-    def backward(self, dy: Array) -> Array:
-        """Gradient by the inputs from that by the output; fills the parameters' gradients."""
+    def run_backward(self, run: Any, x: Any, y: Any, dy: Any, needs_inputs: bool) -> Any:
+        """The gradient with respect to x, given x, y and that with respect to y.
+
+        It also fills the parameters' gradients. Without ``needs_inputs`` nobody looks at what it
+        returns.
+        """
         raise NotImplementedError
+
+    # --- a pass at once ---
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Output of the layer for a batch of inputs, kept for `backward`.
+
+        Parameters
+        ----------
+        x : array_like, (batch, n_in)
+            Kept, not copied, where it is in the layer's dtype and C order.
+        training : bool
+            Whether the pass belongs to a training step.
+
+        Returns
+        -------
+        ndarray, (batch, n_out)
+        """
+        checked = self._checked_input(x, getattr(self, "n_in", self._WIDTH))
+        output: Array = self.run_forward(runs.EAGER, checked, training)
+        self._inputs, self.output = checked, output
+        return output
+
+    def backward(self, dy: Array) -> Array:
+        """Gradient with respect to the inputs, given that with respect to the output.
+
+        It also fills the gradients of the parameters, if there are any.
+
+        Parameters
+        ----------
+        dy : array_like, (batch, n_out)
+            With the mean over the batch in it.
+
+        Returns
+        -------
+        ndarray, (batch, n_in)
+        """
+        dinputs: Array = self._differentiate(dy, True)[1]
+        self.dinputs = dinputs
+        return dinputs
+
+    def backward_parameters(self, dy: Array) -> Array:
+        """Gradients of the parameters alone: all that the first layer of a model needs.
+
+        Returns
+        -------
+        ndarray, (batch, n_out)
+            ``dy``, checked.
+        """
+        return self._differentiate(dy, False)[0]
+
+    def _differentiate(self, dy: Array, needs_inputs: bool) -> tuple[Array, Any]:
+        inputs, output = self._inputs, self.output
+        checked = self._checked_gradient(dy, output)
+        return checked, self.run_backward(runs.EAGER, inputs, output, checked, needs_inputs)
 
     def parameter_shapes(self) -> dict[str, tuple[int, int]]:
         """Names and shapes of the parameters; none here."""
@@ -84,7 +204,7 @@ class Layer:
 
     def forget(self) -> None:
         """Let go of what the last pass left behind."""
-        self.output = self.dinputs = None
+        self.output = self.dinputs = self._inputs = None
 
     # --- for subclasses ---
 
@@ -105,7 +225,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: free of its model, without what the last pass left behind."""
-        left_out = ("output", "dinputs", "in_model")
+        left_out = ("output", "dinputs", "_inputs", "in_model")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __repr__(self) -> str:
@@ -134,3 +254,6 @@ def for_inference(part: Any) -> Any:
         items = [for_inference(item) for item in part]
         return type(part)(items) if any(map(is_not, items, part)) else part
     return part
+
+
+from layers import runs  # noqa: E402 - a run's arrays are what this file defines

@@ -8,7 +8,6 @@ import numpy as np
 
 from kernels.runtime import checks
 from layers import initializers, seeds
-from layers.backends import active
 from layers.base import Array, Layer
 
 _MOST_WEIGHTS = sys.maxsize // 8
@@ -61,7 +60,6 @@ class Dense(Layer):
         self.initializer = None if initializer is None else initializers.check("Dense", initializer)
         self.dtype = checks.real_dtype("Dense", dtype)
         self._key = seeds.key_of("Dense", seed)
-        self._inputs: Array | None = None
         self._parameters: Mapping[str, Array] = {}
         self._gradients: Mapping[str, Array] = {}
         self._has_gradients = False
@@ -76,60 +74,20 @@ class Dense(Layer):
         """Width of the output."""
         return self._n_out
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Output x . weights + biases.
-
-        Parameters
-        ----------
-        x : array_like, (batch, n_in)
-            Kept, not copied, for `backward` where it is in the layer's dtype and C order.
-
-        Returns
-        -------
-        ndarray, (batch, n_out)
-        """
-        inputs = self._checked_input(x, self.n_in)
-        output = np.empty((len(inputs), self.n_out), self.dtype)
+    def run_forward(self, run: Any, x: Any, training: bool) -> Any:
+        """Output x . weights + biases."""
         self._own_arrays()
-        weights, biases = self._parameters["weights"], self._parameters["biases"]
-        active().dense_forward(inputs, weights, biases, output)
-        self._inputs, self.output = inputs, output
-        return output
+        return run.dense_forward(x, self._parameters["weights"], self._parameters["biases"])
 
-    def backward(self, dy: Array) -> Array:
-        """Gradients by the weights, the biases and the inputs.
-
-        Parameters
-        ----------
-        dy : array_like, (batch, n_out)
-            Gradient of the loss by the output, with the mean over the batch in it.
-
-        Returns
-        -------
-        ndarray, (batch, n_in)
-        """
-        dz = self.backward_parameters(dy)
-        dinputs = np.empty((len(dz), self.n_in), self.dtype)
-        active().dense_backward_inputs(dz, self._parameters["weights"], dinputs)
-        self.dinputs = dinputs
-        return dinputs
-
-    def backward_parameters(self, dy: Array) -> Array:
-        """Gradients by the weights and biases alone: all that the first layer of a model needs.
-
-        Returns
-        -------
-        ndarray, (batch, n_out)
-            ``dy``, checked.
-        """
-        inputs = self._inputs
-        dz = self._checked_gradient(dy, inputs, self.n_out)
+    def run_backward(self, run: Any, x: Any, y: Any, dy: Any, needs_inputs: bool) -> Any:
+        """Gradients of the weights and biases, then dy . weightsT."""
         self._own_arrays()
-        active().dense_backward_parameters(
-            inputs, dz, self._gradients["weights"], self._gradients["biases"]
-        )
+        dweights, dbiases = self._gradients["weights"], self._gradients["biases"]
+        run.dense_backward_parameters(x, dy, dweights, dbiases)
         self._has_gradients = True
-        return dz
+        if not needs_inputs:
+            return None
+        return run.dense_backward_inputs(dy, self._parameters["weights"])
 
     # --- parameters ---
 
@@ -227,11 +185,11 @@ class Dense(Layer):
     def forget(self) -> None:
         """Let go of what the last pass left behind, gradients too."""
         super().forget()
-        self._inputs, self._has_gradients = None, False
+        self._has_gradients = False
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the parameters, without gradients; see `Layer.__getstate__`."""
-        return super().__getstate__() | {"_inputs": None, "_gradients": {}, "_has_gradients": False}
+        return super().__getstate__() | {"_gradients": {}, "_has_gradients": False}
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, as JSON can hold them."""

@@ -3,25 +3,92 @@
 The mean is taken once, in the loss's gradient: no layer divides by the batch again.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
+from kernels.losses import CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY
+from kernels.metrics import CLASSES
+from kernels.operations import LossEntry
 from kernels.runtime import checks
+from kernels.runtime.families import Operation
 from layers.backends import active
-from layers.base import Array
+from layers.base import Array, Part
 from layers.labels import as_labels
 
 
-class Loss:
-    """A mean over rows: `forward` gives it, `backward` its gradient by the scores."""
+class Loss(Part):
+    """A mean over rows: `forward` gives it, `backward` its gradient with respect to the scores.
 
+    It owns what the targets are, what is measured besides, and what a prediction is. A subclass
+    names a kernel's entry, or computes by itself in `rows` and `gradient`, which are then called as
+    they are, layer by layer.
+
+    Attributes
+    ----------
+    entry : kernels.operations.LossEntry
+        The loss of a row and its gradient, for each form of targets.
+    takes : str
+        What the scores are: ``"logits"``, ``"probabilities"`` or ``"numbers"``.
+    measures : tuple of str
+        What is measured of each row besides, of which histories have the mean.
+    prediction : kernels.runtime.families.Operation or None
+        What makes a class of a row's scores; None where the scores are the prediction.
+    """
+
+    _PASSES = ("rows", "gradient", "targets")
+    _RUNS = ("numbers",)
+    entry: ClassVar[LossEntry]
     takes = "scores"
+    measures: ClassVar[tuple[str, ...]] = ("accuracy",)
+    prediction: ClassVar[Operation | None] = CLASSES
+
     output: float | None = None
     dinputs: Array | None = None
-    _probabilities: Array | None = None
-    _labels: Array | None = None
+    _kept: Any = None
+    _targets: Array | None = None
     _shapes: tuple[tuple[int, ...], ...] = ()
+
+    # --- what a subclass says ---
+
+    def targets(
+        self, place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]
+    ) -> Array:
+        """Checked targets in the form that the entry takes.
+
+        Parameters
+        ----------
+        place, name : str
+            Who asks, and what the argument is called, for the error.
+        y : array_like
+        batch, n_out : int
+            Rows, and scores of a row.
+        dtype : numpy.dtype
+
+        Raises
+        ------
+        TypeError, ValueError
+            It names the first target at fault.
+        """
+        return as_labels(place, name, y, batch, n_out, dtype)
+
+    def numbers(self) -> tuple[float, ...]:
+        """The entry's numbers."""
+        return ()
+
+    def rows(self, scores: Array, targets: Array, out_losses: Array) -> Any:
+        """Each row's loss into ``out_losses`` (batch, 1); what `gradient` needs. No checks.
+
+        Models may share a loss, so nothing is kept in it.
+        """
+        return self._entry_run(scores, targets, out_losses)[1]
+
+    def gradient(self, kept: Any, targets: Array, out: Array) -> None:
+        """Gradient of the mean loss by the scores, from what `rows` returned. No checks."""
+        out[...] = kept
+
+    # --- what a user calls ---
 
     def forward(self, scores: Array, labels: Any) -> float:
         """Mean loss over the batch, kept for `backward`.
@@ -29,47 +96,75 @@ class Loss:
         Parameters
         ----------
         scores : array_like, (batch, n_classes)
-            What the model gives: logits or probabilities, as the class says.
+            What the model gives: logits, probabilities or numbers, as the class says.
         labels : array_like
-            Class indices (batch,), or target rows (batch, n_classes) that sum to 1.
+            The targets: class indices (batch,), target rows (batch, n_classes) that sum to 1, or
+            numbers (batch, n), as the class says.
         """
-        place = f"{type(self).__name__}.forward"
-        checked = checks.real(place, self.takes, scores, None, ("batch", "n_classes"))
-        batch, n_classes = checked.shape
-        self._labels = as_labels(place, "labels", labels, batch, n_classes, checked.dtype)
-        losses = np.empty((len(checked), 1), checked.dtype)
-        self._probabilities = self.rows(checked, self._labels, losses)
-        self._shapes = np.shape(self._probabilities), self._labels.shape
+        place, width = f"{type(self).__name__}.forward", "n_classes" if self.prediction else "n"
+        checked = checks.real(place, self.takes, scores, None, ("batch", width))
+        batch, n_out = checked.shape
+        self._targets = self.targets(place, "labels", labels, batch, n_out, checked.dtype)
+        losses = np.empty((batch, 1), checked.dtype)
+        self._kept = self.rows(checked, self._targets, losses)
+        self._shapes = np.shape(self._kept), self._targets.shape
         self.output = float(active().mean_loss(losses))
         return self.output
 
     def backward(self) -> Array:
-        """Gradient of the mean loss by the scores, (batch, n_classes)."""
+        """Gradient of the mean loss with respect to the scores, (batch, n_classes)."""
         place = f"{type(self).__name__}.backward"
-        if self._probabilities is None or self._labels is None:
+        if self._kept is None or self._targets is None:
             raise ValueError(f"{place}: called before forward, expected a forward pass first")
         # Both may be the caller's own arrays, whose shapes may have been changed meanwhile.
-        kept = (self.takes, self._probabilities), ("labels", self._labels)
+        kept = (self.takes, self._kept), ("labels", self._targets)
         for (name, array), shape in zip(kept, self._shapes, strict=True):
             checks.shape(place, name, array, shape)
-        dinputs = np.empty_like(self._probabilities)
-        self.gradient(self._probabilities, self._labels, dinputs)
+        dinputs = np.empty_like(self._kept)
+        self.gradient(self._kept, self._targets, dinputs)
         self.dinputs = dinputs
         return dinputs
 
-    # What a model calls: without checks, and without a memory, since models may share a loss.
+    # --- what a model calls ---
 
-    def rows(self, scores: Array, labels: Array, out_losses: Array) -> Array:
-        """Each row's loss into ``out_losses`` (batch, 1); the probabilities. No checks."""
-        raise NotImplementedError
+    def run(self, scores: Array, targets: Array) -> tuple[Array, list[Array], Callable[[], Array]]:
+        """Each row's loss, what is measured of it, and what gives the gradient. No checks."""
+        losses = np.empty((len(scores), 1), scores.dtype)
+        if self.own_code() is None:
+            measures, gradient = self._entry_run(scores, targets, losses)
+            return losses, measures, lambda: gradient
+        kept = self.rows(scores, targets, losses)
+        measures = []
+        if self.measures:
+            classes = np.empty(len(scores), np.int64)
+            active().argmax_rows(scores, classes)
+            labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+            measures.append((classes == labels)[:, None].astype(scores.dtype))
 
-    def gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
-        """Gradient of the mean loss by the scores, from what `rows` returned. No checks."""
-        raise NotImplementedError
+        def filled() -> Array:
+            out = np.empty_like(scores)
+            self.gradient(kept, targets, out)
+            return out
+
+        return losses, measures, filled
+
+    def form(self, targets: Array) -> str:
+        """The form of checked targets, by which the entry has an operation."""
+        return self.entry.form(targets)
+
+    def operation(self, form: str) -> Operation:
+        """The entry's operation for a form of targets."""
+        return self.entry.operations[form]
+
+    def _entry_run(self, scores: Array, targets: Array, losses: Array) -> tuple[list[Array], Array]:
+        gradient, measures = np.empty_like(scores), [np.empty_like(losses) for _ in self.measures]
+        outputs = gradient, losses, *measures
+        getattr(active(), self.entry.name)(scores, targets, *self.numbers(), *outputs)
+        return measures, gradient
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without what the last pass left behind."""
-        left_out = ("output", "dinputs", "_probabilities", "_labels", "_shapes")
+        left_out = ("output", "dinputs", "_kept", "_targets", "_shapes")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def config(self) -> dict[str, Any]:
@@ -91,31 +186,15 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     takes = "logits"
-
-    def rows(self, scores: Array, labels: Array, out_losses: Array) -> Array:
-        """Each row's loss by log-sum-exp; the probabilities."""
-        probabilities = np.empty_like(scores)
-        active().softmax_cross_entropy(scores, labels, probabilities, out_losses)
-        return probabilities
-
-    def gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
-        """(prediction - target) / batch."""
-        active().softmax_minus_target(probabilities, labels, out)
+    entry = SOFTMAX_CROSS_ENTROPY
 
 
 class CategoricalCrossEntropy(Loss):
     """Cross-entropy of probabilities, as a `Softmax` layer gives them: - sum_j t_j log p_j.
 
-    A probability below the dtype's smallest normal number counts as that number.
+    A probability below the dtype's smallest normal number counts as that number. The gradient is
+    - target / prediction / batch.
     """
 
     takes = "probabilities"
-
-    def rows(self, scores: Array, labels: Array, out_losses: Array) -> Array:
-        """Each row's loss; the probabilities, which are the scores themselves."""
-        active().cross_entropy_rows(scores, labels, out_losses)
-        return scores
-
-    def gradient(self, probabilities: Array, labels: Array | None, out: Array) -> None:
-        """- target / prediction / batch."""
-        active().cross_entropy_backward(probabilities, labels, out)
+    entry = CROSS_ENTROPY

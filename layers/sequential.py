@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from kernels.runtime import checks
-from layers import seeds
-from layers.activations import ReLU, Softmax
+from layers import runs, seeds
+from layers.activations import Softmax
 from layers.backends import active, is_compiled
-from layers.base import Array, Layer, for_inference
+from layers.base import Array, Layer, Part, for_inference
 from layers.compiled.buffers import FlatBuffers
-from layers.compiled.runner import Compiled, Totals, lowering
+from layers.compiled import lowering
+from layers.compiled.runner import Compiled, Totals
 from layers.dense import Dense
-from layers.labels import as_labels
 from layers.losses import Loss, SoftmaxCrossEntropy
-from layers.optimizers import SGD
+from layers.optimizers import SGD, Optimizer
 from layers.summary import summary
 from layers.training.data_sources import Batches, Held, Piece, Rows, Source, held
 from layers.training.history import History
@@ -37,7 +37,7 @@ class Sequential:
         Widths must fit. They belong to this model from now on; weights that were set stay.
     loss : Loss, optional
         `SoftmaxCrossEntropy` takes the logits of the last layer; a `Softmax` before it is refused.
-    optimizer : SGD, optional
+    optimizer : Optimizer, optional
         By default ``SGD()``.
     seed : int, numpy.random.Generator or None
         Of first weights and shuffles. The same seed gives the same bits, on any number of threads
@@ -49,8 +49,8 @@ class Sequential:
     ----------
     layers : tuple of Layer
         Which they are is settled when the model is made.
-    loss, optimizer : Loss, SGD
-        Others may be assigned.
+    loss, optimizer : Loss, Optimizer
+        Others may be assigned; a new optimizer starts from its first step.
     n_in, n_out : int
         Width of the data and of the scores.
     history : History
@@ -61,13 +61,16 @@ class Sequential:
         self,
         layers: Sequence[Layer],
         loss: Loss | None = None,
-        optimizer: SGD | None = None,
+        optimizer: Optimizer | None = None,
         seed: Any = None,
         dtype: str = "float32",
     ) -> None:
         self._dtype = checks.real_dtype("Sequential", dtype)
         self._layers = checked_layers(layers)
         self._n_in, self._n_out = checked_widths(self.layers)
+        self._runner: Compiled | None = None
+        self._step = self._first_step = 0
+        self._buffers = FlatBuffers([], self.dtype)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer = SGD() if optimizer is None else optimizer
         self.history = History()
@@ -91,7 +94,7 @@ class Sequential:
 
     @property
     def n_out(self) -> int:
-        """Width of the scores: the number of classes."""
+        """Width of the scores, such as the number of classes."""
         return self._n_out
 
     @property
@@ -102,16 +105,18 @@ class Sequential:
     @loss.setter
     def loss(self, loss: Loss) -> None:
         check_loss(self.layers, checked_part("loss", loss, Loss))
-        self._loss = loss
+        self._loss, self._runner = loss, None
 
     @property
-    def optimizer(self) -> SGD:
+    def optimizer(self) -> Optimizer:
         """How the parameters move."""
         return self._optimizer
 
     @optimizer.setter
-    def optimizer(self, optimizer: SGD) -> None:
-        self._optimizer = checked_part("optimizer", optimizer, SGD)
+    def optimizer(self, optimizer: Optimizer) -> None:
+        self._optimizer = checked_part("optimizer", optimizer, Optimizer)
+        self._buffers.make_states(optimizer.states)
+        self._first_step, self._runner = self._step, None
 
     def _bind(self) -> None:
         """Lay all parameters out in one buffer, gradients in another."""
@@ -119,7 +124,7 @@ class Sequential:
         self._buffers = FlatBuffers([layer.parameter_shapes() for layer in self.layers], self.dtype)
         for index, layer in enumerate(self.layers):
             follower = self.layers[index + 1] if index + 1 < len(self.layers) else None
-            default = "he" if isinstance(follower, ReLU) else "glorot"
+            default = getattr(follower, "default_initializer", "glorot")
             layer.bind(
                 self._buffers.parameter_views[index],
                 self._buffers.gradient_views[index],
@@ -130,24 +135,15 @@ class Sequential:
             layer.dtype = self.dtype
             layer.in_model = True
 
-        self._runner: Compiled | None = None
-        self._runner_parts: tuple[Any, Any] = None, None
-        self._dicts: tuple[list[dict[str, Any]], ...] = [], []
+        self._buffers.make_states(self.optimizer.states)
+        self._runner, self._seen = None, -1
 
     def _compiled(self) -> Compiled | None:
         """What runs the whole network in one compiled call, where it can."""
-        parts = (self._loss, self._optimizer)
-        if (
-            parts != self._runner_parts
-            or lowering.have_own_methods(*self._dicts)
-            or not is_compiled()
-        ):
-            if self.obstacle() is not None:
-                return None
-            lowered = lowering.lower(self, self._buffers.places)
-            self._runner = Compiled(lowered, self._buffers.parameters)
-            self._runner_parts = parts
-            self._dicts = [vars(layer) for layer in self.layers], [vars(part) for part in parts]
+        if self._seen != Part.changes() or not is_compiled():
+            self._runner, self._seen = None, Part.changes()
+        if self._runner is None and self.obstacle() is None:
+            self._runner = Compiled(self)
         return self._runner
 
     def obstacle(self) -> str | None:
@@ -213,44 +209,45 @@ class Sequential:
             The loss before the update. Where it is not finite, nothing is updated.
         """
         checked = self._checked_data("train_step", "x", x)
-        labels = as_labels("Sequential.train_step", "y", y, len(checked), self.n_out, self.dtype)
+        targets = self._targets("train_step", "y", y, len(checked))
         self._forget()
-        piece = Piece(checked, labels, np.arange(len(checked)), len(checked))
+        piece = Piece(checked, targets, np.arange(len(checked)), len(checked))
         loss, _ = self._train(piece, piece.order, Totals())
         return loss
+
+    def _targets(self, method: str, name: str, y: Any, rows: int) -> Array:
+        return self.loss.targets(f"Sequential.{method}", name, y, rows, self.n_out, self.dtype)
 
     def _train(self, piece: Piece, order: Array, totals: Totals) -> tuple[float, Totals]:
         """Train on a batch of the given rows, or on as many as one compiled call takes.
 
         The last batch's loss, and the totals; where it is not finite, nothing moves by it.
         """
-        x, labels, _, batch_size = piece
+        x, targets, _, batch_size = piece
         compiled = self._compiled()
         if compiled is not None:
-            rate = self.optimizer.rate_in(self.dtype)
-            return compiled.train(x, labels, order, batch_size, rate, totals)
-        rows = order[:batch_size]
-        batch = np.empty((len(rows), x.shape[1]), self.dtype)
-        active().gather_rows(x, rows, batch)
-        loss, right = self._by_layers(batch, labels[rows])
-        if math.isfinite(loss):
-            losses, count, correct = totals
-            totals = Totals(losses + loss * len(rows), count + len(rows), correct + right)
-        return loss, totals
+            loss, after = compiled.train(x, targets, order, batch_size, self._step, totals)
+        else:
+            rows = order[:batch_size]
+            batch = np.empty((len(rows), x.shape[1]), self.dtype)
+            active().gather_rows(x, rows, batch)
+            with runs.at(self._key, self._step):
+                loss, measured = self._by_layers(batch, targets[rows])
+            after = totals.plus(loss, len(rows), measured) if math.isfinite(loss) else totals
+        self._step += -(-(after.rows - totals.rows) // batch_size)
+        return loss, after
 
-    def _by_layers(self, x: Array, labels: Array) -> tuple[float, int]:
-        """The loss before the update and the number of right predictions."""
+    def _by_layers(self, x: Array, targets: Array) -> tuple[float, list[float]]:
+        """The loss before the update, and the sum over rows of each measure."""
         scores = self._forward(x, True, self.layers)
-        losses = np.empty((len(x), 1), self.dtype)
-        probabilities = self.loss.rows(scores, labels, losses)
+        losses, measures, gradient = self.loss.run(scores, targets)
         loss = float(active().mean_loss(losses))
-        correct = active().count_correct(scores, labels)
         if math.isfinite(loss):
-            dscores = np.empty_like(scores)
-            self.loss.gradient(probabilities, labels, dscores)
-            self.backward(dscores)
-            self.optimizer.update(self._buffers.parameters, self._buffers.gradients)
-        return loss, correct
+            self.backward(gradient())
+            buffers = self._buffers
+            taken = self._step - self._first_step
+            self.optimizer.update(buffers.parameters, buffers.gradients, buffers.states, taken)
+        return loss, [float(active().mean_loss(each)) * len(x) for each in measures]
 
     # --- training ---
 
@@ -317,7 +314,7 @@ class Sequential:
         batch_size = checks.integer(place, "batch_size", batch_size, 1)
         if steps_per_epoch is not None:
             steps_per_epoch = checks.integer(place, "steps_per_epoch", steps_per_epoch, 1)
-        sizes = self.n_in, self.n_out, self.dtype
+        sizes = self.n_in, self.n_out, self.dtype, self.loss.targets
         source: Source
         if y is None and isinstance(x, Iterable) and not hasattr(x, "__array__"):
             source = Batches(x, steps_per_epoch, epochs, *sizes)
@@ -351,22 +348,30 @@ class Sequential:
             makes the loss NaN.
         """
         checked = self._checked_data("evaluate", "x", x)
-        labels = as_labels("Sequential.evaluate", "y", y, len(checked), self.n_out, self.dtype)
-        return self._evaluate(checked, labels)
+        return self._evaluate(checked, self._targets("evaluate", "y", y, len(checked)))
 
-    def _evaluate(self, x: Array, labels: Array) -> dict[str, float]:
+    def _evaluate(self, x: Array, targets: Array) -> dict[str, float]:
+        names = self.loss.measures
         losses = np.empty((len(x), 1), self.dtype)
-        correct = 0
-        for start in range(0, len(x), _EVALUATE_ROWS):
-            part = slice(start, start + _EVALUATE_ROWS)
-            scores = self._scores(x[part])
-            checks.unshrunk("Sequential", "y", labels)
-            self.loss.rows(scores, labels[part], losses[part])
-            correct += active().count_correct(scores, labels[part])
-        return {"loss": float(active().mean_loss(losses)), "accuracy": correct / len(x)}
+        measures = [np.empty_like(losses) for _ in names]
+        compiled = self._compiled()
+        if compiled is not None:
+            compiled.evaluate(x, targets, losses, measures[0] if measures else losses)
+        else:
+            for start in range(0, len(x), _EVALUATE_ROWS):
+                part = slice(start, start + _EVALUATE_ROWS)
+                scores = self._scores(x[part])
+                checks.unshrunk("Sequential", "y", targets)
+                losses[part], measured, _ = self.loss.run(scores, targets[part])
+                for each, values in zip(measures, measured, strict=True):
+                    each[part] = values
+        mean = active().mean_loss
+        return {"loss": float(mean(losses))} | {
+            name: float(mean(each)) for name, each in zip(names, measures, strict=True)
+        }
 
     def predict(self, x: Array) -> Array:
-        """Class index of each row.
+        """Class index of each row; of a regression, the scores, which are the numbers themselves.
 
         Parameters
         ----------
@@ -374,7 +379,7 @@ class Sequential:
 
         Returns
         -------
-        ndarray of int64, (n,)
+        ndarray of int64, (n,), or of numbers, (n, n_out)
             The same for a row alone as in any batch.
 
         Raises
@@ -383,6 +388,8 @@ class Sequential:
             The scores of a row hold NaN: it names the first such row.
         """
         checked = self._checked_data("predict", "x", x)
+        if self.loss.prediction is None:
+            return self._scores(checked)
         classes = np.empty(len(checked), np.int64)
         compiled = self._compiled()
         if compiled is not None:
@@ -410,6 +417,11 @@ class Sequential:
         ndarray, (n, n_classes)
             The same bits for a row alone as in any batch.
         """
+        if self.loss.takes == "numbers":
+            raise ValueError(
+                f"Sequential.predict_proba: the loss is {self.loss!r}, whose predictions are "
+                "numbers, expected a loss of classes (predict gives the numbers)"
+            )
         scores = self._scores(self._checked_data("predict_proba", "x", x))
         if isinstance(self.layers[-1], Softmax) or self.loss.takes == "probabilities":
             return scores
@@ -460,15 +472,15 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the layers bring the parameters, the buffers are made anew."""
-        return {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in ("_buffers", "_runner", "_runner_parts", "_dicts")
-        }
+        left_out = ("_buffers", "_runner", "_seen")
+        state = {name: value for name, value in self.__dict__.items() if name not in left_out}
+        return state | {"states": self._buffers.states}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        states = state.pop("states")
         self.__dict__.update(state)
         self._bind()
+        self._buffers.states[...] = states
 
     def _checked_data(self, method: str, name: str, x: Any) -> Array:
         if (  # as most data are: checks that may have to explain themselves take ten times as long
@@ -493,9 +505,7 @@ class Sequential:
                 f"Sequential.fit: validation_data is {type(pair).__name__}, expected a pair (x, y)"
             )
         x = self._checked_data("fit", "validation_data[0]", pair[0])
-        y = as_labels(
-            "Sequential.fit", "validation_data[1]", pair[1], len(x), self.n_out, self.dtype
-        )
+        y = self._targets("fit", "validation_data[1]", pair[1], len(x))
         return held(x), held(y)
 
     def __repr__(self) -> str:

@@ -104,7 +104,12 @@ class Contract:
                 needed |= set(argument.sizes)
             if not needed <= known or argument.swap not in flags | {""}:
                 raise ValueError(f"{self.place}: nothing to check {argument.name} by: {self.text}")
-            if argument.is_output and argument.kind not in ("matrix", "any_shape", "indices"):
+            if argument.is_output and argument.kind not in (
+                "matrix",
+                "any_shape",
+                "indices",
+                "numbers",
+            ):
                 raise ValueError(f"{self.place}: {argument.name} cannot be written to: {self.text}")
             if argument.kind == "matrix":
                 known |= set(argument.sizes)
@@ -171,7 +176,7 @@ class Contract:
                 "int64": types.int64,
                 "threads": types.int64,
                 "flag": types.boolean,
-                "numbers": types.Array(types.float64, 1, "C", readonly=True),
+                "numbers": types.Array(types.float64, 1, "C", readonly=readonly),
             }[argument.kind]
 
         return tuple(numba_type(argument) for argument in self.arguments)

@@ -114,7 +114,7 @@ class Operation:
         self.family, self.function, self.nanoseconds = family, function, nanoseconds
         self.name: str = function.__name__.lstrip("_")
         self._addresses: dict[Any, int] = {}
-        self._dispatcher: Any = None
+        self._code: jit.Apart | None = None
 
     def address(self, dtype: Any) -> int:
         """Where its machine code for one dtype is: compiled, or loaded from the cache, if need be.
@@ -133,13 +133,12 @@ class Operation:
                 f"{self.name} is called by its address, which Python cannot do: unset "
                 "NUMBA_DISABLE_JIT, or take the NumPy twins in kernels.reference"
             )
-        with cache.filling():
-            if self._dispatcher is None:
-                self._dispatcher = jit.apart(self.function)
-            real = checks.FLOATS[dtype]
-            signature = self.family.result(*self.family.arguments(real))
-            self._addresses[dtype] = jit.address_of(self._dispatcher, signature)
-        return self._addresses[dtype]
+        signature = self.family.result(*self.family.arguments(checks.FLOATS[dtype]))
+        with cache.filling():  # so that one thread makes it
+            if self._code is None:
+                self._code = jit.Apart(self.function)
+            address = self._addresses[dtype] = self._code.address(signature)
+        return address
 
     def __deepcopy__(self, memo: Any) -> "Operation":
         return self

@@ -209,21 +209,32 @@ class _Shared(_Forms):
 _SHARED: dict[str, _Shared] = {}
 
 
-def apart(function: Callable[..., Any]) -> Any:
-    """A dispatcher for a function that is compiled apart, for `address_of`."""
-    dispatcher = numba.njit(no_cpython_wrapper=True, **_FLAGS)(function)
-    cache.attach(dispatcher)
-    return dispatcher
+class Apart(_Forms):
+    """A function that is called by its address, compiled apart; see `kernels.runtime.families`."""
 
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(numba.njit(no_cpython_wrapper=True, **_FLAGS)(function))
+        self._addresses: dict[tuple[types.Type, ...], int] = {}
 
-def address_of(dispatcher: Any, signature: Any) -> int:
-    """Where a function's machine code is, compiled or loaded from the cache if need be.
+    def address(self, signature: Any) -> int:
+        """Where its machine code for a signature is, compiled or loaded if need be.
 
-    The caller has `cache.filling` open, and keeps the dispatcher, which keeps the code.
-    """
-    dispatcher.compile(signature)
-    result = dispatcher.overloads[signature.args]
-    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+        Raises
+        ------
+        TypeError
+            It returns something else than the signature says.
+        """
+        self.make_ready(signature.args)
+        returned = self.dispatcher.overloads[signature.args].signature.return_type
+        if returned != signature.return_type:
+            name = self.dispatcher.py_func.__name__
+            raise TypeError(f"{name} returns {returned}, expected {signature.return_type}")
+        return self._addresses[signature.args]
+
+    def _take(self, signature: tuple[types.Type, ...]) -> None:
+        result = self.dispatcher.overloads[signature]
+        address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        self._addresses[signature] = int(address)
 
 
 def door(contract: str) -> Callable[[Callable[P, R]], "Door[P, R]"]:
@@ -372,15 +383,19 @@ class Kernel(Door[P, R]):
 
     def on_threads(self, wanted: int | None, *args: Any) -> R:
         """On so many threads, or all there are; on one while another caller has them."""
+        return self.for_threads(wanted, lambda count: args)
+
+    def for_threads(self, wanted: int | None, arguments: Callable[[int], tuple[Any, ...]]) -> R:
+        """`on_threads`, where the arguments depend on how many threads are to be had."""
         region = threads.Region()
         if wanted != 1 and self.parallel is not None and region.enter():
             try:
                 allowed = region.threads if wanted is None else min(wanted, region.threads)
                 count = (allowed,) if self._one else ()
-                return self.parallel(*args, *count)  # type: ignore[no-any-return]
+                return self.parallel(*arguments(allowed), *count)  # type: ignore[no-any-return]
             finally:
                 region.leave()
-        return self.serial(*args, *self._one)  # type: ignore[no-any-return]
+        return self.serial(*arguments(1), *self._one)  # type: ignore[no-any-return]
 
     def compile(self, dtype: Any, *, parallel: bool = True) -> None:
         """Compile every twin for one dtype, or load it from the cache.

@@ -1,4 +1,4 @@
-"""A model's flat buffers: all parameters in one array, all gradients in another.
+"""A model's flat buffers: all parameters in one array, all gradients in another, then states.
 
 One buffer means one fused update, one hash, one file, one message. Each parameter starts at a
 multiple of 64 bytes from an aligned base, so that vectors lie in whole cache lines; the gap between
@@ -34,6 +34,8 @@ class FlatBuffers:
     Attributes
     ----------
     parameters, gradients : ndarray, (1, size)
+    states : ndarray, (states, size)
+        Those of the optimizer, each laid out as the parameters.
     parameter_views, gradient_views : list of dict
         For each layer its arrays by name, views into the buffers.
     places : list of dict
@@ -60,6 +62,11 @@ class FlatBuffers:
         self.places = [{name: start for name, (start, _) in named.items()} for named in places]
         self.parameter_views = _views(self.parameters, places)
         self.gradient_views = _views(self.gradients, places)
+
+    def make_states(self, count: int) -> None:
+        """States of an optimizer that has taken no step: zeros."""
+        size = self.parameters.size
+        self.states = aligned_zeros(count * size, self.parameters.dtype).reshape(count, size)
 
 
 def _views(

@@ -1,8 +1,10 @@
 """Lowering: the programs of a model, recorded from what its layers say of their passes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kernels.network import program
 from kernels.network.program import Place
@@ -36,10 +38,6 @@ class Program:
     numbers: tuple[float, ...]
     width: int
     multiply_adds: int
-
-    def apart(self, model: "Sequential", targets: int) -> "tuple[Program, ...]":
-        """A program for each line, the last for all that move parameters."""
-        raise NotImplementedError
 
 
 class Lowering:
@@ -174,21 +172,19 @@ def split(made: Program) -> tuple[Program, ...]:
 
 
 def _joined(head: Any, rows: Array, places: Array) -> Array:
-    import numpy as np
-
     return np.concatenate([np.array(head, np.int64), rows.ravel(), places])
 
 
-def obstacle(model: "Sequential", is_replaced: Callable[[Any], str | None]) -> str | None:
+def obstacle(model: "Sequential") -> str | None:
     """Why a model has to run layer by layer; None where it can be recorded."""
     for index, layer in enumerate(model.layers):
-        why = is_replaced(layer)
+        why = layer.own_code()
         if why is not None:
             return f"layer {index} {why}"
     if not any(layer.parameter_shapes() for layer in model.layers):
         return "no layer has parameters"
-    for name in ("loss", "optimizer"):
-        why = is_replaced(getattr(model, name))
+    for name, part in (("loss", model.loss), ("optimizer", model.optimizer)):
+        why = part.own_code()
         if why is not None:
             return f"the {name} {why}"
     return None

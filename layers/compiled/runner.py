@@ -1,53 +1,100 @@
-"""A model's plan at work: whole mini-batches in each compiled call."""
+"""A model's programs at work: whole mini-batches in each compiled call."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kernels.network import interpreter
+from kernels.network import interpreter, program
+from kernels.network.schedule import make_schedule, schedule_size
+from kernels.operations import as_words
 from kernels.runtime import checks
 from layers.base import Array
 from layers.compiled.buffers import aligned_zeros
-from layers.compiled.lowering import Plan
+from layers.compiled.lowering import Lowering, Program, split
 from layers.compiled.tuning import Pace
+
+if TYPE_CHECKING:
+    from layers.sequential import Sequential
 
 _ROWS = 1024
 """Rows that go through the layers together in inference."""
 _LONG_SECONDS = 0.1
-"""A batch that takes longer is cut into a call for each layer, so that Ctrl-C need not wait."""
+"""A batch that takes longer is cut into a call for each line, so that Ctrl-C need not wait."""
 _DIRECT = 2**19
-"""Multiply-adds of inference (10 us) up to which nobody asks how long it took."""
+"""Multiply-adds of inference (10 us) below which calls are not timed."""
+_MOST_SCHEDULES = 64
+"""Schedules that are kept: a loader may come with batches of any size."""
 
 
 class Totals(NamedTuple):
-    """What has been trained on: sum over rows of their batch's loss, rows, right predictions."""
+    """What has been trained on: sum over rows of their batch's loss, rows, and of each measure."""
 
     loss: float = 0.0
     rows: int = 0
-    right: int = 0
+    measures: tuple[float, ...] = ()
+
+    def plus(self, loss: float, rows: int, measured: Sequence[float]) -> "Totals":
+        """With one more batch."""
+        before = self.measures or (0.0,) * len(measured)
+        sums = tuple(a + b for a, b in zip(before, measured, strict=True))
+        return Totals(self.loss + loss * rows, self.rows + rows, sums)
+
+
+@dataclass
+class _Prepared:
+    """A program with its schedules, and its numbers."""
+
+    made: Program
+    schedules: dict[tuple[int, int], Array] = field(default_factory=dict)
+
+    def schedule(self, rows: int, count: int, like: Array) -> Array:
+        """How so many threads share batches of so many rows."""
+        found = self.schedules.get((rows, count))
+        if found is None:
+            if len(self.schedules) >= _MOST_SCHEDULES:
+                self.schedules.clear()
+            found = np.empty(schedule_size(self.made.table, count), np.int64)
+            make_schedule.bare(self.made.table, like, rows, count, found)
+            self.schedules[rows, count] = found
+        return found
 
 
 class Compiled:
-    """Runs a model's plan on its parameters.
+    """Runs a model's programs on its parameters.
 
     Parameters
     ----------
-    plan : Plan
-    parameters : ndarray, (1, size)
-        The model's flat buffer.
+    model : Sequential
+        Without an `obstacle`.
     """
 
-    def __init__(self, plan: Plan, parameters: Array) -> None:
-        self._plan = plan
-        self._parameters = parameters
-        self._no_targets = self._no_scores = np.empty((0, 1), parameters.dtype)
-        self._no_classes = np.empty(0, np.int64)
-        self._space = np.empty((1, 0), parameters.dtype)
+    def __init__(self, model: "Sequential") -> None:
+        self._model = model
+        self._lowering = Lowering(model)
+        buffers = model._buffers
+        self._parameters = buffers.parameters
+        self._empty = np.empty((0, 1), buffers.parameters.dtype)
+        self._no_order = np.empty(0, np.int64)
+        self._space = np.empty((1, 0), buffers.parameters.dtype)
+        self._key = np.uint64(model._key)
+        self._words = 8 // buffers.parameters.itemsize
         self._paces: dict[int, Pace] = {}
+        self._programs: dict[Any, tuple[_Prepared, ...]] = {}
+        addresses = [0] * program.BASES
+        addresses[program.PARAMETERS] = buffers.parameters.ctypes.data
+        addresses[program.STATES] = buffers.states.ctypes.data
+        addresses[program.GRADIENTS] = buffers.gradients.ctypes.data
+        # Inference has a workspace of each call, since several threads may predict at once.
+        self._shared_bases = np.array(addresses, np.int64)
+        self._bases = self._shared_bases.copy()
+
+    # --- training ---
 
     def train(
-        self, x: Array, labels: Array, order: Array, batch_size: int, rate: float, totals: Totals
+        self, x: Array, targets: Array, order: Array, batch_size: int, step: int, totals: Totals
     ) -> tuple[float, Totals]:
         """Train on the rows in ``order``, as many as one call is to last.
 
@@ -55,70 +102,150 @@ class Compiled:
         that batch's update.
         """
         batch_size = min(batch_size, len(order))
-        self._make_space(batch_size)
-        indices, targets = (
-            (labels, self._no_targets) if labels.ndim == 1 else (self._no_classes, labels)
-        )
+        words = as_words(targets, x.dtype)
+        programs = self._training(self._model.loss.form(targets), words.shape[1])
+        made = programs[0].made
+        self._make_space(made.width * batch_size, batch_size)
 
         kind = batch_size.bit_length()  # not each of a loader's many sizes anew
-        pace = self._pace(kind, 3 * self._plan.multiply_adds * batch_size)
+        pace = self._pace(kind, made.multiply_adds * batch_size)
         most = -(-len(order) // batch_size)
-        programs: tuple[Array, ...] = (self._plan.training,)
         if pace.unit_seconds > _LONG_SECONDS:
-            most, programs = 1, self._plan.apart
+            most, programs = 1, programs[1:]
+        else:
+            programs = programs[:1]
+        sums = np.array([0.0, totals.loss, totals.rows, *totals.measures], np.float64)
+        if not totals.measures:
+            sums = np.concatenate([sums, np.zeros(len(self._model.loss.measures))])
 
-        def run(batches: int, count: int) -> tuple[float, float, float, float]:
-            right = 0.0
-            for program in programs:
-                loss, losses, rows, counted = interpreter.train.on_threads(
-                    count,
-                    *(x, order[: batches * batch_size], indices, targets, program),
-                    *(rate, batch_size, totals.loss, self._parameters, self._space),
+        def run(batches: int, count: int) -> None:
+            rows = min(batches * batch_size, len(order))
+            numbers = self._numbers(made, step - self._model._first_step, batches)
+            for each in programs:
+                self._execute(
+                    *(each, count, x, words, order, numbers, rows, batch_size, step),
+                    *(self._bases, self._empty, self._empty, sums),
                 )
-                right += counted
-            return loss, losses, rows, right  # of the last, which moves the parameters
 
-        loss, losses, rows, right = pace.run(most, run)
+        pace.run(most, run)
+        loss, losses, rows, *measures = sums.tolist()
         if not math.isfinite(loss):
             self._paces.pop(kind, None)  # it counts batches that were not begun
-        return loss, Totals(losses, totals.rows + int(rows), totals.right + int(right))
+        return loss, Totals(losses, int(rows), tuple(measures))
+
+    def _training(self, form: str, words: int) -> tuple[_Prepared, ...]:
+        """The training program, then the same cut into one for each line."""
+        key = "training", form, words
+        if key not in self._programs:
+            made = self._lowering.training(form, words)
+            self._programs[key] = tuple(map(_Prepared, (made, *split(made))))
+        return self._programs[key]
+
+    def _numbers(self, made: Program, step: int, batches: int) -> Array:
+        """The operations' numbers of some batches: the optimizer's, then the lines' own."""
+        optimizer = self._model.optimizer
+        given = optimizer.numbers(step, batches, self._parameters.dtype)
+        if not made.numbers:
+            return given
+        own = np.broadcast_to(np.array(made.numbers), (len(given), len(made.numbers)))
+        return np.concatenate([given, own], axis=1)
+
+    # --- inference ---
 
     def scores(self, x: Array, out: Array) -> None:
         """The last layer's scores for each row of x."""
-        self._infer(self._plan.scoring, x, out, self._no_classes)
+        self._infer("scoring", self._lowering.scoring, x, self._empty, out, self._empty)
 
     def classes(self, x: Array, out: Array) -> int:
         """The class of each row of x; how many rows have none, and get -1, for a NaN."""
-        return self._infer(self._plan.predicting, x, self._no_scores, out)
+        words = as_words(out, x.dtype)
+        return self._infer(
+            "predicting",
+            lambda: self._lowering.predicting(self._words),
+            *(x, self._empty, words, self._empty),
+        )
 
-    def _infer(self, program: Array, x: Array, scores: Array, classes: Array) -> int:
-        plan, rows = self._plan, len(x)
-        if rows * plan.multiply_adds <= _DIRECT:
-            return interpreter.infer.serial(  # type: ignore[no-any-return]
-                x, program, self._parameters, _ROWS, scores, classes, 1
+    def evaluate(self, x: Array, targets: Array, losses: Array, measures: Array) -> None:
+        """Each row's loss, and what is measured of it."""
+        words, form = as_words(targets, x.dtype), self._model.loss.form(targets)
+        self._infer(
+            ("evaluating", form, words.shape[1]),
+            lambda: self._lowering.evaluating(form, words.shape[1]),
+            *(x, words, losses, measures),
+        )
+
+    def _infer(
+        self, key: Any, make: Any, x: Array, targets: Array, out: Array, measures: Array
+    ) -> int:
+        if key not in self._programs:
+            self._programs[key] = (_Prepared(make()),)
+        (prepared,) = self._programs[key]
+        made, rows = prepared.made, len(x)
+        numbers = np.array([[*([0.0] * self._model.optimizer.entry.count), *made.numbers]])
+        sums = np.zeros(3)
+
+        def some(start: int, end: int, unit: int, count: int) -> int:
+            part = slice(start, end)
+            return self._execute(
+                *(prepared, count, x[part], targets[part], self._no_order, numbers),
+                *(end - start, unit, 0, self._shared_bases, out[part], measures[part], sums),
             )
+
         unit = min(rows, _ROWS)
-        pace = self._pace(-unit.bit_length(), plan.multiply_adds * unit)
-        at = without = 0
+        if rows * made.multiply_adds <= _DIRECT:
+            return some(0, rows, unit, 1)
+        pace = self._pace(-unit.bit_length(), made.multiply_adds * unit)
+        at = counted = 0
         while at < rows:
+            # A mapped file may shrink meanwhile, and reading it would end the process.
             checks.unshrunk("Sequential", "x", x)
 
             def run(units: int, count: int, at: int = at) -> tuple[int, int]:
-                part = slice(at, at + units * unit)
-                some = x[part], program, self._parameters, unit, scores[part], classes[part]
-                return units * unit, interpreter.infer.on_threads(count, *some)
+                end = min(at + units * unit, rows)
+                return end, some(at, end, unit, count)
 
-            done, missing = pace.run(-(-(rows - at) // unit), run)
-            at, without = at + done, without + missing
-        return without
+            at, more = pace.run(-(-(rows - at) // unit), run)
+            counted += more
+        return counted
+
+    # --- both ---
+
+    def _execute(  # noqa: PLR0913, PLR0917 - what the compiled call takes
+        self,
+        prepared: _Prepared,
+        count: int,
+        x: Array,
+        targets: Array,
+        order: Array,
+        numbers: Array,
+        rows: int,
+        batch: int,
+        step: int,
+        bases: Array,
+        out: Array,
+        measures: Array,
+        sums: Array,
+    ) -> int:
+        batch = min(batch, rows)
+        per_batch = numbers.shape[1] if len(numbers) > 1 else 0
+        flat, left, like = numbers.reshape(-1), rows % batch, self._parameters
+
+        def arguments(threads: int) -> tuple[Any, ...]:
+            schedule = prepared.schedule(batch, threads, like)
+            rest = prepared.schedule(left, threads, like) if left else schedule
+            return (
+                *(x, targets, order, prepared.made.table, schedule, rest, bases),
+                *(flat, per_batch, rows, batch, self._key, np.uint64(step), out, measures, sums),
+            )
+
+        return interpreter.execute.for_threads(count, arguments)  # type: ignore[no-any-return]
 
     def _pace(self, kind: int, multiply_adds: int) -> Pace:
         if kind not in self._paces:
             self._paces[kind] = Pace(multiply_adds)
         return self._paces[kind]
 
-    def _make_space(self, batch_size: int) -> None:
-        size = self._plan.width * batch_size
+    def _make_space(self, size: int, batch_size: int) -> None:
         if self._space.size < size:
             try:
                 self._space = aligned_zeros(size, self._space.dtype)
@@ -128,3 +255,4 @@ class Compiled:
                     f"bytes, for what batches of {batch_size} rows become on their way: expected a "
                     "smaller batch_size"
                 ) from error
+            self._bases[program.SPACE] = self._space.ctypes.data

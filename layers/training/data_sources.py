@@ -5,25 +5,28 @@ on, in which order.
 """
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from kernels.runtime import checks
 from layers.base import Array
-from layers.labels import as_labels
 
 PLACE = "Sequential.fit"
 _CONVERTED_BYTES = 2**24
 """How much of a mapped file in another dtype or order is converted at a time."""
 
 
+Targets = Callable[..., Array]
+"""What checks targets: `layers.losses.Loss.targets`."""
+
+
 class Piece(NamedTuple):
-    """Rows to train on: ``order`` of ``x`` and ``labels``, in batches of ``batch_size``."""
+    """Rows to train on: ``order`` of ``x`` and ``targets``, in batches of ``batch_size``."""
 
     x: Array
-    labels: Array
+    targets: Array
     order: Array
     batch_size: int
 
@@ -48,14 +51,22 @@ class Rows:
     x : array_like, (n, n_in)
         A `numpy.memmap` is not copied; one of another dtype or layout is converted in pieces.
     y : array_like
-        Class indices are copied; see `as_labels`.
+        Class indices are copied; see `layers.labels.as_labels`.
     n_in, n_out : int
     dtype : numpy.dtype
+    targets : callable
     batch_size : int
     """
 
     def __init__(
-        self, x: Any, y: Any, n_in: int, n_out: int, dtype: np.dtype[Any], batch_size: int
+        self,
+        x: Any,
+        y: Any,
+        n_in: int,
+        n_out: int,
+        dtype: np.dtype[Any],
+        targets: Targets,
+        batch_size: int,
     ) -> None:
         self._dtype, self._batch_size = dtype, batch_size
         is_mapped = isinstance(x, np.ndarray) and checks.mapping(x) is not None
@@ -65,7 +76,7 @@ class Rows:
             checks.shape(PLACE, "x", x, ("batch", n_in))
         else:
             x = checks.real(PLACE, "x", x, dtype, ("batch", n_in))
-        labels = as_labels(PLACE, "y", y, len(x), n_out, dtype)
+        labels = targets(PLACE, "y", y, len(x), n_out, dtype)
         self._held = held(x), held(labels)
         self._x, self._labels = (each.array for each in self._held)
         self.rows: int | None = len(self._x)
@@ -106,6 +117,7 @@ class Batches:
     epochs : int
     n_in, n_out : int
     dtype : numpy.dtype
+    targets : callable
     """
 
     rows: int | None = None
@@ -118,9 +130,10 @@ class Batches:
         n_in: int,
         n_out: int,
         dtype: np.dtype[Any],
+        targets: Targets,
     ) -> None:
         self._batches, self._steps = batches, steps
-        self._n_in, self._n_out, self._dtype = n_in, n_out, dtype
+        self._n_in, self._n_out, self._dtype, self._targets = n_in, n_out, dtype, targets
         if iter(batches) is batches and steps is None and epochs > 1:
             raise ValueError(
                 f"{PLACE}: x is an iterator, which has one epoch, and epochs is {epochs}: expected "
@@ -147,7 +160,8 @@ class Batches:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             raise TypeError(f"{PLACE}: {name} is {checks.shown(batch)}, expected a pair (x, y)")
         x = checks.real(PLACE, f"x in {name}", batch[0], self._dtype, ("batch", self._n_in))
-        labels = as_labels(PLACE, f"y in {name}", batch[1], len(x), self._n_out, self._dtype)
+        sizes = len(x), self._n_out, self._dtype
+        labels = self._targets(PLACE, f"y in {name}", batch[1], *sizes)
         return Piece(x, labels, np.arange(len(x)), len(x))
 
     def check(self) -> None:

@@ -1,7 +1,7 @@
 """The training loop of `Sequential.fit`: epochs, progress, callbacks, and when to stop."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,22 +38,38 @@ class Progress:
         Of this call of `fit`, from 1.
     batch : int
         How many batches of the epoch are done.
-    loss, accuracy : float
-        Means over the epoch's rows so far.
     ended : bool
         Whether the epoch has ended.
-    val_loss, val_accuracy : float or None
-        At the end of an epoch, with validation data.
+    metrics : dict
+        ``loss`` and what the loss measures besides, such as ``accuracy``: means over the epoch's
+        rows so far. At the end of an epoch with validation data also ``val_loss``, ...
     """
 
     epoch: int
     epochs: int
     batch: int
-    loss: float
-    accuracy: float
     ended: bool
-    val_loss: float | None = None
-    val_accuracy: float | None = None
+    metrics: Mapping[str, float]
+
+    @property
+    def loss(self) -> float:
+        """Mean loss over the epoch's rows so far."""
+        return self.metrics["loss"]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean accuracy over the epoch's rows so far; None where the loss measures none."""
+        return self.metrics.get("accuracy")
+
+    @property
+    def val_loss(self) -> float | None:
+        """Mean loss over the validation data, at the end of an epoch that has them."""
+        return self.metrics.get("val_loss")
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """Accuracy on the validation data, at the end of an epoch that has them."""
+        return self.metrics.get("val_accuracy")
 
 
 Callback = Callable[[Progress], Any]
@@ -94,8 +110,8 @@ class Fitting:
         for batch, totals in self._steps(epoch):
             bar.update(before + totals.rows - bar.n)
             if self.every and batch % self.every == 0:
-                self._call_back(epoch, batch, _means(totals), False)
-        numbers = _means(totals)
+                self._call_back(epoch, batch, self._means(totals), False)
+        numbers = self._means(totals)
         if self.validation is not None:
             x, y = (each.array for each in self.validation)
             checks.unshrunk(PLACE, "validation_data[0]", x)
@@ -104,7 +120,7 @@ class Fitting:
             numbers |= {f"val_{name}": value for name, value in scored.items()}
         history.add(**numbers)
         self.model.history.add(**numbers)
-        bar.set_postfix_str(_shown(**numbers), refresh=epoch == self.epochs - 1)
+        bar.set_postfix_str(_shown(numbers), refresh=epoch == self.epochs - 1)
         self._call_back(epoch, batch, numbers, True)
 
     def _steps(self, epoch: int) -> Iterator[tuple[int, Totals]]:
@@ -140,11 +156,18 @@ class Fitting:
             active().permutation(model._key, seeds.SHUFFLE + model.history.epochs, order)
         return order
 
+    def _means(self, totals: Totals) -> dict[str, float]:
+        """The mean loss of the epoch so far, and that of each measure."""
+        names = self.model.loss.measures
+        sums = totals.measures or (0.0,) * len(names)
+        means = {name: total / totals.rows for name, total in zip(names, sums, strict=True)}
+        return {"loss": totals.loss / totals.rows, **means}
+
     def _call_back(self, epoch: int, batch: int, numbers: dict[str, float], ended: bool) -> None:
         """Call every callback; stop where one says so."""
         if not self.callbacks:
             return
-        progress = Progress(epoch + 1, self.epochs, batch, ended=ended, **numbers)
+        progress = Progress(epoch + 1, self.epochs, batch, ended, numbers)
         answers = [callback(progress) for callback in self.callbacks]
         # Not whatever counts as true: a callback may well return a number.
         if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
@@ -165,16 +188,15 @@ def checked_callbacks(callbacks: Any, every: Any) -> tuple[list[Callback], int |
     return list(callbacks), every
 
 
-def _means(totals: Totals) -> dict[str, float]:
-    return {"loss": totals.loss / totals.rows, "accuracy": totals.right / totals.rows}
-
-
-def _shown(
-    loss: float, accuracy: float, val_loss: float | None = None, val_accuracy: float = math.nan
-) -> str:
+def _shown(metrics: Mapping[str, float]) -> str:
     """An epoch's numbers for the progress bar."""
-    validation = "" if val_loss is None else f" (val: {val_loss:.3g} {val_accuracy:.3f})"
-    return f"loss={loss:.3g} accuracy={accuracy:.3f}{validation}"
+    own = [f"{n}={v:{_form(n)}}" for n, v in metrics.items() if not n.startswith("val_")]
+    held = [f"{v:{_form(n)}}" for n, v in metrics.items() if n.startswith("val_")]
+    return " ".join(own) + (f" (val: {' '.join(held)})" if held else "")
+
+
+def _form(name: str) -> str:
+    return ".3f" if name.endswith("accuracy") else ".3g"
 
 
 def _not_finite(model: "Sequential", loss: float, epoch: int, batch: int, x: Array) -> str:

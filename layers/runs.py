@@ -1,0 +1,95 @@
+"""Runs: what a layer says its passes against, so that it says them once.
+
+A layer's `run_forward` and `run_backward` call the methods of a run. The run of the moment decides
+what that means: `Eager` computes at once, by the kernels or by their NumPy twins; a recorder
+(``layers/compiled/recorder.py``) writes the lines of a compiled program.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kernels.runtime.families import Operation
+from layers.backends import active
+from layers.base import Array
+
+
+class Position(NamedTuple):
+    """What random numbers are counted by: a model's key, and how many steps it has taken."""
+
+    key: int
+    step: int
+
+
+_position: ContextVar[Position | None] = ContextVar("layers.position", default=None)
+
+
+def position() -> Position | None:
+    """Where the model that is being trained stands; None outside a model."""
+    return _position.get()
+
+
+@contextmanager
+def at(key: int, step: int) -> Iterator[None]:
+    """Count random numbers by a model's key and step within the ``with``."""
+    token = _position.set(Position(key, step))
+    try:
+        yield
+    finally:
+        _position.reset(token)
+
+
+class Eager:
+    """Computes each pass at once: an output is a new array. Nothing is checked."""
+
+    def dense_forward(self, x: Array, weights: Array, biases: Array) -> Array:
+        """The product x . weights, biases added."""
+        out = np.empty((len(x), weights.shape[1]), x.dtype)
+        active().dense_forward(x, weights, biases, out)
+        return out
+
+    def dense_backward_inputs(self, dy: Array, weights: Array) -> Array:
+        """The product dy . weightsT."""
+        out = np.empty((len(dy), weights.shape[0]), dy.dtype)
+        active().dense_backward_inputs(dy, weights, out)
+        return out
+
+    def dense_backward_parameters(
+        self, x: Array, dy: Array, dweights: Array, dbiases: Array
+    ) -> None:
+        """The product xT . dy, and the column sum of dy."""
+        active().dense_backward_parameters(x, dy, dweights, dbiases)
+
+    def elementwise(
+        self, operation: Operation, x: Array, *dy: Array, numbers: Sequence[float] = ()
+    ) -> Array:
+        """An elementwise operation on x, or on what is kept and dy."""
+        out = np.empty_like(x)
+        getattr(active(), operation.name)(x, *dy, *numbers, out)
+        return out
+
+    def rowwise(
+        self,
+        operation: Operation,
+        x: Array,
+        *dy: Array,
+        numbers: Sequence[float] = (),
+        stream: int | None = None,
+    ) -> Array:
+        """A rowwise operation on x, or on what is kept and dy.
+
+        ``stream`` is that of its random numbers at step 0; without it, there are none.
+        """
+        out = np.empty_like(x)
+        random: tuple[Any, ...] = ()
+        if stream is not None:
+            here = position() or Position(0, 0)
+            random = np.uint64(here.key), np.uint64(stream + here.step)
+        getattr(active(), operation.name)(x, *dy, *numbers, *random, out)
+        return out
+
+
+EAGER = Eager()
