@@ -6,6 +6,7 @@ A gradient takes dy rather than giving a factor, since ReLU's is 0, not NaN, whe
 
 from kernels.intrinsics import select
 from kernels.operations import Activation
+from kernels.product.microkernel import CLIP, MASK
 from kernels.runtime.jit import inner
 
 
@@ -27,5 +28,5 @@ def relu_gradient(x, dy):
     return select(x <= 0.0, 0.0, select(x > 0.0, dy, x))
 
 
-RELU = Activation(relu, relu_gradient, kept="y", kept_name="x", nanoseconds=(0.1, 0.15))
+RELU = Activation(relu, relu_gradient, kept="y", kept_name="x", in_registers=(CLIP, MASK))
 relu_forward, relu_backward = RELU.kernels

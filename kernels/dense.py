@@ -23,8 +23,11 @@ from kernels.product.fast_path import Request, asks
 from kernels.product.matmul import product, small_product
 from kernels.product.microkernel import (
     ADD_BIASES,
+    CLIP,
+    MASK,
     NEVER_EMPTY,
     OTHER,
+    SCALE,
     SUM_COLUMNS,
     TRANSPOSE_A,
     TRANSPOSE_B,
@@ -74,7 +77,7 @@ def dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> R
     out : ndarray, (batch, n_out)
     """
     then = RELU.forward.address(out.dtype)
-    return x, weights, biases, out, 0.0, then, ADD_BIASES | NEVER_EMPTY
+    return x, weights, biases, out, 0.0, then, ADD_BIASES | CLIP | NEVER_EMPTY
 
 
 @asks(product, small_product, "x (batch, n_in), dz (batch, n_out) -> out (n_in, n_out)")
@@ -149,7 +152,7 @@ def dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) 
     out : ndarray, (batch, n_in)
     """
     then = RELU.backward.address(out.dtype)
-    return dz, weights, y, out, 0.0, then, TRANSPOSE_B | OTHER | NEVER_EMPTY
+    return dz, weights, y, out, 0.0, then, TRANSPOSE_B | OTHER | MASK | NEVER_EMPTY
 
 
 @asks(
@@ -172,7 +175,7 @@ def dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) 
         Overwritten.
     """
     then = SGD.operation.address(weights.dtype)
-    return x, dz, weights, weights, learning_rate, then, TRANSPOSE_A | UPDATES | NEVER_EMPTY
+    return x, dz, weights, weights, learning_rate, then, TRANSPOSE_A | UPDATES | SCALE | NEVER_EMPTY
 
 
 @kernel("dz (batch, n_out) -> out (1, n_out)", nanoseconds=lambda dz, out: 0.05 * dz.size)

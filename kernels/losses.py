@@ -52,18 +52,19 @@ _SQUARE = LANES * LANES
 # --- operations -----------------------------------------------------------------------------------
 
 
+def _softmax_cross_entropy_of_few_labels(z, targets, out, losses, right, rows, n, batch, numbers):
+    labels = integers_at(targets)
+    for i in range(0, rows, LANES):
+        outputs = ahead(out, i * n), ahead(losses, i), ahead(right, i)
+        count = min(LANES, rows - i)
+        _sixteen_rows(ahead(z, i * n), ahead(labels, i), *outputs, n, count, batch)
+
+
 def _softmax_cross_entropy_of_labels(z, targets, out, losses, right, rows, n, batch, numbers):
     labels = integers_at(targets)
-    if n <= LANES:
-        for i in range(0, rows, LANES):
-            outputs = ahead(out, i * n), ahead(losses, i), ahead(right, i)
-            count = min(LANES, rows - i)
-            _sixteen_rows(ahead(z, i * n), ahead(labels, i), *outputs, n, count, batch)
-    else:
-        for i in range(rows):
-            row, gradient = ahead(z, i * n), ahead(out, i * n)
-            target = Target(labels[i], z)
-            losses[i], right[i] = _softmax_row_loss(row, target, gradient, n, batch)
+    for i in range(rows):
+        row, gradient = ahead(z, i * n), ahead(out, i * n)
+        losses[i], right[i] = _softmax_row_loss(row, Target(labels[i], z), gradient, n, batch)
 
 
 def _softmax_cross_entropy_of_rows(z, targets, out, losses, right, rows, n, batch, numbers):
@@ -166,6 +167,7 @@ _RIGHT = {"out_right": "1 where the largest score is the target's, else 0."}
 SOFTMAX_CROSS_ENTROPY = LossEntry(
     "softmax_cross_entropy_gradient",
     {
+        "few labels": Operation(LOSS, _softmax_cross_entropy_of_few_labels, nanoseconds=2.0),
         "labels": Operation(LOSS, _softmax_cross_entropy_of_labels, nanoseconds=2.0),
         "rows": Operation(LOSS, _softmax_cross_entropy_of_rows, nanoseconds=2.0),
     },

@@ -137,8 +137,8 @@ def _rows_at_a_time(n):
 
 # --- loops: the texts of operations ---------------------------------------------------------------
 
-# `formula` and `COUNT` stand for a function and how many numbers it takes; see `specialised`.
-formula, COUNT = None, 0
+# These stand for functions, and for how many numbers they take; see `specialised`.
+formula, move, COUNT = None, None, 0
 
 
 def _value_loop(x, dy, out, rows, columns, stride, numbers):
@@ -160,46 +160,41 @@ def _gradient_loop(x, dy, out, rows, columns, stride, numbers):
             store(formula(lanes, gradient, *given), ahead(out, place), left)
 
 
-def _update_loop_0(w, g, states, size, rows, columns, stride, g_stride, numbers):
-    given = first_of(numbers, COUNT)
+def _move_0(w, g, states, size, left, given):
+    weights = formula(load(w, LANES, left, 0.0), load(g, LANES, left, 0.0), *given)
+    store(weights, w, left)
+
+
+def _move_1(w, g, states, size, left, given):
+    before, gradients = load(w, LANES, left, 0.0), load(g, LANES, left, 0.0)
+    weights, m = formula(before, gradients, load(states, LANES, left, 0.0), *given)
+    store(m, states, left)
+    store(weights, w, left)
+
+
+def _move_2(w, g, states, size, left, given):
+    before, gradients = load(w, LANES, left, 0.0), load(g, LANES, left, 0.0)
+    second = ahead(states, size)
+    m, v = load(states, LANES, left, 0.0), load(second, LANES, left, 0.0)
+    weights, m, v = formula(before, gradients, m, v, *given)
+    store(m, states, left)
+    store(v, second, left)
+    store(weights, w, left)
+
+
+def _update_loop(w, g, states, size, rows, columns, stride, g_stride, numbers):
+    given, whole = first_of(numbers, COUNT), columns // LANES * LANES
     for i in range(rows):
-        for j in range(0, columns, LANES):
-            place, left = i * stride + j, columns - j
-            weights = load(ahead(w, place), LANES, left, 0.0)
-            gradients = load(ahead(g, i * g_stride + j), LANES, left, 0.0)
-            store(formula(weights, gradients, *given), ahead(w, place), left)
+        w_i, g_i, s_i = ahead(w, i * stride), ahead(g, i * g_stride), ahead(states, i * stride)
+        for j in range(0, whole, LANES):
+            move(ahead(w_i, j), ahead(g_i, j), ahead(s_i, j), size, LANES, given)
+        if whole < columns:
+            left = columns - whole
+            move(ahead(w_i, whole), ahead(g_i, whole), ahead(s_i, whole), size, left, given)
 
 
-def _update_loop_1(w, g, states, size, rows, columns, stride, g_stride, numbers):
-    given = first_of(numbers, COUNT)
-    for i in range(rows):
-        for j in range(0, columns, LANES):
-            place, left = i * stride + j, columns - j
-            weights = load(ahead(w, place), LANES, left, 0.0)
-            gradients = load(ahead(g, i * g_stride + j), LANES, left, 0.0)
-            m = load(ahead(states, place), LANES, left, 0.0)
-            weights, m = formula(weights, gradients, m, *given)
-            store(m, ahead(states, place), left)
-            store(weights, ahead(w, place), left)
-
-
-def _update_loop_2(w, g, states, size, rows, columns, stride, g_stride, numbers):
-    given = first_of(numbers, COUNT)
-    for i in range(rows):
-        for j in range(0, columns, LANES):
-            place, left = i * stride + j, columns - j
-            weights = load(ahead(w, place), LANES, left, 0.0)
-            gradients = load(ahead(g, i * g_stride + j), LANES, left, 0.0)
-            m = load(ahead(states, place), LANES, left, 0.0)
-            v = load(ahead(states, size + place), LANES, left, 0.0)
-            weights, m, v = formula(weights, gradients, m, v, *given)
-            store(m, ahead(states, place), left)
-            store(v, ahead(states, size + place), left)
-            store(weights, ahead(w, place), left)
-
-
-UPDATE_LOOPS = (_update_loop_0, _update_loop_1, _update_loop_2)
-"""By the number of states."""
+_MOVES = (_move_0, _move_1, _move_2)
+"""The step of a vector, by the number of states."""
 
 
 # --- entries --------------------------------------------------------------------------------------
@@ -237,6 +232,8 @@ class Activation:
     numbers : sequence of Number
     nanoseconds : tuple of float
         About what an element takes on one thread, forward and backward.
+    in_registers : tuple of int
+        The product's flags for the two, where the micro-kernel has them.
     """
 
     def __init__(
@@ -248,6 +245,7 @@ class Activation:
         kept_name: str | None = None,
         numbers: Sequence[Number] = (),
         nanoseconds: tuple[float, float] = (0.1, 0.15),
+        in_registers: tuple[int, int] = (0, 0),
     ) -> None:
         self.kept, self.numbers = kept, tuple(numbers)
         self.name: str = value.__name__
@@ -262,8 +260,11 @@ class Activation:
                     {"formula": formula, "COUNT": len(self.numbers)},
                 ),
                 cost,
+                flag,
             )
-            for (text, formula, way), cost in zip(texts, nanoseconds, strict=True)
+            for (text, formula, way), cost, flag in zip(
+                texts, nanoseconds, in_registers, strict=True
+            )
         )
         self.kernels = (
             elementwise_door(self.forward, ("x",), self.numbers, inspect.getdoc(value)),
@@ -328,12 +329,15 @@ class Step:
         states: int = 0,
         numbers: Sequence[Number],
         nanoseconds: float = 0.15,
+        in_registers: int = 0,
     ) -> None:
         self.states, self.numbers, self.count = states, tuple(numbers), len(numbers)
         self.name = f"{formula.__name__}_update"
-        names = {"formula": formula, "COUNT": self.count}
-        text = specialised(UPDATE_LOOPS[states], self.name, formula.__module__, names)
-        self.operation = Operation(UPDATE, text, nanoseconds)
+        module = formula.__module__
+        move = specialised(_MOVES[states], f"{self.name}_vector", module, {"formula": formula})
+        names = {"move": inner(move), "COUNT": self.count}
+        text = specialised(_update_loop, self.name, module, names)
+        self.operation = Operation(UPDATE, text, nanoseconds, in_registers)
         self.kernel = self._door(inspect.getdoc(formula))
 
     def run(self, parameters: Array, gradients: Array, *given: Any) -> None:
@@ -436,8 +440,9 @@ class LossEntry:
     name : str
         Of the public kernel and its twin.
     operations : dict
-        By the form of the targets: ``"labels"``, class indices (batch,); ``"rows"``, target rows
-        (batch, n); ``"numbers"``, the same, where there are no labels.
+        By the form of the targets: ``"labels"``, class indices (batch,); ``"few labels"``, those of
+        at most sixteen classes; ``"rows"``, target rows (batch, n); ``"numbers"``, the same, where
+        there are no labels.
     summary : str
         The kernel's first docstring line.
     scores, targets : str
@@ -476,17 +481,23 @@ class LossEntry:
             **{each: f"ndarray, (batch, 1)\n    {meaning}" for each, meaning in measures.items()},
         }
         contract = f"{inputs}{given} -> out (batch, {n}), out_losses (batch, 1){outputs}"
-        named = next(iter(self.operations.values()))
+        named = self.operations[min(self.operations)]
         self.kernel = made_door(self.run, named, meanings, contract, summary, name)
 
     def run(self, scores: Array, targets: Array, *given: Any) -> None:
         """Losses and gradient, on as many threads as it is worth: numbers, then outputs."""
         count = len(self.numbers)
         numbers, (out, losses, *measures) = given[:count], given[count:]
-        operation = self.operations[self.form(targets)]
+        operation = self.operation(self.form(targets), out.shape[1])
         measured = measures[0] if measures else losses  # any array: it is not written to
         outputs = out, losses, measured
         run_loss(operation, scores, as_words(targets, scores.dtype), numbers, *outputs)
+
+    def operation(self, form: str, n: int) -> Operation:
+        """The operation for a form of targets, and rows of n scores."""
+        if form == "labels" and n <= LANES and "few labels" in self.operations:
+            form = "few labels"
+        return self.operations[form]
 
     def form(self, targets: Array) -> str:
         """The form of checked targets."""

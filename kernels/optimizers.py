@@ -2,6 +2,7 @@
 
 from kernels.intrinsics import fma
 from kernels.operations import Number, Step
+from kernels.product.microkernel import SCALE
 from kernels.runtime.jit import inner
 
 
@@ -16,5 +17,6 @@ SGD = Step(
     numbers=[
         Number("learning_rate", ">= 0", "Finite, not negative; rounded to the weights' dtype.")
     ],
+    in_registers=SCALE,
 )
 sgd_update = SGD.kernel

@@ -17,12 +17,14 @@ from layers.activations import Softmax as Softmax
 from layers.backends import backend as backend
 from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
+
 # from layers.comparison.compare import compare as compare
 from layers.dense import Dense as Dense
 from layers.files.model_file import load as load
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
 from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from layers.optimizers import SGD as SGD
+
 # from layers.profiling import Profile as Profile
 # from layers.profiling import profile as profile
 from layers.sequential import Sequential as Sequential

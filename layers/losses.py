@@ -152,9 +152,9 @@ class Loss(Part):
         """The form of checked targets, by which the entry has an operation."""
         return self.entry.form(targets)
 
-    def operation(self, form: str) -> Operation:
-        """The entry's operation for a form of targets."""
-        return self.entry.operations[form]
+    def operation(self, form: str, n: int) -> Operation:
+        """The entry's operation for a form of targets, and rows of n scores."""
+        return self.entry.operation(form, n)
 
     def _entry_run(self, scores: Array, targets: Array, losses: Array) -> tuple[list[Array], Array]:
         gradient, measures = np.empty_like(scores), [np.empty_like(losses) for _ in self.measures]

@@ -55,8 +55,11 @@ from kernels.intrinsics.register_tiles import (
     rank_one_update,
     row_offsets,
     store_tile,
+    tile_clipped,
+    tile_masked,
     tile_of_zeros,
     tile_plus_stored,
+    tile_scaled_plus_stored,
 )
 from kernels.intrinsics.vectors import (
     LANES,
@@ -133,8 +136,11 @@ __all__ = [
     "store",
     "store_tile",
     "sum_of_lanes",
+    "tile_clipped",
+    "tile_masked",
     "tile_of_zeros",
     "tile_plus_stored",
+    "tile_scaled_plus_stored",
     "to_bits",
     "to_float",
     "to_float64",

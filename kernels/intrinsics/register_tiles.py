@@ -77,6 +77,12 @@ def _with_stored(builder, signature, arguments, combine):
     return value
 
 
+def _clipped(builder, x, passed):
+    """0 where x <= 0, else ``passed``; a comparison with NaN is false."""
+    zero = ir.Constant(x.type, None)
+    return builder.select(builder.fcmp_ordered("<=", x, zero), zero, passed)
+
+
 @intrinsic(prefer_literal=True)
 def tile_of_zeros(typing, shape, like, vector_bytes):
     """A tile of the given `TileShape`, all zero, in the dtype that ``like`` points at."""
@@ -185,6 +191,53 @@ def tile_plus_stored(typing, tile, c, c_row, count):
             return builder.fadd(stored, element)
 
         return _with_stored(builder, signature, arguments, added)
+
+    return signature, generate
+
+
+@intrinsic
+def tile_clipped(typing, tile):
+    """0 where tile[i, j] <= 0, else tile[i, j]."""
+    signature = tile(tile)
+
+    def generate(context, builder, signature, arguments):
+        (value,) = arguments
+        tile = signature.args[0]
+        for place, _, _ in _places(tile):
+            x = builder.extract_value(value, place)
+            value = builder.insert_value(value, _clipped(builder, x, x), place)
+        return value
+
+    return signature, generate
+
+
+@intrinsic
+def tile_masked(typing, tile, mask, mask_row, count):
+    """tile[i, j] where stored[i, j] > 0, 0 where it is <= 0, NaN where it is NaN."""
+    signature = tile(tile, mask, types.intp, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        def masked(dy, x):
+            positive = builder.fcmp_ordered(">", x, ir.Constant(x.type, None))
+            return _clipped(builder, x, builder.select(positive, dy, x))
+
+        return _with_stored(builder, signature, arguments, masked)
+
+    return signature, generate
+
+
+@intrinsic
+def tile_scaled_plus_stored(typing, tile, scale, c, c_row, count):
+    """fma(scale, tile[i, j], stored[i, j])."""
+    signature = tile(tile, tile.vector.dtype, c, types.intp, types.unliteral(count))
+
+    def generate(context, builder, signature, arguments):
+        scale = filled(builder, arguments[1], tile.vector.lanes)
+
+        def moved(element, stored):
+            return multiply_add(builder, tile.vector, scale, element, stored)
+
+        return _with_stored(builder, signature, arguments, moved)
 
     return signature, generate
 

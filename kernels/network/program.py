@@ -13,7 +13,7 @@ and whoever writes a program, not the interpreter, knows what is computed.
 from collections import namedtuple
 
 from kernels.intrinsics import ahead
-from kernels.runtime.jit import inner
+from kernels.runtime.jit import Array, inner
 
 # How a line's work is shared, and with it what its function takes (kernels/runtime/families.py).
 # A product is compiled with the interpreter; what follows on it is called by address.
@@ -89,3 +89,9 @@ def place_of(program, index):
     """The place of that number."""
     at = ahead(program, _HEADER + program[0] * _LINE + index * _PLACE)
     return Place(at[0], at[1], at[2], at[3])
+
+
+def lines_in(program: Array) -> list[Line]:
+    """The lines of a program, for Python."""
+    end = _HEADER + int(program[0]) * _LINE
+    return [Line(*numbers) for numbers in program[_HEADER:end].reshape(-1, _LINE).tolist()]

@@ -9,20 +9,13 @@ sizes are worked out while a network runs.
 """
 
 from collections import namedtuple
+from collections.abc import Sequence
 
 import numpy as np
 
-from kernels.intrinsics import LINE, ahead, itemsize, pointer
-from kernels.network.program import (
-    COLUMNWISE,
-    MOVES,
-    PRODUCT,
-    UPDATE,
-    Header,
-    header_of,
-    line_of,
-)
-from kernels.product.loops import Plan, plan_of, share, units
+from kernels.intrinsics import LINE, ahead, pointer
+from kernels.network.program import COLUMNWISE, MOVES, PRODUCT, UPDATE, Line, lines_in
+from kernels.product.loops import Plan, plan_of
 from kernels.product.microkernel import ROWS, TRANSPOSE_A, TRANSPOSE_B
 from kernels.runtime.jit import Array, inner, kernel
 
@@ -46,12 +39,6 @@ RUN = 2**14
 """Elements of an update that are worth a task of their own."""
 
 _SUMMARY, _STAGE, _PLAN = len(Summary._fields), len(Stage._fields), len(Plan._fields)
-
-
-def schedule_size(program: Array, count: int) -> int:
-    """How many numbers the schedule of a program for so many threads is."""
-    lines = int(Header(*program[: len(Header._fields)]).lines)
-    return _SUMMARY + lines * (_STAGE + 1 + count * _PLAN)
 
 
 @inner
@@ -85,15 +72,31 @@ def plan_for(schedule, lines, index, part, count):
     )
 
 
-@inner
-def _write(start, numbers):
-    for i, number in enumerate(numbers):
-        start[i] = np.int64(number)
+@kernel(
+    "like (1, z), m int64, n int64, k int64, a_step int64, b_row int64, flags int64, "
+    "updates int64, count int64 -> plan <p>",
+    public=False,
+)
+def plan_product(  # noqa: PLR0913, PLR0917 - numbers alone, each with a name
+    like: Array,
+    m: int,
+    n: int,
+    k: int,
+    a_step: int,
+    b_row: int,
+    flags: int,
+    updates: int,
+    count: int,
+    plan: Array,
+) -> None:
+    """Write how a product is cut; see `kernels.product.loops.plan_of`."""
+    made = plan_of((m, n, k), a_step, b_row, flags, updates, pointer(like), count)
+    for index, number in enumerate(made):
+        plan[index] = np.int64(number)
 
 
-@kernel("program <p>, like (1, q), rows int64, count int64 -> schedule <s>", public=False)
-def make_schedule(program: Array, like: Array, rows: int, count: int, schedule: Array) -> None:
-    """Write the schedule of a program for batches of so many rows, shared by so many threads.
+def make_schedule(program: Array, like: Array, rows: int, count: int) -> Array:
+    """The schedule of a program for batches of so many rows, shared by so many threads.
 
     Parameters
     ----------
@@ -101,104 +104,100 @@ def make_schedule(program: Array, like: Array, rows: int, count: int, schedule: 
     like : ndarray
         Of the dtype that the program is for.
     rows, count : int
-    schedule : ndarray of int64, as many as `schedule_size` says
+
+    Returns
+    -------
+    ndarray of int64
     """
-    at, out, real = pointer(program), pointer(schedule), pointer(like)
-    lines = header_of(at).lines
-    first, stages, scratch = np.int64(0), np.int64(0), np.int64(0)
-    most, guarded = np.int64(count), np.int64(-1)
-    while first < lines:
-        stage = _stage_from(at, first, lines, rows, count)
-        tasks = np.int64(0)
+    lines = lines_in(program)
+    tasks = np.ones(len(lines), np.int64)
+    plans = np.zeros((len(lines), count, _PLAN), np.int64)
+    stages: list[Stage] = []
+    scratch = first = 0
+    while first < len(lines):
+        stage = _stage_from(lines, first, rows, count)
         for index in range(stage.first, stage.end):
-            line = line_of(at, index)
-            parts, needed = _plan_line(line, index, stage, rows, count, real, out, lines)
-            scratch, tasks = max(scratch, needed), tasks + parts
-        if stage.sharing == BY_ROWS:
-            tasks = stage.tasks
-        if guarded < 0 and line_of(at, first).flags & MOVES:
-            guarded = stages
-        _write(
-            ahead(out, _SUMMARY + stages * _STAGE), (stage.first, stage.end, tasks, stage.sharing)
-        )
-        most, stages, first = max(most, tasks), stages + 1, stage.end
-    _write(out, (stages, units(scratch, LINE) * LINE, most, guarded))
+            tasks[index], needed = _plan_line(lines[index], stage, rows, count, like, plans[index])
+            scratch = max(scratch, needed)
+        if stage.sharing != BY_ROWS:
+            stage = stage._replace(tasks=int(tasks[stage.first : stage.end].sum()))
+        stages.append(stage)
+        first = stage.end
+    moving = (i for i, stage in enumerate(stages) if lines[stage.first].flags & MOVES)
+    most = max([count, *(stage.tasks for stage in stages)])
+    summary = Summary(len(stages), _units(scratch, LINE) * LINE, most, next(moving, -1))
+    table = np.zeros((len(lines), _STAGE), np.int64)
+    table[: len(stages)] = stages
+    return np.concatenate([np.array(summary, np.int64), table.ravel(), tasks, plans.ravel()])
 
 
-@inner
-def _stage_from(program, first, lines, rows, count):
+def _stage_from(lines: Sequence[Line], first: int, rows: int, count: int) -> Stage:
     """The lines from the first on that follow each other without waiting, and their tasks by rows.
 
     Threads share one large product by blocks, so that each packs only a part of the weights.
     """
-    start = line_of(program, first)
-    if start.flags & MOVES:
-        end = first + 1
-        while end < lines and line_of(program, end).flags & MOVES:
-            end += 1
-        return Stage(first, end, np.int64(0), np.int64(BY_LINES))
-    if _sums_over_rows(start):
-        return Stage(first, first + 1, np.int64(0), np.int64(BY_LINES))
+    if lines[first].flags & MOVES:
+        moving = (i for i in range(first, len(lines)) if not lines[i].flags & MOVES)
+        return Stage(first, next(moving, len(lines)), 0, BY_LINES)
+    if _sums_over_rows(lines[first]):
+        return Stage(first, first + 1, 0, BY_LINES)
     end, multiply_adds = first, 0
-    while end < lines:
-        line = line_of(program, end)
+    while end < len(lines):
+        line = lines[end]
         if line.flags & MOVES or _sums_over_rows(line):
             break
-        if line.family == PRODUCT:
-            size = rows * line.n_in * line.n_out
-            if count > 1 and size >= ALONE:
-                if end > first:
-                    break
-                return Stage(first, first + 1, np.int64(0), np.int64(BY_BLOCKS))
-            multiply_adds += size
-        else:
+        size = rows * line.n_in * line.n_out
+        if line.family != PRODUCT:
             multiply_adds += ELEMENT * rows * line.n_out
+        elif count == 1 or size < ALONE:
+            multiply_adds += size
+        elif end > first:
+            break
+        else:
+            return Stage(first, first + 1, 0, BY_BLOCKS)
         end += 1
-    parts = max(1, min(count, multiply_adds // PART, units(rows, ROWS)))
-    return Stage(first, end, parts, np.int64(BY_ROWS))
+    tasks = max(1, min(count, multiply_adds // PART, _units(rows, ROWS)))
+    return Stage(first, end, tasks, BY_ROWS)
 
 
-@inner
-def _sums_over_rows(line):
+def _sums_over_rows(line: Line) -> bool:
     """Whether a line needs all rows of a batch at once."""
     return line.family == COLUMNWISE or line.flags & TRANSPOSE_A != 0
 
 
-@inner
-def _plan_line(line, index, stage, rows, count, like, schedule, lines):
-    """Write a line's plans and tasks; how many tasks it is by itself, and a task's bytes."""
-    parts, needed = np.int64(1), np.int64(0)
-    plans = ahead(schedule, _SUMMARY + lines * (_STAGE + 1) + index * count * _PLAN)
-    if line.family == PRODUCT:
-        splits = stage.tasks if stage.sharing == BY_ROWS else np.int64(1)
-        for part in range(splits):
-            i, i_end = np.int64(0), rows
-            threads = np.int64(1)
-            if stage.sharing == BY_ROWS:
-                i, i_end = share(rows, splits, part, ROWS)
-            elif stage.sharing == BY_BLOCKS:
-                threads = count
-            else:
-                # No more blocks than are worth a task.
-                threads = min(count, max(1, rows * line.n_in * line.n_out // PART))
-            plan = _plan_of_rows(line, i_end - i, threads, like)
-            _write(ahead(plans, part * _PLAN), plan)
-            needed = max(needed, plan.bytes)
-            parts = plan.rows * plan.columns
-    elif line.family == COLUMNWISE:
-        needed = line.n_out * itemsize(like) + LINE
-    elif line.family == UPDATE:
-        parts = max(1, min(count, units(line.n_out, RUN)))
-    schedule[_SUMMARY + lines * _STAGE + index] = parts
-    return parts, needed
+def _plan_line(
+    line: Line, stage: Stage, rows: int, count: int, like: Array, plans: Array
+) -> tuple[int, int]:
+    """Write a line's plans; how many tasks it is by itself, and the bytes that a task needs."""
+    if line.family == COLUMNWISE:
+        return 1, line.n_out * like.itemsize + LINE
+    if line.family == UPDATE:
+        return max(1, min(count, _units(line.n_out, RUN))), 0
+    if line.family != PRODUCT:
+        return 1, 0
+    if stage.sharing != BY_ROWS:
+        # Of a product that sums over rows, no more blocks than are worth a task.
+        worth = max(1, rows * line.n_in * line.n_out // PART)
+        threads = count if stage.sharing == BY_BLOCKS else min(count, worth)
+        plan = _plan_rows(line, rows, threads, like, plans[0])
+        return plan.rows * plan.columns, plan.bytes
+    needed, whole = 0, _units(rows, ROWS)
+    for part in range(stage.tasks):
+        first, end = (min(rows, whole * i // stage.tasks * ROWS) for i in (part, part + 1))
+        needed = max(needed, _plan_rows(line, end - first, 1, like, plans[part]).bytes)
+    return 1, needed
 
 
-@inner
-def _plan_of_rows(line, rows, threads, like):
-    """How a product of a part of the rows is cut, or an update's, which sums over the rows."""
-    n, flags = line.n_out, line.flags
-    updates = np.int64(flags & MOVES != 0 and line.then != 0)
-    m, k = (line.n_in, rows) if flags & TRANSPOSE_A else (rows, line.n_in)
-    a_step = line.n_in if flags & TRANSPOSE_A else np.int64(1)
-    b_row = k if flags & TRANSPOSE_B else np.int64(1)
-    return plan_of((m, n, k), a_step, b_row, flags, updates, like, threads)
+def _plan_rows(line: Line, rows: int, threads: int, like: Array, out: Array) -> Plan:
+    """How a product of some rows is cut, or one that sums over them."""
+    flags = line.flags
+    updates = int(flags & MOVES != 0 and line.then != 0)
+    sums = flags & TRANSPOSE_A != 0
+    m, k = (line.n_in, rows) if sums else (rows, line.n_in)
+    a_step, b_row = line.n_in if sums else 1, k if flags & TRANSPOSE_B else 1
+    plan_product.bare(like, m, line.n_out, k, a_step, b_row, flags, updates, threads, out)
+    return Plan(*out.tolist())
+
+
+def _units(size: int, unit: int) -> int:
+    return -(-size // unit)

@@ -30,7 +30,9 @@ from kernels.product.microkernel import (
     ACCUMULATE,
     ASK,
     BY_COLUMNS,
+    IN_REGISTERS,
     ROWS,
+    SCALE,
     SUM_COLUMNS,
     TRANSPOSE_A,
     TRANSPOSE_B,
@@ -160,9 +162,10 @@ def plan_of(sizes, a_step, b_row, flags, updates, like, count):
     # An update's gradients are in no C: a strip of them, or all where several passes add to them.
     gradient_bytes = 0
     if updates:
-        gradient_bytes = _whole_lines(chunk * strip * size)
         if depth < k or few_rows:
             gradient_bytes = c_bytes
+        elif flags & SCALE == 0:
+            gradient_bytes = _whole_lines(chunk * strip * size)
     together = a_bytes + b_bytes + partial_bytes + gradient_bytes
     return Plan(
         rows,
@@ -255,6 +258,7 @@ def block_product(m, n, k, a, b, c, epilogue, plan, memory):
     )
     soon = c
     if plan.gradient_bytes:
+        epilogue = Epilogue(epilogue.flags & ~SCALE, epilogue.biases, epilogue.then)
         before = plan.a_bytes + plan.b_bytes + plan.partial_bytes
         c = Rows(memory_at(memory + before, c.start), n)
     partial = c
@@ -305,14 +309,14 @@ def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
                     pack(from_row(b, j), columns, terms, width, panel)
                 b_strip = Strip(panel, width, _after(i, j + columns, n, b, spaces.b, terms, plan))
             out = rows_from(targets.out, i, j)
-            if only_pass and epilogue.then.updates:
+            if only_pass and plan.gradient_bytes:
                 out = Rows(targets.out.start, plan.strip)  # each strip in the same place
             here = Targets(
                 rows_from(targets.partial, i, j), out, out, rows_from(targets.soon, i, j)
             )
             part = epilogue_from(epilogue, i, j)
             strip_of_tiles(rows, columns, terms, a_chunk, b_strip, here, part, step)
-            if step.ends:
+            if step.ends and part.flags & IN_REGISTERS == 0:
                 run_then(rows, columns, out, part.then)
             j += columns
 

@@ -29,8 +29,11 @@ from kernels.intrinsics import (
     rank_one_update,
     row_offsets,
     store_tile,
+    tile_clipped,
+    tile_masked,
     tile_of_zeros,
     tile_plus_stored,
+    tile_scaled_plus_stored,
 )
 from kernels.product.tile_sizes import TILE
 from kernels.runtime.families import ELEMENTWISE, UPDATE
@@ -45,6 +48,12 @@ UPDATES = 32  # the operation that follows moves C by the product
 SUM_COLUMNS = 128  # extra[0, j] becomes the column sum of B
 NEVER_EMPTY = 256  # sizes of 0 are refused
 BY_COLUMNS = 512  # threads share its columns, where there are enough
+# The special case of fusion: what most networks do takes no call, but happens in registers. With
+# calls a training step of 784-128-10 takes 1.1 to 1.2 times as long.
+CLIP, MASK, SCALE = 1024, 2048, 4096
+"""The operation that follows is: 0 where C <= 0, else C; C where ``other`` is positive, 0 where
+that is <= 0, else ``other``; or the update of ``other`` by minus the first number times C."""
+IN_REGISTERS = CLIP | MASK | SCALE
 
 ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 # As many vectors as a strip's columns need, and one row for the rows that are left. Each is
@@ -193,7 +202,7 @@ def _tile(shape, columns, terms, a, b, targets, i, epilogue, step):
             tile = tile_plus_stored(tile, sums.start, sums.row, columns)
     if step.ends:
         target = out
-        tile = _finished(tile, columns, epilogue)
+        tile = _finished(tile, columns, out, i, epilogue)
     store_tile(tile, target.start, target.row, columns)
 
 
@@ -246,15 +255,23 @@ def _join_strip(shape, columns, chains, first, size, out, epilogue):
         tile = tile_plus_stored(tile, out.start, 0, columns)
     for chain in range(1, chains):
         tile = tile_plus_stored(tile, ahead(first, chain * size), 0, columns)
-    tile = _finished(tile, columns, epilogue)
+    if epilogue.flags & ADD_BIASES:
+        tile = tile_plus_stored(tile, epilogue.biases, 0, columns)
     store_tile(tile, out.start, 0, columns)
 
 
 @inlined
-def _finished(tile, columns, epilogue):
+def _finished(tile, columns, out, i, epilogue):
     """The part of the epilogue that happens while the tile is in registers."""
-    if epilogue.flags & ADD_BIASES:
+    flags, then = epilogue.flags, epilogue.then
+    if flags & ADD_BIASES:
         tile = tile_plus_stored(tile, epilogue.biases, 0, columns)
+    if flags & CLIP:
+        tile = tile_clipped(tile)
+    if flags & MASK:
+        tile = tile_masked(tile, ahead(then.other, i * then.row), then.row, columns)
+    if flags & SCALE:
+        tile = tile_scaled_plus_stored(tile, -then.numbers[0], out.start, out.row, columns)
     return tile
 
 

@@ -100,6 +100,8 @@ class Operation:
         Its text.
     nanoseconds : float
         About what it takes for an element, on one thread.
+    in_registers : int
+        The product's flag for the same, where the micro-kernel has it.
 
     Attributes
     ----------
@@ -109,8 +111,13 @@ class Operation:
     """
 
     def __init__(
-        self, family: FunctionShape, function: Callable[..., Any], nanoseconds: float = 1.0
+        self,
+        family: FunctionShape,
+        function: Callable[..., Any],
+        nanoseconds: float = 1.0,
+        in_registers: int = 0,
     ) -> None:
+        self.in_registers = in_registers
         self.family, self.function, self.nanoseconds = family, function, nanoseconds
         self.name: str = function.__name__.lstrip("_")
         self._addresses: dict[Any, int] = {}

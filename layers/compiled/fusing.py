@@ -58,7 +58,7 @@ def _merged(line: Line, follower: Line) -> Line | None:
             other=follower.other,
             states=follower.states,
             numbers=follower.numbers,
-            flags=line.flags | follower.flags,
+            flags=line.flags | follower.flags | _flag(line, follower),
             then=follower.operation,
         )
     if line.family != program.PRODUCT:
@@ -70,5 +70,13 @@ def _merged(line: Line, follower: Line) -> Line | None:
         out=follower.out,
         other=other,
         numbers=follower.numbers,
+        flags=line.flags | _flag(line, follower),
         then=follower.operation,
     )
+
+
+def _flag(line: Line, follower: Line) -> int:
+    """The product's own flag for what follows, if it has one."""
+    operation = follower.operation
+    is_product = line.family == program.PRODUCT
+    return operation.in_registers if operation is not None and is_product else 0

@@ -62,7 +62,12 @@ class Lowering:
         gradient, losses, measures = Value(values[-1].n), Value(1), Value(1)
         recorder.writer = Writer("loss")
         recorder.loss(
-            *(model.loss.operation(form), values[-1], targets, (gradient, losses, measures)),
+            *(
+                model.loss.operation(form, model.n_out),
+                values[-1],
+                targets,
+                (gradient, losses, measures),
+            ),
             model.loss.numbers(),
         )
         self._backward(recorder, values, gradient)
@@ -96,7 +101,12 @@ class Lowering:
         measures = Value(1, Place(program.MEASURES, 0, 1, 1))
         recorder.writer = Writer("loss")
         recorder.loss(
-            *(model.loss.operation(form), scores, targets, (Value(scores.n), losses, measures)),
+            *(
+                model.loss.operation(form, model.n_out),
+                scores,
+                targets,
+                (Value(scores.n), losses, measures),
+            ),
             model.loss.numbers(),
         )
         return self._made(recorder, recorder.lines)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kernels.network import interpreter, program
-from kernels.network.schedule import make_schedule, schedule_size
+from kernels.network.schedule import make_schedule
 from kernels.operations import as_words
 from kernels.runtime import checks
 from layers.base import Array
@@ -56,8 +56,7 @@ class _Prepared:
         if found is None:
             if len(self.schedules) >= _MOST_SCHEDULES:
                 self.schedules.clear()
-            found = np.empty(schedule_size(self.made.table, count), np.int64)
-            make_schedule.bare(self.made.table, like, rows, count, found)
+            found = make_schedule(self.made.table, like, rows, count)
             self.schedules[rows, count] = found
         return found
 
