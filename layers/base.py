@@ -1,7 +1,8 @@
 """What a layer is: forward, backward, parameters and their gradients."""
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,10 @@ class Layer:
         """For copies and pickles: free of its model, without what the last pass left behind."""
         left_out = ("output", "dinputs", "in_model")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
+
+    def __copy__(self) -> Self:
+        """A copy with arrays of its own: one that shared them would change the original's."""
+        return copy.deepcopy(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
