@@ -54,8 +54,11 @@ def require() -> None:
 
 def _way_out(found: Path | None, expected: Path) -> str:
     """What to do about what was found instead."""
-    is_installed = found is None or {"site-packages", "dist-packages"} & set(found.parts)
-    if is_installed or found.with_suffix(".py") == expected:
+    if (
+        found is None
+        or found.with_suffix(".py") == expected
+        or {"site-packages", "dist-packages"} & set(found.parts)
+    ):
         return (
             "Another distribution (often one named 'kernels') has put its files there. The way "
             "out: 'pip uninstall kernels', then 'pip install --force-reinstall --no-deps "
