@@ -121,7 +121,8 @@ class Package:
         package.mkdir()
         (root / "tmp").mkdir()
         (package / "__init__.py").touch()
-        shutil.copy(SOURCE, package)
+        for source in (SOURCE, SOURCE.with_name("interrupts.py")):  # the second one it needs
+            shutil.copy(source, package)
         (package / "helper.py").write_text(HELPER)
         (package / "toy.py").write_text(TOY)
         (root / "probe.py").write_text(PROBE)
