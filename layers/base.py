@@ -1,9 +1,10 @@
 """What a layer is: forward, backward, parameters and their gradients."""
 
+import copy
 from collections.abc import Mapping
 from operator import is_not
 from types import MethodType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
@@ -227,6 +228,10 @@ class Layer(Part):
         """For copies and pickles: free of its model, without what the last pass left behind."""
         left_out = ("output", "dinputs", "_inputs", "in_model")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
+
+    def __copy__(self) -> Self:
+        """A copy with arrays of its own: one that shared them would change the original's."""
+        return copy.deepcopy(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

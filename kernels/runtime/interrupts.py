@@ -41,7 +41,8 @@ class held:
         global _holder
         if _holder is self:
             _holder = None
-            signal.signal(signal.SIGINT, self._previous)
+            if signal.getsignal(signal.SIGINT) == self._note:  # nobody has put another in its place
+                signal.signal(signal.SIGINT, self._previous)
             self.let_through()
 
     def let_through(self) -> None:

@@ -39,7 +39,8 @@ class Process:
         )
         with _on_cpus(one_cpu_per_core()[:threads]):
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "layers.bench.worker", side, str(threads)],
+                # -P: a file `layers.py` of the user's own may lie in the current folder.
+                [sys.executable, "-P", "-m", "layers.bench.worker", side, str(threads)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,

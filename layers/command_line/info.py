@@ -49,9 +49,19 @@ def _lines() -> list[tuple[str, str]]:
             f"{TILE.rows} rows x {TILE.vectors} vectors = "
             f"{TILE.rows} x {TILE.vectors * lanes} float32",
         ),
+        ("denormals", _denormals()),
         *_thread_lines(),
         *_cache_lines(),
     ]
+
+
+def _denormals() -> str:
+    """Whether this thread computes with numbers below the smallest normal one, or takes 0 instead.
+
+    A library may have switched that for the threads that it ran in; see "What is promised".
+    """
+    below = np.float32(2.0**-126) * np.float32(0.5)
+    return "kept" if below != 0 else "flushed to zero by another library: bits may differ"
 
 
 def _thread_lines() -> list[tuple[str, str]]:

@@ -124,7 +124,8 @@ class Package:
         (root / "tmp").mkdir()
         (package / "__init__.py").touch()
         (package / "runtime" / "__init__.py").touch()
-        shutil.copy(SOURCE, package / "runtime")
+        for source in (SOURCE, SOURCE.with_name("interrupts.py")):  # the second one it needs
+            shutil.copy(source, package / "runtime")
         (package / "helper.py").write_text(HELPER)
         (package / "toy.py").write_text(TOY)
         (root / "probe.py").write_text(PROBE)

@@ -96,6 +96,19 @@ def test_a_handler_of_the_user_s_own_is_called_once():
     assert came == [(signal.SIGINT, True)]
 
 
+def test_a_handler_that_is_put_in_meanwhile_stays():
+    """As by a handler that lets the second Ctrl-C end the program at once."""
+
+    def first(*_):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    signal.signal(signal.SIGINT, first)
+    with interrupts.held():
+        press()
+        interrupts.let_through()
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
 @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
 def test_what_is_not_the_main_thread_s_to_hold_is_left_alone(handler):
     seen = []

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -566,14 +567,44 @@ def test_info_names_what_shapes_speed_and_bits():
     values = dict(re.findall(r"^([\w -]+): +(\S.*)$", out, re.MULTILINE))
     assert list(values) == [
         *("numba-layers", "Python", "packages", "CPU", "vectors", "matmul tile"),
-        *("threads", "threading layer", "compile cache", "cache size"),
+        *("denormals", "threads", "threading layer", "compile cache", "cache size"),
     ]
+    assert values["denormals"] == "kept"
     assert values["numba-layers"].startswith(layers.__version__)
     assert all(f"{name} " in values["packages"] for name in ("numpy", "numba", "llvmlite"))
     assert np.__version__ in values["packages"]
     assert re.match(r"\d+ \(\d+ CPUs, NUMBA_NUM_THREADS \d+, .*container quota", values["threads"])
     assert values["threading layer"] in ("omp", "tbb", "workqueue")
     assert info._version("no-such-package") == "not installed"
+
+
+def test_info_names_a_threading_layer_that_cannot_be_loaded():
+    out = printed("-m", "layers", "info", env={"NUMBA_THREADING_LAYER": "of-silk"})
+    assert re.search("^threads: +1 ", out, re.MULTILINE)
+    assert re.search("^threading layer: +none, so all is serial: .*of-silk", out, re.MULTILINE)
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64") or os.name != "posix",
+    reason="it switches the mode by machine code, of x86-64 under its calling convention",
+)
+def test_info_says_that_denormals_are_flushed():
+    out = printed(
+        "-c",
+        """
+import ctypes, mmap
+code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+code.write(bytes.fromhex("0fae17c3"))  # ldmxcsr (%rdi); ret
+address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+load = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+from layers import info
+for mode in (0x1F80, 0x9F80, 0x1FC0):  # neither, flush to zero, denormals are zero
+    mode = ctypes.c_uint32(mode)
+    load(ctypes.addressof(mode))
+    print(info._denormals())
+""",
+    )
+    assert [line.split()[0] for line in out.splitlines()] == ["kept", "flushed", "flushed"]
 
 
 def test_info_without_a_cache(run, monkeypatch):

@@ -1,5 +1,7 @@
 """`layers` runs on its own package `kernels` or not at all: another one of that name is refused."""
 
+import compileall
+import os
 import shutil
 import subprocess
 import sys
@@ -24,14 +26,25 @@ def import_layers(
     )
 
 
-def assert_refused(done: subprocess.CompletedProcess, found: str, expected: Path = OWN) -> None:
+def assert_refused(
+    done: subprocess.CompletedProcess,
+    found: str,
+    expected: Path = OWN,
+    *,
+    rename: Path | None = None,
+) -> None:
     """An ImportError that names what was found, what was expected and the way out."""
     assert done.returncode == 1
     message = done.stderr.splitlines()[-1]
     assert message.startswith("ImportError: layers ")
     assert f"needs its own package 'kernels' at {expected}, but {found}" in message
-    assert "pip uninstall kernels" in message
-    assert "pip install --force-reinstall --no-deps numba-layers" in message
+    if rename is not None:
+        assert f"rename {rename}, if it is yours" in message
+        assert str(rename.parent) in message
+        assert "pip" not in message.replace(found, "")
+    else:
+        assert "pip uninstall kernels" in message
+        assert "pip install --force-reinstall --no-deps numba-layers" in message
 
 
 def write(folder: Path, text: str) -> Path:
@@ -47,28 +60,69 @@ def test_our_own_is_accepted():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_foreign_package_earlier_on_the_path(tmp_path: Path):
-    file = write(tmp_path, FOREIGN)
-    assert_refused(import_layers(tmp_path, ROOT), f"it is {file}")
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_a_foreign_package_earlier_on_the_path(tmp_path: Path, folder: str):
+    file = write(tmp_path / folder, FOREIGN)
+    assert_refused(import_layers(tmp_path / folder, ROOT), f"it is {file}")
 
 
 def test_it_is_refused_before_it_runs(tmp_path: Path):
-    write(tmp_path, "raise SystemExit('the foreign package has run')")
+    file = write(tmp_path, "raise SystemExit('the foreign package has run')")
     done = import_layers(tmp_path, ROOT)
-    assert_refused(done, "it is ")
+    assert_refused(done, f"it is {file}", rename=tmp_path / "kernels")
     assert "has run" not in done.stdout + done.stderr
 
 
-def test_a_foreign_module_that_is_no_package(tmp_path: Path):
+def test_a_module_of_the_user_s_own(tmp_path: Path):
     file = tmp_path / "kernels.py"
     file.write_text(FOREIGN)
-    assert_refused(import_layers(tmp_path, ROOT), f"it is {file}")
+    assert_refused(import_layers(tmp_path, ROOT), f"it is {file}", rename=file)
+
+
+def test_a_script_of_that_name(tmp_path: Path):
+    file = tmp_path / "kernels.py"
+    file.write_text(f"import sys; sys.path.append({str(ROOT)!r})\nimport layers\n")
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=120)
+    assert_refused(done, f"it is {file}", rename=file)
 
 
 def test_a_foreign_package_imported_before(tmp_path: Path):
     file = write(tmp_path, FOREIGN)
     before = f"import kernels; sys.path.remove({str(tmp_path)!r})"
-    assert_refused(import_layers(tmp_path, ROOT, before=before), f"it is {file}")
+    done = import_layers(tmp_path, ROOT, before=before)
+    assert_refused(done, f"it is {file}", rename=tmp_path / "kernels")
+
+
+def test_ours_as_byte_code_alone(tmp_path: Path):
+    """As some packagers install: the kernels run, and are cached by what is there."""
+    for name in ("kernels", "layers"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    assert compileall.compile_dir(tmp_path, quiet=1, legacy=True, stripdir=tmp_path)
+    for file in tmp_path.rglob("*.py"):
+        file.unlink()
+    script = f"""
+import sys; sys.path.insert(0, {str(tmp_path)!r})
+import numpy as np
+import layers, kernels
+from kernels import cache
+assert kernels.__file__.endswith("__init__.pyc"), kernels.__file__
+out = np.empty((1, 2))
+kernels.relu_forward(np.array([[-1.0, 2.0]]), out)
+print(out.tolist(), *cache.counts())
+"""
+    printed = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=tmp_path,
+            env=os.environ | {"NUMBA_LAYERS_CACHE_DIR": str(tmp_path / "cache")},
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        printed.append(done.stdout.strip())
+    assert printed == ["[[0.0, 2.0]] 0 1", "[[0.0, 2.0]] 1 0"]
 
 
 def test_a_module_without_a_file_imported_before():

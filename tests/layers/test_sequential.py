@@ -967,7 +967,12 @@ def test_a_pickle_is_as_large_as_the_parameters():
 
 def test_a_copied_layer_is_free():
     model = trained()
-    for layer in (copy.deepcopy(model.layers[2]), pickle.loads(pickle.dumps(model.layers[2]))):
+    original = model.layers[2]
+    for layer in (
+        copy.copy(original),
+        copy.deepcopy(original),
+        pickle.loads(pickle.dumps(original)),
+    ):
         assert same_bits(layer.weights, model.layers[2].weights)
         assert not np.shares_memory(layer.weights, model.layers[2].weights)
         alone = layer.forward(np.ones((3, 16)))
@@ -975,8 +980,24 @@ def test_a_copied_layer_is_free():
         assert same_bits(layer.dbiases, np.full((1, 10), 3, np.float32))
         other = layers.Sequential([layer])
         assert same_bits(other.forward(np.ones((3, 16))), alone)
+        before = model.fingerprint()
+        layer.weights = np.zeros((16, 10))
+        layer.biases[...] = 1
+        assert model.fingerprint() == before
     with pytest.raises(ValueError, match="belongs to a model already"):
         copy.copy(model)  # it would share layers with the original
+
+
+def test_a_copied_layer_of_the_user_s_own_shares_nothing():
+    class Scale(layers.Layer):
+        def __init__(self):
+            self.factor = np.ones(3)
+
+    layer = Scale()
+    copied = copy.copy(layer)
+    assert isinstance(copied, Scale)
+    copied.factor[:] = 2
+    assert layer.factor.tolist() == [1, 1, 1]
 
 
 def test_an_own_layer_is_copied_too():
