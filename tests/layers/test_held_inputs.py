@@ -78,22 +78,6 @@ def test_labels_that_are_written_to_during_fit(relu, form, label):
     assert (model.fingerprint(), dict(model.history)) == expected
 
 
-@both_paths
-def test_labels_of_a_batch_that_are_written_to(relu):
-    y = np.empty(32, np.int64)
-
-    def batches():
-        for start in range(0, 320, 32):
-            y[:] = Y[start : start + 32]
-            yield X[start : start + 32], y
-            y[:] = -1
-
-    model, expected = make(relu), make(relu)
-    model.fit(batches(), validation_data=(X[:32], y * 0), callback_batches=1, callbacks=[])
-    expected.fit(X, Y, shuffle=False)
-    assert model.fingerprint() == expected.fingerprint()
-
-
 @pytest.mark.parametrize("method", ["evaluate", "train_step"])
 def test_labels_that_are_written_to_within_a_call(method):
     y = Y.copy()
