@@ -13,6 +13,7 @@ from layers.activations import ReLU, Softmax
 from layers.backends import active, is_compiled
 from layers.base import Array, Layer
 from layers.buffers import FlatBuffers
+from layers.columns import Columns
 from layers.compiled import Compiled, Totals
 from layers.dense import Dense
 from layers.feeding import Batches, Piece, Rows, Source
@@ -55,6 +56,8 @@ class Sequential:
         Width of the data and of the scores.
     history : History
         Of all epochs so far.
+    columns : Columns or None
+        Of the table that it was trained on, where the command line did; it is saved with the model.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Sequential:
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer = SGD() if optimizer is None else optimizer
         self.history = History()
+        self.columns: Columns | None = None
         self._key = seeds.key_of("Sequential", seed)
         self._bind()
 
