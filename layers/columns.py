@@ -169,7 +169,7 @@ def to_predict_from(
         return columns, f"left out: {', '.join(others[:12])}" if others else ""
     why = "as asked for"
     if label is None and n_features is not None and width == n_features + 1:
-        label, why = _extra(names, width, model)
+        label, why = _extra(names, width, model, place)
     features = tuple(range(width)) if label is None else _all_but(label, width)
     columns = Columns(tuple(names), features, label)
     if label is None:
@@ -177,13 +177,20 @@ def to_predict_from(
     return columns, f"{columns.called(label)} taken for the label and left out, {why}"
 
 
-def _extra(names: Sequence[str], width: int, model: Columns | None) -> tuple[int, str]:
+def _extra(names: Sequence[str], width: int, model: Columns | None, place: str) -> tuple[int, str]:
     """The label of a table that is one column wider than a model, and has not its names."""
     called = _called_as_labels(names)
+    trained = None if model is None or model.label is None else min(model.label, width - 1)
     if len(called) == 1:
+        if trained not in (None, called[0]):
+            raise ValueError(
+                f"{place}: training had the label in column {trained + 1}, and here it is column"
+                f" {called[0] + 1} that is called {names[called[0]]!r}; label_column"
+                " (--label-column) has to say which it is"
+            )
         return called[0], "by its name"
-    if model is not None and model.label is not None and model.label < width:
-        return model.label, "as in training"
+    if trained is not None:
+        return trained, "as in training"
     return width - 1, f"the last of {width}, since the model takes {width - 1}"
 
 

@@ -306,6 +306,46 @@ def test_a_model_takes_its_columns_by_name_and_else_by_number(tmp_path):
             read(text, labels=False)
 
 
+def test_the_place_and_the_name_of_a_label_may_disagree(tmp_path):
+    model = data.read_table(write(tmp_path / "t.csv", "1,2,0\n3,4,1\n")).columns
+
+    def read(text, **options):
+        path = write(tmp_path / "a.csv", text)
+        return data.read_table(path, labels=False, n_features=2, **options)
+
+    assert_inputs(read("x,z,y\n1,2,7\n", model=model).x, [[1, 2]])
+    assert_inputs(read("x,z,kind\n1,2,7\n", model=model).x, [[1, 2]])
+    message = "training had the label in column 3, and here it is column 2 that is called 'y'; lab"
+    with pytest.raises(ValueError, match=message):
+        read("x,y,kind\n1,2,7\n", model=model)
+    table = read("x,y,kind\n1,2,7\n", model=model, label_column="kind")
+    assert_inputs(table.x, [[1, 2]])
+    assert table.notes[1] == "column 3 ('kind') taken for the label and left out, as asked for"
+    # A model that was not trained on a table knows neither.
+    for text, expected, note in (
+        (
+            "x,y,kind\n1,2,7\n",
+            [[1, 7]],
+            "column 2 ('y') taken for the label and left out, by its name",
+        ),
+        (
+            "1,2,7\n",
+            [[1, 2]],
+            "column 3 taken for the label and left out, the last of 3, since the",
+        ),
+    ):
+        table = read(text)
+        assert_inputs(table.x, expected)
+        assert table.notes[1].startswith(note)
+
+
+def test_notes_show_a_dozen_names(tmp_path):
+    for n, end in ((11, "x10, kind"), (12, "x11, ... (13 in all)")):
+        header = ",".join([*(f"x{i}" for i in range(n)), "kind"])
+        path = write(tmp_path / "a.csv", f"{header}\n{'1,' * n}0\n")
+        assert data.read_table(path).notes[0].endswith(f", {end}")
+
+
 def test_a_model_with_two_columns_of_one_name_takes_them_in_order(tmp_path):
     model = data.read_table(write(tmp_path / "t.csv", "a,a,kind\n1,2,0\n")).columns
     for text in ("a,a,kind\n1,2,0\n", "a,a\n1,2\n"):
