@@ -247,6 +247,13 @@ def test_csv_of_one_column_loses_no_row_without_its_number(tmp_path, first):
             data.read_inputs(path)
 
 
+def test_csv_names_may_have_line_breaks_within_quotes(tmp_path):
+    path = write(tmp_path / "a.csv", '"length\r\n\r\n(cm)","b ""or"" c", kind\n1,2,0\n')
+    table = data.read_table(path)
+    assert table.columns.names == ("length\n\n(cm)", 'b "or" c', "kind")
+    assert_inputs(table.x, [[1, 2]])
+
+
 def test_csv_lines_are_counted_through_a_header_of_several(tmp_path):
     path = write(tmp_path / "a.csv", '\n"a\n\nb",c\n1,2\n\n3,x\n')
     with pytest.raises(ValueError, match=r", line 7, column 2 \('c'\): 'x' is not a number"):
@@ -912,6 +919,15 @@ def test_read_inputs_without_labels(tmp_path):
     assert_inputs(data.read_inputs(column), [[3], [0]])
     assert_inputs(data.read_inputs(tmp_path / "a.npz"), [[3, 0], [0, 6]])
     assert_inputs(data.read_inputs(images), [[1, 0], [0, 51 / 255]])
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz", "idx"])
+def test_a_table_without_labels_has_none(tmp_path, kind):
+    for path in write_each_kind(tmp_path)[kind]:
+        table = data.read_table(path, labels=False, n_features=2)
+        assert_inputs(table.x, [[3, 0], [0, 6]], table.x.dtype)
+        assert_labels(table.labels, [])
+        assert (table.columns is None) == (table.notes == ()) == (kind != "csv")
 
 
 def test_read_inputs_errors_name_it(tmp_path):
