@@ -1,21 +1,23 @@
 """Readers of a user's own data: CSV, NumPy's .npz, and IDX, which is MNIST's format.
 
-Inputs come back as float32 (n, features), one example a row, and labels as int64 (n,). Values are
-as the file has them, but for IDX images of bytes, which are scaled to [0, 1]. Whether labels fit
-the number of classes is for the model to say. Errors name the file and the place in it.
+Inputs come back as (n, features), one example a row, and labels as int64 (n,). Inputs have the
+dtype that is asked for; without one, the smaller of float32 and float64 that holds what the file
+has, and float64 for CSV. Values are as the file has them, but for IDX images of bytes, which are
+scaled to [0, 1]. Whether labels fit the number of classes is for the model to say. Errors name the
+file and the place in it.
 """
 
 import csv
 import gzip
 import io
-import itertools
 import math
 import os
 import re
 import stat
 import struct
+import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -23,22 +25,40 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from layers import columns
+from layers.columns import Columns, is_number, shortened
 from layers.files.archive import (
     StrPath,
     array_names,
+    array_shape,
     as_array,
     open_archive,
     read_array,
     read_promised,
 )
 
-__all__ = ["read", "read_csv", "read_idx", "read_idx_pair", "read_inputs", "read_npz", "split"]
+__all__ = [
+    "Table",
+    "read",
+    "read_csv",
+    "read_idx",
+    "read_idx_pair",
+    "read_inputs",
+    "read_npz",
+    "read_table",
+    "split",
+]
 
-Inputs: TypeAlias = NDArray[np.float32]
+Inputs: TypeAlias = NDArray[np.floating[Any]]
 Labels: TypeAlias = NDArray[np.int64]
+Dtype: TypeAlias = "str | np.dtype[Any] | type[Any] | None"
 
-_BLOCK = 1024  # lines of a CSV file parsed at a time: float64 and text exist for that many only
+_PIECE = 1 << 18  # characters of a CSV file parsed at a time: all but the numbers exists for those
+_FIRST_LINE = 1 << 24  # characters that a first line may have; it says how many the others may
+_FIELD = 256  # characters that a field of a later line may have on average
+_BLANK = 1 << 20  # characters of blank lines that a file may have, beside as many as of others
 _GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 _EXACT = np.float64(2**53)  # up to here a float64 holds every integer
 
 _NPZ_INPUTS = ("x", "X", "data", "images")
@@ -46,12 +66,61 @@ _NPZ_LABELS = ("y", "labels", "target")
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
+# What is no table, by its first bytes.
+_FOREIGN = (
+    (b"\x93NUMPY", "one NumPy array (.npy): put inputs and labels into an .npz by numpy.savez"),
+    (b"\xfd7zXZ\0", "packed by xz: unpack it"),
+    (b"BZh", "packed by bzip2: unpack it"),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd: unpack it"),
+    (b"\x04\x22\x4d\x18", "packed by lz4: unpack it"),
+    (b"\x1f\x9d", "packed by compress (.Z): unpack it"),
+    (_GZIP_MAGIC, "packed by gzip twice: unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
+    (b"Rar!\x1a\x07", "a RAR archive: unpack it"),
+    (b"PAR1\x15", "a Parquet file: export it as CSV"),
+    (b"ARROW1\0", "an Arrow file: export it as CSV"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file (.xls): export it as CSV"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file: export it as CSV"),
+    (b"MATLAB 5.0 MAT-file", "a MATLAB file: export it as CSV"),
+    (b"SQLite format 3\0", "an SQLite database: export a table as CSV"),
+    (b"%PDF-", "a PDF"),
+    (b"\x89PNG\r\n", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+)
+_MAGIC_BYTES = 264  # tar has its own at 257
+
 
 # Whatever the format.
 
 
+@dataclass(frozen=True)
+class Table:
+    """What a file holds, and how it was taken.
+
+    Attributes
+    ----------
+    x : ndarray, shape (n, features)
+    labels : ndarray of int64, shape (n,)
+        Empty where none were asked for.
+    columns : Columns or None
+        Of a CSV file.
+    notes : tuple of str
+        What was decided about the file, a sentence each, for whoever has to know.
+    """
+
+    x: Inputs
+    labels: Labels
+    columns: Columns | None = None
+    notes: tuple[str, ...] = ()
+
+
 def read(
-    path: StrPath, *, labels: StrPath | None = None, label_column: int | str = -1
+    path: StrPath,
+    *,
+    labels: StrPath | None = None,
+    label_column: int | str | None = None,
+    header: bool | None = None,
+    dtype: Dtype = None,
 ) -> tuple[Inputs, Labels]:
     """Read inputs and labels from a CSV, .npz or IDX file, told apart by name, then by content.
 
@@ -61,47 +130,149 @@ def read(
         The data; of an IDX pair, the images.
     labels : str or path-like, optional
         The labels of an IDX pair, where they do not lie beside the images under the usual name.
-    label_column : int or str
-        Of a CSV file, the column of labels: an index from 0, negative from the end, or a name.
+    label_column, header, dtype
+        As for `read_csv`; the first two are for CSV alone.
 
     Returns
     -------
-    x : ndarray of float32, shape (n, features)
+    x : ndarray, shape (n, features)
     labels : ndarray of int64, shape (n,)
     """
-    kind = kind_of(path)
-    place = f"read: {os.fsdecode(path)}"
-    if labels is not None and kind != "idx":
-        raise ValueError(f"{place}: labels is for IDX files, this is taken for {kind}")
-    if label_column != -1 and kind != "csv":
-        raise ValueError(f"{place}: label_column is for CSV files, this is taken for {kind}")
-    if kind == "idx":
-        return read_idx_pair(path, labels)
-    return read_npz(path) if kind == "npz" else read_csv(path, label_column)
+    table = _read("read", path, labels, True, label_column, header, dtype)
+    return table.x, table.labels
 
 
-def read_inputs(path: StrPath) -> Inputs:
+def read_inputs(
+    path: StrPath,
+    *,
+    label_column: int | str | None = None,
+    header: bool | None = None,
+    dtype: Dtype = None,
+) -> Inputs:
     """Read a file without labels, to predict from.
 
     Parameters
     ----------
     path : str or path-like
-        A CSV file, every column a feature; a .npz file, whose labels are not looked at; or IDX
-        images.
+        A CSV file, every column a feature but the one that is named; a .npz file, whose labels are
+        not looked at; or IDX images.
+    label_column : int or str, optional
+        Of a CSV file, a column to leave out.
+    header, dtype
+        As for `read_csv`.
 
     Returns
     -------
-    x : ndarray of float32, shape (n, features)
+    x : ndarray, shape (n, features)
     """
+    return _read("read_inputs", path, None, False, label_column, header, dtype).x
+
+
+def read_table(
+    path: StrPath,
+    *,
+    labels: StrPath | bool | None = None,
+    label_column: int | str | None = None,
+    header: bool | None = None,
+    dtype: Dtype = None,
+    model: Columns | None = None,
+    n_features: int | None = None,
+) -> Table:
+    """Read a file as `read` and `read_inputs` do, and say how it was taken.
+
+    Parameters
+    ----------
+    path : str or path-like
+    labels : bool, or str or path-like, optional
+        False for a file without labels, or one whose labels are to be left out; else as for `read`.
+    label_column, header, dtype
+        As for `read_csv`.
+    model : Columns, optional
+        What a model was trained on: its features are looked for by name, where both have names.
+    n_features : int, optional
+        A model's width; another is refused before the rows are read. A CSV file with one column
+        more has the labels in it.
+
+    Returns
+    -------
+    Table
+    """
+    beside = None if isinstance(labels, bool) else labels
+    return _read(
+        *("read_table", path, beside, labels is not False, label_column, header, dtype),
+        *(model, n_features),
+    )
+
+
+def _read(
+    reader: str,
+    path: StrPath,
+    labels_path: StrPath | None,
+    with_labels: bool,
+    label_column: int | str | None,
+    header: bool | None,
+    dtype: Dtype,
+    model: Columns | None = None,
+    n_features: int | None = None,
+) -> Table:
+    place = _place(reader, path)
+    path = _unpacked(path)
     kind = kind_of(path)
-    place = f"read_inputs: {os.fsdecode(path)}"
+    to = _checked_dtype(reader, dtype)
+    _check_options(reader, label_column, header)
+    for name, value, belongs in (
+        ("labels", labels_path, "IDX"),
+        ("label_column", label_column, "CSV"),
+        ("header", header, "CSV"),
+    ):
+        if value is not None and kind != belongs.lower():
+            raise ValueError(f"{place}: {name} is for {belongs} files, this is taken for {kind}")
     if kind == "idx":
-        return _idx_images(path, place)
-    if kind == "csv":
-        return _read_table(path, None, place)[0]
-    with open_archive(path, place) as archive:
-        names = array_names(archive)
-        return _npz_inputs(read_array(archive, _pick(names, _NPZ_INPUTS, place), place), place)
+        if with_labels:
+            return Table(*_idx_pair(path, labels_path, to, n_features, reader))
+        return Table(_idx_images(path, to, n_features, place), np.empty(0, np.int64))
+    if kind == "npz":
+        return Table(*_npz(path, with_labels, to, n_features, place))
+    return _csv(path, with_labels, label_column, header, to, model, n_features, place)
+
+
+def _place(reader: str, path: object, name: str = "path") -> str:
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(f"{reader}: {name} is a {type(path).__name__}, expected the path of a file")
+    return f"{reader}: {os.fsdecode(path)}"
+
+
+def _checked_dtype(reader: str, dtype: Dtype) -> np.dtype[Any] | None:
+    if dtype is None:
+        return None
+    try:
+        checked = np.dtype(dtype)
+    except TypeError:
+        checked = np.dtype(object)
+    if checked not in (np.float32, np.float64):
+        raise TypeError(f"{reader}: dtype is {dtype!r}, expected float32, float64 or None")
+    return checked
+
+
+def _check_options(reader: str, label_column: object, header: object) -> None:
+    if label_column is not None and (
+        isinstance(label_column, bool) or not isinstance(label_column, int | np.integer | str)
+    ):
+        raise TypeError(
+            f"{reader}: label_column is a {type(label_column).__name__}, expected an int or a str"
+        )
+    if header is not None and not isinstance(header, bool | np.bool):
+        raise TypeError(
+            f"{reader}: header is a {type(header).__name__}, expected True, False or None"
+        )
+
+
+def _check_width(width: int, n_features: int | None, place: str) -> None:
+    if n_features is not None and width != n_features:
+        raise ValueError(
+            f"{place} has {width} columns of features, expected {n_features}, the width of the"
+            " model"
+        )
 
 
 def kind_of(path: StrPath) -> str:
@@ -116,11 +287,11 @@ def kind_of(path: StrPath) -> str:
         return "idx"
     if not stat.S_ISREG(os.stat(path).st_mode):
         return "csv"  # what is read of a pipe to judge it would be lost
+    with open(path, "rb") as file:
+        if file.read(4) in _ZIP_MAGICS:
+            return "npz"
     with _open(path, f"read: {os.fsdecode(path)}") as stream:
-        magic = stream.read(4)
-    if magic.startswith(b"PK"):
-        return "npz"
-    return "idx" if magic[:2] == b"\0\0" else "csv"
+        return "idx" if stream.read(2) == b"\0\0" else "csv"
 
 
 @contextmanager
@@ -130,21 +301,63 @@ def _open(path: StrPath, place: str) -> Iterator[io.BufferedReader]:
         # peek, not seek: a pipe will do.
         packed = file.peek(2)[:2] == _GZIP_MAGIC
         try:
-            yield io.BufferedReader(gzip.GzipFile(fileobj=file)) if packed else file
+            stream: Any = io.BufferedReader(gzip.GzipFile(fileobj=file)) if packed else file
+            _refuse_foreign(stream.peek(_MAGIC_BYTES), path, place)
+            yield stream
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{place}: corrupt or truncated gzip data ({error})") from error
 
 
-def _as_float32(values: NDArray[Any], where: Callable[[int, int], str]) -> Inputs:
+def _refuse_foreign(start: bytes, path: StrPath, place: str) -> None:
+    """Name a file that is no table as what it is."""
+    what = next((what for magic, what in _FOREIGN if start.startswith(magic)), "")
+    if start.startswith(b"BZh") and start[4:10] != b"1AY&SY":
+        what = ""  # three letters, as a name may have them
+    if start.startswith(_ZIP_MAGICS):
+        what = _zip_archive(path)
+    elif start[257:262] == b"ustar":
+        what = "a tar archive: unpack it"
+    elif re.match(rb"\x80[\x02-\x05]", start):
+        what = "a pickle, which is not read since it may run code"
+    elif re.match(rb"\s*<(!doctype html|html)", start, re.IGNORECASE):
+        what = "a web page (HTML), as of a download that failed"
+    if what:
+        raise ValueError(f"{place} is {what}; expected CSV, .npz or IDX")
+
+
+def _zip_archive(path: StrPath) -> str:
+    """What a zip archive is that is no .npz."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return "a zip archive: unpack it"  # a pipe, or packed by gzip, or damaged
+    if any(name.startswith("xl/") for name in names):
+        return "an Excel workbook (.xlsx): export it as CSV"
+    if "content.xml" in names:
+        return "an OpenDocument file (.ods): export it as CSV"
+    if any(name.endswith(".npy") for name in names):
+        return "an .npz archive under another name: rename it to .npz"
+    return f"a zip archive of {shortened(names)}: unpack it" if names else "an empty zip archive"
+
+
+def _as_real(
+    values: NDArray[Any], dtype: np.dtype[Any] | None, where: Callable[[int, int], str]
+) -> Inputs:
     """Convert rows of features; a number may be infinite only where it was so before."""
+    if dtype is None:
+        exact = np.result_type(values.dtype, np.float32)
+        dtype = exact if exact == np.float32 else np.dtype(np.float64)
     with np.errstate(over="ignore"):
-        x = values.astype(np.float32, order="C")
-    if values.dtype.kind == "f":
-        overflows = np.isinf(x) & np.isfinite(values)
+        x = values.astype(dtype, order="C", copy=False)
+    if values.dtype.kind == "f" and values.dtype.itemsize > dtype.itemsize:
+        overflows = np.isinf(x)
+        if overflows.any():
+            overflows &= np.isfinite(values)
         if overflows.any():
             row, column = np.argwhere(overflows)[0].tolist()
             raise ValueError(
-                f"{where(row, column)}: {values[row, column]} is outside the range of float32"
+                f"{where(row, column)}: {values[row, column]} is outside the range of {dtype}"
             )
     return x
 
@@ -168,22 +381,35 @@ def _as_labels(values: NDArray[Any], where: Callable[[int], str]) -> Labels:
 # CSV.
 
 
-def read_csv(path: StrPath, label_column: int | str = -1) -> tuple[Inputs, Labels]:
+def read_csv(
+    path: StrPath,
+    label_column: int | str | None = None,
+    *,
+    header: bool | None = None,
+    dtype: Dtype = None,
+) -> tuple[Inputs, Labels]:
     """Read numbers separated by commas, one example a line; gzip is seen by itself.
 
-    A first line that is not all numbers is a header. Blank lines are passed over. ``nan`` and
-    ``inf`` are numbers in a feature, not in a label; an empty field is an error.
+    Blank lines are passed over, but among the rows of a single column. ``nan`` and ``inf`` are
+    numbers in a feature, not in a label; an empty field is an error.
 
     Parameters
     ----------
     path : str or path-like
         UTF-8 text.
-    label_column : int or str
-        The column of labels: an index from 0, negative from the end, or a name in the header.
+    label_column : int or str, optional
+        The column of labels: an index from 0, negative from the end, or a name in the header. By
+        default the one column that is called label, class, target or y, else the last.
+    header : bool, optional
+        Whether the first line has the names of the columns. By default it has where none of its
+        fields is a number, and it is an example where all are. Of numbers beside anything else, and
+        of 0, 1, 2, ..., which may be either, an error is made.
+    dtype : {"float32", "float64"}, optional
+        Of the inputs; by default float64, which a model converts to its own.
 
     Returns
     -------
-    x : ndarray of float32, shape (n, features)
+    x : ndarray, shape (n, features)
         The other columns, in file order.
     labels : ndarray of int64, shape (n,)
 
@@ -192,11 +418,11 @@ def read_csv(path: StrPath, label_column: int | str = -1) -> tuple[Inputs, Label
     ValueError
         Naming the line and the column, both counted from 1.
     """
-    if isinstance(label_column, bool) or not isinstance(label_column, int | np.integer | str):
-        raise TypeError(
-            f"read_csv: label_column is a {type(label_column).__name__}, expected an int or a str"
-        )
-    return _read_table(path, label_column, f"read_csv: {os.fsdecode(path)}")
+    place = _place("read_csv", path)
+    to = _checked_dtype("read_csv", dtype)
+    _check_options("read_csv", label_column, header)
+    table = _csv(path, True, label_column, header, to, None, None, place)
+    return table.x, table.labels
 
 
 @dataclass(frozen=True)
@@ -205,60 +431,102 @@ class _Layout:
 
     place: str
     first_line: int
-    header: Sequence[str]  # empty where there is none
     width: int
+    columns: Columns
 
     def cell(self, line: int, column: int) -> str:
-        name = f" ({self.header[column]!r})" if self.header else ""
+        names = self.columns.names
+        name = f" ({names[column]!r})" if names else ""
         return f"{self.place}, line {line}, column {column + 1}{name}"
 
-    def label_index(self, label_column: int | str) -> int:
-        """Position of the label column, counted from 0."""
-        if self.width < 2:
-            raise ValueError(f"{self.place} has 1 column, expected a feature and a label at least")
-        if isinstance(label_column, str):
-            if self.header.count(label_column) != 1:
-                known = _shortened(self.header) if self.header else "no header line"
-                raise ValueError(
-                    f"{self.place}: label_column {label_column!r} is the name of"
-                    f" {self.header.count(label_column)} columns, expected one of {known}"
-                )
-            return self.header.index(label_column)
-        if not -self.width <= label_column < self.width:
-            raise ValueError(
-                f"{self.place}: label_column {label_column}, expected an index into"
-                f" {self.width} columns, from {-self.width} to {self.width - 1}"
+
+def _csv(
+    path: StrPath,
+    with_labels: bool,
+    label_column: int | str | None,
+    header: bool | None,
+    dtype: np.dtype[Any] | None,
+    model: Columns | None,
+    n_features: int | None,
+    place: str,
+) -> Table:
+    """Read a CSV file; without labels those are empty."""
+    with _open(path, place) as stream, _Lines(stream, place) as lines:
+        first_line, fields = lines.first_record()
+        if with_labels and len(fields) < 2:
+            raise ValueError(f"{place} has 1 column, expected a feature and a label at least")
+        has_names = columns.are_names(fields, header, model, f"{place}, line {first_line}")
+        names = fields if has_names else ()
+        note = f"first line taken as names: {columns.listed(names)}"
+        notes = [note if has_names else "first line taken as an example, columns have no names"]
+        if with_labels and model is None:
+            taken, note = columns.to_train_on(names, len(fields), label_column, place)
+        else:
+            taken, note = columns.to_predict_from(
+                names, len(fields), label_column, model, n_features, place
             )
-        return label_column % self.width
-
-
-def _read_table(path: StrPath, label_column: int | str | None, place: str) -> tuple[Inputs, Labels]:
-    """Read a CSV file; without a label column the labels are empty."""
-    features: list[Inputs] = []
-    labels: list[Labels] = [np.empty(0, np.int64)]
-    with _open(path, place) as stream:
-        lines = _numbered_lines(stream, place)
-        first = next(lines, None)
-        if first is None:
-            raise ValueError(f"{place} is empty, expected lines of numbers separated by commas")
-        fields = _fields(first[1], f"{place}, line {first[0]}")
-        is_header = not all(map(_is_number, fields))
-        layout = _Layout(place, first[0], fields if is_header else (), len(fields))
-        index = None if label_column is None else layout.label_index(label_column)
-        if not is_header:
-            lines = itertools.chain([first], lines)
-        while block := list(itertools.islice(lines, _BLOCK)):
-            x, block_labels = _parse_block(block, index, layout)
-            features.append(x)
-            labels.append(block_labels)
-    if not features:
+        if with_labels and taken.label is None:
+            raise ValueError(f"{place} has no column of labels, expected that of the training data")
+        _check_width(len(taken.features), n_features, place)
+        notes += [note] if note else []
+        if not has_names:
+            lines.again()
+        layout = _Layout(place, first_line, len(fields), taken)
+        lines.longest = max(_PIECE, _FIELD * len(fields))
+        x = _Growing((len(taken.features),), np.dtype(np.float64) if dtype is None else dtype)
+        labels = _Growing((), np.dtype(np.int64))
+        last = lines.last if has_names else first_line
+        while block := lines.block():
+            if len(fields) == 1:
+                last = _refuse_gaps(block, last, place)
+            _parse_block(block, layout, x, labels if with_labels else None)
+    if x.rows == 0:
         raise ValueError(f"{place} has a header and no rows, expected at least one")
-    return np.concatenate(features), np.concatenate(labels)
+    return Table(x.array(), labels.array(), taken, tuple(notes))
+
+
+def _refuse_gaps(block: Sequence[tuple[int, str]], last: int, place: str) -> int:
+    """In a table of one column a blank line among others may be a row without its number."""
+    for number, _ in block:
+        if number > last + 1:
+            raise ValueError(
+                f"{place}, line {last + 1} is blank, expected a number as in the others"
+            )
+        last = number
+    return last
+
+
+class _Growing:
+    """An array to which rows are added; it grows in place, so that no second one is needed."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.rows, self._array = 0, np.empty((0, *shape), dtype)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self._array.dtype
+        return dtype
+
+    def append(self, block: NDArray[Any]) -> None:
+        end = self.rows + len(block)
+        if end > len(self._array):
+            self._resize(max(end, self.rows + self.rows // 5))
+        self._array[self.rows : end] = block
+        self.rows = end
+
+    def array(self) -> NDArray[Any]:
+        self._resize(self.rows)
+        return self._array
+
+    def _resize(self, rows: int) -> None:
+        # Nobody else holds the array, but a debugger or a tracer may, and NumPy would count that.
+        self._array.resize((rows, *self._array.shape[1:]), refcheck=False)
 
 
 def _parse_block(
-    block: Sequence[tuple[int, str]], label_index: int | None, layout: _Layout
-) -> tuple[Inputs, Labels]:
+    block: Sequence[tuple[int, str]], layout: _Layout, x: _Growing, labels: _Growing | None
+) -> None:
+    """Add the rows of some lines to inputs and labels."""
     numbers, texts = zip(*block, strict=True)
     try:
         table = np.loadtxt(texts, delimiter=",", comments=None, quotechar='"', ndmin=2)
@@ -269,76 +537,166 @@ def _parse_block(
         _raise_first_fault(block, layout)
         raise ValueError(f"{layout.place}, line {numbers[0]} or later: {error}") from error
     for row in np.flatnonzero(np.isinf(table).any(axis=1)):
-        _refuse_overflow(numbers[row], texts[row], layout)
-    x = _as_float32(table, lambda row, column: layout.cell(numbers[row], column))
-    if label_index is None:
-        return x, np.empty(0, np.int64)
-    labels = _as_labels(table[:, label_index], lambda row: layout.cell(numbers[row], label_index))
-    return np.delete(x, label_index, axis=1), labels
+        _refuse_overflow(numbers[row], texts[row], layout, x.dtype)
+    taken = layout.columns
+    features = table
+    if taken.features != tuple(range(layout.width)):
+        features = table[:, taken.features]
+    x.append(
+        _as_real(features, x.dtype, lambda row, i: layout.cell(numbers[row], taken.features[i]))
+    )
+    if labels is not None and (label := taken.label) is not None:
+        values = table[:, label]
+        labels.append(_as_labels(values, lambda row: layout.cell(numbers[row], label)))
 
 
 def _raise_first_fault(block: Sequence[tuple[int, str]], layout: _Layout) -> None:
     for number, text in block:
-        fields = _fields(text, f"{layout.place}, line {number}")
+        fields = _fields([text], f"{layout.place}, line {number}")
         if len(fields) != layout.width:
             raise ValueError(
                 f"{layout.place}, line {number} has {len(fields)} columns,"
                 f" expected {layout.width} as in line {layout.first_line}"
             )
         for column, field in enumerate(fields):
-            if not _is_number(field):
-                what = f"{_shortened([field])} is not a number" if field.strip() else "is empty"
+            if not is_number(field):
+                what = f"{shortened([field])} is not a number" if field.strip() else "is empty"
                 raise ValueError(
                     f"{layout.cell(number, column)}: {what}, expected numbers separated by commas"
                     " (nan where one is missing)"
                 )
 
 
-def _refuse_overflow(number: int, text: str, layout: _Layout) -> None:
+def _refuse_overflow(number: int, text: str, layout: _Layout, dtype: np.dtype[Any]) -> None:
     """Refuse 1e999, which is parsed as infinity, in a row that holds an infinity."""
-    for column, field in enumerate(_fields(text, f"{layout.place}, line {number}")):
+    for column, field in enumerate(_fields([text], f"{layout.place}, line {number}")):
         if math.isinf(float(field)) and "inf" not in field.lower():
             raise ValueError(
-                f"{layout.cell(number, column)}: {field.strip()} is outside the range of float32"
+                f"{layout.cell(number, column)}: {field.strip()} is outside the range of {dtype}"
             )
 
 
-def _numbered_lines(stream: io.BufferedReader, place: str) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers in the file."""
-    try:
+class _Lines:
+    """The lines of a text in UTF-8 that are not blank, with their numbers, in pieces.
+
+    However small the packed file, no more is held than a piece and a line, and what is neither
+    row nor end is given up on.
+    """
+
+    def __init__(self, stream: io.BufferedReader, place: str) -> None:
         # utf-8-sig drops the mark that spreadsheets put in front.
-        with io.TextIOWrapper(stream, encoding="utf-8-sig") as text:
-            yield from ((number, line) for number, line in enumerate(text, 1) if line.strip())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{place} is not text in UTF-8 ({error}), expected CSV") from error
+        self._text = io.TextIOWrapper(stream, encoding="utf-8-sig")
+        self._place = place
+        self.longest = _FIRST_LINE
+        self._number = 1  # of the line that comes next
+        self._rest, self._ended = "", False
+        self._lines: list[tuple[int, str]] = []  # read and not yet handed out
+        self._first: list[tuple[int, str]] = []  # those of the first record
+        self._started = False
+        self._blank, self._kept = 0, 0  # characters
+
+    def __enter__(self) -> "_Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._text.close()
+
+    def first_record(self) -> tuple[int, list[str]]:
+        """Number and fields of the first line; of several, where a quoted field has breaks."""
+        while (start := next((i for i, line in enumerate(self._lines) if _holds(line)), -1)) < 0:
+            self._lines = []
+            if not self._read():
+                raise ValueError(
+                    f"{self._place} is empty, expected lines of numbers separated by commas"
+                )
+        del self._lines[:start]
+        number = self._lines[0][0]
+        fields = _fields(self._taken(), f"{self._place}, line {number}")
+        if len(self._first) > 1 and sum(text.count('"') for _, text in self._first) % 2:
+            raise ValueError(f"{self._place}, line {number}: a quote that is not closed")
+        self._started = True
+        return number, [field.strip() for field in fields]
+
+    def _taken(self) -> Iterator[str]:
+        """Lines of the first record, as a reader of CSV asks for them."""
+        while self._lines or self._read():
+            while self._lines:
+                self._first.append(self._lines.pop(0))
+                yield self._first[-1][1] + "\n"
+
+    @property
+    def last(self) -> int:
+        """Number of the last line of the first record."""
+        return self._first[-1][0]
+
+    def again(self) -> None:
+        """Hand the first record out once more, as an example."""
+        if len(self._first) > 1:
+            raise ValueError(
+                f"{self._place}, line {self._first[0][0]}: a line break within quotes, expected"
+                " numbers separated by commas"
+            )
+        self._lines[:0] = self._first
+
+    def block(self) -> list[tuple[int, str]]:
+        """The next lines; none at the end."""
+        while not (block := list(filter(_holds, self._lines))) and self._read():
+            pass
+        self._lines = []
+        return block
+
+    def _read(self) -> bool:
+        """Read one more piece of the text; False at the end."""
+        if self._ended:
+            return False
+        try:
+            piece = self._text.read(_PIECE)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{self._place} is not text in UTF-8 ({error}), expected CSV"
+            ) from error
+        self._ended = not piece
+        # TextIOWrapper has made every kind of line end one; splitlines knows too many.
+        *texts, self._rest = (self._rest + piece).split("\n")
+        if self._ended and self._rest:
+            texts.append(self._rest)
+        if len(self._rest) > self.longest:
+            raise ValueError(
+                f"{self._place}, line {self._number + len(texts)} has more than {self.longest}"
+                " characters, expected numbers separated by commas"
+            )
+        blank = sum(len(text) + 1 for text in texts if not text or text.isspace())
+        self._blank += blank
+        self._kept += len(piece) - blank
+        if self._blank > _BLANK + max(self._kept, 0):
+            raise ValueError(
+                f"{self._place}, line {self._number + len(texts)}: more blank lines than others,"
+                " expected lines of numbers separated by commas"
+            )
+        lines = enumerate(texts, self._number)
+        # Quotes in the first record may have blank lines in them.
+        self._lines += filter(_holds, lines) if self._started else lines
+        self._number += len(texts)
+        return True
 
 
-def _fields(line: str, where: str) -> list[str]:
+def _holds(line: tuple[int, str]) -> bool:
+    """Whether a numbered line is not blank."""
+    return bool(line[1]) and not line[1].isspace()
+
+
+def _fields(lines: Iterable[str], where: str) -> list[str]:
+    """Fields of the first record."""
     try:
-        return next(csv.reader([line]))
+        return next(csv.reader(lines))
     except csv.Error as error:
         raise ValueError(f"{where}: not a line of CSV ({error})") from error
-
-
-def _is_number(field: str) -> bool:
-    """Tell whether NumPy takes `field` for a number; float takes 1_000 and other digits too."""
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return field.isascii() and "_" not in field
-
-
-def _shortened(names: Sequence[str]) -> str:
-    """Names as an error message shows them: not all of a thousand, nor all of a long one."""
-    shown = [repr(name if len(name) <= 40 else f"{name[:40]}...") for name in names[:12]]
-    return ", ".join(shown) + (", ..." if len(names) > 12 else "")
 
 
 # NumPy's .npz.
 
 
-def read_npz(path: StrPath) -> tuple[Inputs, Labels]:
+def read_npz(path: StrPath, *, dtype: Dtype = None) -> tuple[Inputs, Labels]:
     """Read inputs and labels from a .npz file, as ``numpy.savez(path, x=x, y=y)`` writes it.
 
     Parameters
@@ -346,26 +704,56 @@ def read_npz(path: StrPath) -> tuple[Inputs, Labels]:
     path : str or path-like
         Holds one array called x, X, data or images, of shape (n, ...), and one called y, labels
         or target, of shape (n,) or (n, 1). Other arrays are left alone; pickles are refused.
+    dtype : {"float32", "float64"}, optional
+        Of the inputs; by default the smaller one that holds the file's own exactly.
 
     Returns
     -------
-    x : ndarray of float32, shape (n, features)
+    x : ndarray, shape (n, features)
         The first axis kept, the others flattened; values as they are.
     labels : ndarray of int64, shape (n,)
     """
-    place = f"read_npz: {os.fsdecode(path)}"
+    place = _place("read_npz", path)
+    return _npz(path, True, _checked_dtype("read_npz", dtype), None, place)
+
+
+def _npz(
+    path: StrPath,
+    with_labels: bool,
+    dtype: np.dtype[Any] | None,
+    n_features: int | None,
+    place: str,
+) -> tuple[Inputs, Labels]:
+    """Read a .npz file; shapes are looked at before the arrays are read."""
+    with open(path, "rb") as file:
+        start = file.read(_MAGIC_BYTES)
+    if not start.startswith(b"PK"):
+        _refuse_foreign(start, path, place)
     with open_archive(path, place) as archive:
         names = array_names(archive)
-        x_name, labels_name = _pick(names, _NPZ_INPUTS, place), _pick(names, _NPZ_LABELS, place)
-        x = _npz_inputs(read_array(archive, x_name, place), f"{place}, array {x_name!r}")
-        values = read_array(archive, labels_name, place)
-    place = f"{place}, array {labels_name!r}"
-    if values.shape not in ((len(x),), (len(x), 1)):
-        raise ValueError(
-            f"{place} has shape {values.shape}, expected ({len(x)},): one label to each row of"
-            f" {x_name!r}"
-        )
-    return x, _as_labels(values.reshape(-1), lambda row: f"{place}, row {row}")
+        if not names and archive.namelist():
+            raise ValueError(f"{place} is {_zip_archive(path)}; expected CSV, .npz or IDX")
+        x_name = _pick(names, _NPZ_INPUTS, place)
+        x_place = f"{place}, array {x_name!r}"
+        shape = array_shape(archive, x_name, place)
+        width = _width(shape, x_place)
+        _check_width(width, n_features, x_place)
+        labels = np.empty(0, np.int64)
+        if with_labels:
+            name = _pick(names, _NPZ_LABELS, place)
+            where = f"{place}, array {name!r}"
+            expected = ((shape[0],), (shape[0], 1))
+            if (labels_shape := array_shape(archive, name, place)) not in expected:
+                raise ValueError(
+                    f"{where} has shape {labels_shape}, expected ({shape[0]},): one label to each"
+                    f" row of {x_name!r}"
+                )
+            values = read_array(archive, name, place).reshape(-1)
+            labels = _as_labels(values, lambda row: f"{where}, row {row}")
+        x = read_array(archive, x_name, place)
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{x_place} has dtype {x.dtype}, expected real numbers")
+    return _as_real(x.reshape(len(x), width), dtype, _feature(x_place)), labels
 
 
 def _pick(names: Sequence[str], wanted: Sequence[str], place: str) -> str:
@@ -373,30 +761,24 @@ def _pick(names: Sequence[str], wanted: Sequence[str], place: str) -> str:
     found = [name for name in wanted if name in names]
     if len(found) != 1:
         raise ValueError(
-            f"{place} holds {_shortened(names) or 'no arrays'}, expected exactly one of"
+            f"{place} holds {shortened(names) or 'no arrays'}, expected exactly one of"
             f" {', '.join(wanted)}"
         )
     return found[0]
-
-
-def _npz_inputs(values: NDArray[Any], place: str) -> Inputs:
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"{place} has dtype {values.dtype}, expected real numbers")
-    return _as_float32(_rows(values, place), _feature(place))
 
 
 def _feature(place: str) -> Callable[[int, int], str]:
     return lambda row, column: f"{place}, row {row}, feature {column}"
 
 
-def _rows(values: NDArray[Any], place: str) -> NDArray[Any]:
-    """Flatten all axes but the first."""
-    if values.ndim < 2 or values.size == 0:
+def _width(shape: tuple[int, ...], place: str) -> int:
+    """Features of a row: all axes but the first."""
+    if len(shape) < 2 or 0 in shape:
         raise ValueError(
-            f"{place} has shape {values.shape}, expected (n, features) or (n, height, width),"
+            f"{place} has shape {shape}, expected (n, features) or (n, height, width),"
             " none of them 0"
         )
-    return values.reshape(len(values), -1)
+    return math.prod(shape[1:])
 
 
 # IDX.
@@ -408,51 +790,109 @@ def read_idx(path: StrPath) -> NDArray[Any]:
     Parameters
     ----------
     path : str or path-like
-        The file.
+        The file, or the folder that it was unpacked into.
 
     Returns
     -------
     ndarray
         With the file's shape and dtype, in the native byte order.
     """
-    return _read_idx(path, f"read_idx: {os.fsdecode(path)}")
+    with _open_idx(path, _place("read_idx", path)) as file:
+        return file.array()
 
 
 def read_idx_pair(
-    images_path: StrPath, labels_path: StrPath | None = None
+    images_path: StrPath, labels_path: StrPath | None = None, *, dtype: Dtype = None
 ) -> tuple[Inputs, Labels]:
     """Read images and their labels, as MNIST and Fashion-MNIST come.
 
     Parameters
     ----------
     images_path : str or path-like
-        For example ``train-images-idx3-ubyte.gz``.
+        For example ``train-images-idx3-ubyte.gz``, or the folder that it was unpacked into.
     labels_path : str or path-like, optional
         By default the file beside the images whose name says labels for images and idx1 for
         idx3, packed or not.
+    dtype : {"float32", "float64"}, optional
+        Of the images; by default float64 for bytes, and else the smaller one that holds the file's
+        own exactly.
 
     Returns
     -------
-    x : ndarray of float32, shape (n, pixels)
-        Bytes are scaled from 0 ... 255 to [0, 1]; other types are as they are.
+    x : ndarray, shape (n, pixels)
+        Bytes without sign are scaled from 0 ... 255 to [0, 1]; other types are as they are.
     labels : ndarray of int64, shape (n,)
     """
-    place = f"read_idx_pair: {os.fsdecode(images_path)}"
-    x = _idx_images(images_path, place)
-    if labels_path is None:
-        labels_path = _labels_beside(os.fsdecode(images_path), place)
-    place = f"read_idx_pair: {os.fsdecode(labels_path)}"
-    values = _read_idx(labels_path, place)
-    if values.shape != (len(x),):
-        raise ValueError(
-            f"{place} has shape {values.shape}, expected ({len(x)},): one label to each image of"
-            f" {os.fsdecode(images_path)}"
-        )
-    return x, _as_labels(values, lambda row: f"{place}, row {row}")
+    _place("read_idx_pair", images_path, "images_path")
+    if labels_path is not None:
+        _place("read_idx_pair", labels_path, "labels_path")
+    to = _checked_dtype("read_idx_pair", dtype)
+    return _idx_pair(images_path, labels_path, to, None, "read_idx_pair")
 
 
-def _read_idx(path: StrPath, place: str) -> NDArray[Any]:
-    with _open(path, place) as stream:
+def _idx_pair(
+    images_path: StrPath,
+    labels_path: StrPath | None,
+    dtype: np.dtype[Any] | None,
+    n_features: int | None,
+    reader: str,
+) -> tuple[Inputs, Labels]:
+    """Read images and labels; shapes are looked at before the bytes are read."""
+    place = _place(reader, images_path)
+    images_path = _unpacked(images_path)
+    with _open_idx(images_path, place) as images:
+        images.check_images(n_features)
+        if labels_path is None:
+            labels_path = _labels_beside(os.fsdecode(images_path), place)
+        labels_place = _place(reader, labels_path, "labels")
+        with _open_idx(labels_path, labels_place) as labels:
+            if labels.shape != images.shape[:1]:
+                raise ValueError(
+                    f"{labels_place} has shape {labels.shape}, expected ({images.shape[0]},): one"
+                    f" label to each image of {os.fsdecode(images_path)}"
+                )
+            y = _as_labels(labels.array(), lambda row: f"{labels_place}, row {row}")
+        return images.rows(dtype), y
+
+
+def _idx_images(
+    path: StrPath, dtype: np.dtype[Any] | None, n_features: int | None, place: str
+) -> Inputs:
+    with _open_idx(path, place) as images:
+        images.check_images(n_features)
+        return images.rows(dtype)
+
+
+@dataclass(frozen=True)
+class _Idx:
+    """An IDX file whose header has been read."""
+
+    stream: io.BufferedReader
+    place: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def array(self) -> NDArray[Any]:
+        """All of it."""
+        body = read_promised(self.stream, self.dtype.itemsize * math.prod(self.shape), self.place)
+        return as_array(body, self.dtype, self.shape, self.place)
+
+    def check_images(self, n_features: int | None) -> None:
+        _check_width(_width(self.shape, self.place), n_features, self.place)
+
+    def rows(self, dtype: np.dtype[Any] | None) -> Inputs:
+        """Images flattened, bytes scaled."""
+        images = self.array().reshape(self.shape[0], -1)
+        if images.dtype != np.uint8:
+            return _as_real(images, dtype, _feature(self.place))
+        x = images.astype(np.float64 if dtype is None else dtype)
+        x /= x.dtype.type(255)
+        return x
+
+
+@contextmanager
+def _open_idx(path: StrPath, place: str) -> Iterator[_Idx]:
+    with _open(_unpacked(path), place) as stream:
         magic = stream.read(4)
         if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES or magic[3] == 0:
             known = ", ".join(f"{code:02x}" for code in _IDX_DTYPES)
@@ -467,36 +907,83 @@ def _read_idx(path: StrPath, place: str) -> NDArray[Any]:
                 f"{place}: truncated, {len(sizes)} bytes of sizes, expected {4 * ndim} for"
                 f" {ndim} dimensions"
             )
-        shape = struct.unpack(f">{ndim}I", sizes)
-        body = read_promised(stream, dtype.itemsize * math.prod(shape), place)
-    return as_array(body, dtype, shape, place)
+        yield _Idx(stream, place, dtype, struct.unpack(f">{ndim}I", sizes))
 
 
-def _idx_images(path: StrPath, place: str) -> Inputs:
-    images = _read_idx(path, place)
-    x = _as_float32(_rows(images, place), _feature(place))
-    if images.dtype == np.uint8:
-        x /= np.float32(255)
-    return x
+# Where MNIST's files lie.
+
+
+def idx_file(folder: StrPath, name: str) -> str | None:
+    """Find a file of MNIST's by its name, as it was downloaded or however it was unpacked.
+
+    ``train-images-idx3-ubyte`` is also ``train-images.idx3-ubyte``, either may be packed as .gz,
+    and some programs unpack a file into a folder under its own name.
+
+    Parameters
+    ----------
+    folder : str or path-like
+    name : str
+        Packed names are looked for first where this one ends with ``.gz``.
+
+    Returns
+    -------
+    str or None
+        The path of a file.
+    """
+    folder = os.fsdecode(folder)
+    names = _spellings(name)
+    inner = [os.path.join(outer, candidate) for outer in names for candidate in names]
+    paths = (os.path.join(folder, candidate) for candidate in (*names, *inner))
+    return next(filter(_is_file, paths), None)
+
+
+def _spellings(name: str) -> list[str]:
+    """Names that a file may have instead, as it is called first."""
+    packed = name.endswith(".gz")
+    plain = name.removesuffix(".gz")
+    other = re.sub(r"[-.](?=idx\d)", lambda sign: "-."[sign[0] == "-"], plain)
+    endings = (".gz", "") if packed else ("", ".gz")
+    return [stem + ending for stem in dict.fromkeys((plain, other)) for ending in endings]
+
+
+def _is_file(path: str) -> bool:
+    return os.path.exists(path) and not os.path.isdir(path)
+
+
+def _unpacked(path: StrPath) -> StrPath:
+    """The file in a folder that has the name of an IDX file; any other path as it is."""
+    name = os.path.basename(os.path.normpath(os.fsdecode(path)))
+    if not os.path.isdir(path) or not re.search(r"idx\d", name):
+        return path
+    return idx_file(path, name) or path
+
+
+def beside(path: StrPath, name: str) -> str | None:
+    """Find another file of MNIST's next to one, whether or not each has a folder of its own."""
+    folder, own = os.path.split(os.path.abspath(os.fsdecode(path)))
+    outer, outer_name = os.path.split(folder)
+    found = idx_file(folder, name)
+    if found is None and outer_name in _spellings(own):
+        found = idx_file(outer, name)
+    return found
 
 
 def _labels_beside(images_path: str, place: str) -> str:
     """Find the labels by the usual names, packed as the images are or the other way."""
-    folder, name = os.path.split(images_path)
+    name = os.path.basename(images_path)
     if "images" not in name:
         raise ValueError(
             f"{place}: the labels are not given, and the name has no 'images' in it to put"
             " 'labels' for; pass their path"
         )
-    packed = ".gz" if name.endswith(".gz") else ""
-    plain = name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
-    candidates = [plain + packed, plain if packed else plain + ".gz"]
-    for candidate in candidates:
-        if os.path.exists(os.path.join(folder, candidate)):
-            return os.path.join(folder, candidate)
-    raise FileNotFoundError(
-        f"{place}: no labels beside it, looked for {' and '.join(candidates)}; pass their path"
-    )
+    name = name.replace("images", "labels").replace("idx3", "idx1")
+    found = beside(images_path, name)
+    if found is None:
+        raise FileNotFoundError(
+            f"{place}: no labels beside it, looked for {' and '.join(_spellings(name))}; pass"
+            " their path"
+        )
+    return found
 
 
 # Train and test.
@@ -527,7 +1014,7 @@ def split(
     x_train, labels_train, x_test, labels_test : ndarray
         Copies.
     """
-    x, labels = np.asarray(x), np.asarray(labels)
+    x, labels = _rows("x", x), _rows("labels", labels)
     if x.ndim == 0 or labels.ndim == 0 or len(x) != len(labels):
         raise ValueError(
             f"split: x has shape {x.shape} and labels {labels.shape}, expected as many rows"
@@ -536,6 +1023,13 @@ def split(
         raise TypeError(f"split: seed is a {type(seed).__name__}, expected an int")
     if seed < 0:
         raise ValueError(f"split: seed is {seed}, expected 0 or more")
+    if isinstance(test_fraction, bool | np.bool) or not isinstance(
+        test_fraction, int | float | np.integer | np.floating
+    ):
+        raise TypeError(
+            f"split: test_fraction is a {type(test_fraction).__name__}, expected a number above 0,"
+            " below 1"
+        )
     if not 0 < test_fraction < 1:
         raise ValueError(f"split: test_fraction is {test_fraction}, expected more than 0, below 1")
     n_test = math.floor(len(x) * test_fraction + 0.5)
@@ -548,3 +1042,10 @@ def split(
     order = np.argsort(draws, kind="stable")
     test, train = order[:n_test], order[n_test:]
     return x[train], labels[train], x[test], labels[test]
+
+
+def _rows(name: str, values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"split: {name} cannot be an array ({error})") from error

@@ -15,6 +15,7 @@ from layers.base import Array, Layer, Part, for_inference
 from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, Totals
+from layers.columns import Columns
 from layers.dense import Dense
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.optimizers import SGD, Optimizer
@@ -55,6 +56,8 @@ class Sequential:
         Width of the data and of the scores.
     history : History
         Of all epochs so far.
+    columns : Columns or None
+        Of the table that it was trained on, where the command line did; it is saved with the model.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Sequential:
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer = SGD() if optimizer is None else optimizer
         self.history = History()
+        self.columns: Columns | None = None
         self._key = seeds.key_of("Sequential", seed)
         self._bind()
 

@@ -25,8 +25,9 @@ examples:
 """
 _TRAIN_EXAMPLES = """\
 DATA is one of
-  a CSV file      one row an example, with or without a header; the label is the
-                  last column, or the one that --label-column names
+  a CSV file      one row an example, with or without a line of names; the label
+                  is the column called label, class, target or y, else the last,
+                  or the one that --label-column names
   an .npz file    with arrays x and y
   IDX images      MNIST's format; the labels lie beside them, or see --labels
   a folder        of MNIST's four files; its t10k files are the test part
@@ -40,8 +41,10 @@ examples:
   python -m layers train /usr/share/datasets/fashion-mnist --epochs 5
 """
 _PREDICT_EXAMPLES = """\
-One line of CSV for each row of DATA. A CSV that is one column wider than the
-model's inputs has its label in the last column, as for train: it is left out.
+One line of CSV for each row of DATA. Where the CSV that the model was trained on
+and this one have names, its columns are found by name and others are left out.
+Else a CSV that is one column wider than the model's inputs has its label where
+training had it, and that column is left out. Standard error says which.
 
 examples:
   python -m layers predict flowers.npz new-flowers.csv
@@ -221,6 +224,7 @@ def _add_data_options(group: Any) -> None:
     group.add_argument(
         "--label-column", type=_column, metavar="C", help="of a CSV: an index from 0, or a name"
     )
+    _add_header_option(group)
     group.add_argument(
         "--labels", type=Path, metavar="FILE", help="of IDX images, where its name is not the usual"
     )
@@ -233,6 +237,14 @@ def _add_data_options(group: Any) -> None:
         help="or this part of the rows, not trained on (default 0.2; 0 for no test)",
     )
     group.add_argument("--test-labels", type=Path, metavar="FILE", help="as --labels, for --test")
+
+
+def _add_header_option(group: Any) -> None:
+    group.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="of a CSV: its first line has names, or is an example (default: what its fields say)",
+    )
 
 
 def _add_model_options(group: Any) -> None:
@@ -263,6 +275,7 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument(
         "--label-column", type=_column, metavar="C", help="of a CSV: its labels, left out"
     )
+    _add_header_option(predict)
     predict.add_argument("--proba", action="store_true", help="probabilities instead of classes")
     predict.add_argument("--out", type=Path, metavar="FILE", help="by default standard output")
     predict.set_defaults(run=_predict)

@@ -4,8 +4,8 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from layers.timing import kernel_threads, timed
 _MOST_CLASSES = 100_000
 _CONFUSION_CLASSES = 20
 _TEST_FRACTION = 0.2
+_TRAIN_IMAGES = "train-images-idx3-ubyte"
 
 
 # --- train ----------------------------------------------------------------------------------------
@@ -29,13 +30,15 @@ def train(arguments: argparse.Namespace) -> None:
     _check_outputs(arguments)
     limit = arguments.threads
     with contextlib.nullcontext() if limit is None else kernel_threads(limit):
-        x, y, x_test, y_test = _parts(arguments)
+        table, x_test, y_test = _parts(arguments)
+        x, y = table.x, table.labels
         n_classes = _class_count(arguments.data, np.concatenate([y, y_test]))
         print(
             f"{len(x)} rows to train on, {len(x_test)} to test on, {x.shape[1]} features, "
             f"{n_classes} classes"
         )
         model = _new_model(arguments, x.shape[1], n_classes)
+        model.columns = table.columns
         print(f"\n{model.summary()}\n", flush=True)
         test = (x_test, y_test) if len(x_test) else None
         history = _fit(model, x, y, test, arguments)
@@ -113,36 +116,55 @@ def _class_count(path: Path, labels: Array) -> int:
 # --- the files to train and test on ---------------------------------------------------------------
 
 
-def _parts(arguments: argparse.Namespace) -> tuple[Array, Array, Array, Array]:
-    """Training and test data: two files, the two parts of an IDX set, or one file split."""
+def _parts(arguments: argparse.Namespace) -> tuple[data.Table, Array, Array]:
+    """Training data and test data: two files, the two parts of an IDX set, or one file split."""
     train_path, test_path = arguments.data, arguments.test
     if train_path.is_dir():
         train_path = _train_images(train_path)
     if test_path is None and arguments.test_fraction is None:
         test_path = _test_images_beside(train_path)
-    x, y = _read(train_path, arguments.labels, arguments)
+    table = _read(train_path, arguments.labels, arguments)
     if test_path is not None:
-        return x, y, *_read(test_path, arguments.test_labels, arguments)
+        test = _read(test_path, arguments.test_labels, arguments, table)
+        return table, test.x, test.labels
     fraction = _TEST_FRACTION if arguments.test_fraction is None else arguments.test_fraction
     if fraction == 0:
-        return x, y, x[:0], y[:0]
-    return data.split(x, y, fraction, arguments.seed)
+        return table, table.x[:0], table.labels[:0]
+    x, y, x_test, y_test = data.split(table.x, table.labels, fraction, arguments.seed)
+    return replace(table, x=x, labels=y), x_test, y_test
 
 
-def _read(path: Path, labels: Path | None, arguments: argparse.Namespace) -> tuple[Array, Array]:
-    options: dict[str, Any] = {} if labels is None else {"labels": labels}
-    if arguments.label_column is not None:
-        options["label_column"] = arguments.label_column
-    return data.read(path, **options)
+def _read(
+    path: Path,
+    labels: Path | None,
+    arguments: argparse.Namespace,
+    training: data.Table | None = None,
+) -> data.Table:
+    """Read a file with labels, one to test on with the columns of the training data."""
+    columns = None if training is None else training.columns
+    table = data.read_table(
+        path,
+        labels=labels,
+        label_column=arguments.label_column if columns is None else None,
+        header=arguments.header,
+        dtype=arguments.dtype,
+        model=columns,
+        n_features=None if training is None else training.x.shape[1],
+    )
+    for note in table.notes:
+        print(f"{path}: {note}")
+    return table
 
 
 def _train_images(folder: Path) -> Path:
     """The training images in a folder of MNIST's four files."""
-    found = sorted(folder.glob("train-images*idx3*"))
+    for name in (folder.resolve().name, _TRAIN_IMAGES):
+        if "idx3" in name and (usual := data.idx_file(folder, name)) is not None:
+            return Path(usual)
+    found = sorted(path for path in folder.glob("train-images*idx3*") if path.is_file())
     if not found:
         raise ValueError(
-            f"{folder} is a folder without train-images-idx3-ubyte or .gz, as MNIST names it: "
-            "name a file"
+            f"{folder} is a folder without {_TRAIN_IMAGES} or .gz, as MNIST names it: name a file"
         )
     return found[0]
 
@@ -151,9 +173,8 @@ def _test_images_beside(train: Path) -> Path | None:
     """The test images that MNIST's naming puts beside the training images, packed or not."""
     if not train.name.startswith("train-images"):
         return None
-    plain = train.name.removesuffix(".gz").replace("train", "t10k", 1)
-    candidates = (train.with_name(plain), train.with_name(f"{plain}.gz"))
-    return next((path for path in candidates if path.exists()), None)
+    found = data.beside(train, train.name.replace("train", "t10k", 1))
+    return None if found is None else Path(found)
 
 
 # --- what is written ------------------------------------------------------------------------------
@@ -197,8 +218,10 @@ def _plot(history: layers.History, path: Path) -> None:
 def predict(arguments: argparse.Namespace) -> None:
     """Apply a saved model to a file: a line of CSV for each row."""
     model = layers.load(arguments.model)
-    x = _inputs(arguments.data, arguments.label_column, model.n_in)
-    answers = model.predict_proba(x) if arguments.proba else model.predict(x)
+    table = _inputs(model, arguments)
+    answers = model.predict_proba(table.x) if arguments.proba else model.predict(table.x)
+    for note in table.notes:
+        print(f"{arguments.data}: {note}", file=sys.stderr)
     if arguments.out is None:
         sys.stdout.writelines(_lines(answers))
     else:
@@ -212,21 +235,14 @@ def _lines(answers: Array) -> Iterator[str]:
         yield ",".join(map(str, row)) + "\n"
 
 
-def _inputs(path: Path, label_column: int | str | None, n_in: int) -> Array:
-    """Inputs for prediction: the file's columns, less a label's."""
-    if label_column is not None:
-        x: Array = data.read(path, label_column=label_column)[0]
-    else:
-        x = data.read_inputs(path)
-        if x.shape[1] == n_in + 1 and data.kind_of(path) == "csv":
-            print(
-                f"{path} has {n_in + 1} columns and the model takes {n_in}: the last is taken for "
-                "the label and left out (--label-column names another)",
-                file=sys.stderr,
-            )
-            x = x[:, :-1]
-    if x.shape[1] != n_in:
-        raise ValueError(
-            f"{path} has {x.shape[1]} columns of features, expected {n_in}, the width of the model"
-        )
-    return x
+def _inputs(model: layers.Sequential, arguments: argparse.Namespace) -> data.Table:
+    """Inputs for prediction: the columns that the model takes."""
+    return data.read_table(
+        arguments.data,
+        labels=False,
+        label_column=arguments.label_column,
+        header=arguments.header,
+        dtype=model.dtype,
+        model=model.columns,
+        n_features=model.n_in,
+    )

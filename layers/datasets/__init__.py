@@ -24,6 +24,6 @@ def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """
     # as_file also serves a package that is imported from a zip archive.
     with as_file(files(__name__) / "digits.csv.gz") as path:
-        x, labels = read_csv(path)
+        x, labels = read_csv(path, header=False, dtype="float32")
     x /= np.float32(16)  # exact: a count of 0 to 16 by a power of two
     return x, labels

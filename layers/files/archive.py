@@ -151,6 +151,12 @@ def array_names(archive: zipfile.ZipFile) -> list[str]:
     return [member.removesuffix(_SUFFIX) for member in members if member.endswith(_SUFFIX)]
 
 
+def array_shape(archive: zipfile.ZipFile, name: str, place: str) -> tuple[int, ...]:
+    """Shape of one array of a .npz file, by its header alone."""
+    with archive.open(name + _SUFFIX) as member:
+        return _read_header(member, f"{place}, array {name!r}")[0]
+
+
 def read_array(archive: zipfile.ZipFile, name: str, place: str) -> NDArray[Any]:
     """Read one array of a .npz file: C-contiguous, writable, native byte order.
 
@@ -197,12 +203,14 @@ def read_promised(stream: _Readable, promised: int, place: str) -> bytearray:
 def as_array(
     body: bytearray, dtype: np.dtype[Any], shape: tuple[int, ...], place: str
 ) -> NDArray[Any]:
-    """Give `body` a dtype, a shape and the native byte order."""
+    """Give `body` a dtype, a shape and the native byte order, in place."""
     try:
         array = np.frombuffer(body, dtype).reshape(shape)
     except ValueError as error:  # more dimensions than NumPy has, or no element in a huge shape
         raise ValueError(f"{place} has shape {shape} by its header: {error}") from error
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    if not array.dtype.isnative:
+        array.byteswap(inplace=True)
+    return array.view(dtype.newbyteorder("="))
 
 
 def _read_header(member: IO[bytes], place: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -215,6 +223,8 @@ def _read_header(member: IO[bytes], place: str) -> tuple[tuple[int, ...], bool, 
             header = np.lib.format.read_array_header_2_0(member)
         else:  # 3.0 exists for the names in record dtypes only
             raise ValueError(f"format version {version}, expected (1, 0) or (2, 0)")
+        if any(isinstance(size, bool) for size in header[0]):  # Python counts True as an int
+            raise ValueError(f"shape {header[0]} is not one of integers")
         if min(header[0], default=0) < 0:
             raise ValueError(f"shape {header[0]} has a negative size")
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError) as error:

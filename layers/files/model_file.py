@@ -7,6 +7,7 @@ from typing import Any
 from kernels.runtime import checks
 from layers.activations import ReLU, Softmax
 from layers.base import Layer
+from layers.columns import Columns
 from layers.dense import Dense
 from layers.files.archive import StrPath, load_arrays, save_arrays
 from layers.losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
@@ -49,6 +50,8 @@ def save(model: Sequential, path: StrPath) -> None:
             for name, numbers in model.history.items()
         },
     }
+    if model.columns is not None:
+        architecture["columns"] = model.columns.config()
     save_arrays(path, model.parameters(), architecture)
 
 
@@ -86,6 +89,8 @@ def load(path: StrPath) -> Sequential:
             dtype=made["dtype"],
         )
         model._key = checks.integer("layers.load", "seed_key", made["seed_key"], 0, 2**64 - 1)
+        if made.get("columns") is not None:
+            model.columns = _columns(made["columns"], model.n_in, path)
         for name, numbers in made["history"].items():
             model.history[name] = [float(number) for number in numbers]
         for name, array in model.parameters().items():
@@ -110,6 +115,19 @@ def _check_shapes(layers: Sequence[Layer], arrays: Mapping[str, Any], path: StrP
         )
     for name, shape in shapes.items():
         checks.shape("layers.load", name, arrays[name], shape)
+
+
+def _columns(config: Any, n_in: int, path: StrPath) -> Columns:
+    """Columns of the training data, one feature for each input."""
+    try:
+        columns = Columns.from_config(config)
+    except ValueError as error:
+        raise ValueError(f"layers.load: {path}: {error}") from error
+    if len(columns.features) != n_in:
+        raise ValueError(
+            f"layers.load: {path} has {len(columns.features)} columns of features, expected {n_in}"
+        )
+    return columns
 
 
 def _as_json(number: float) -> float | str:

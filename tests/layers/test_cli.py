@@ -278,15 +278,159 @@ def test_the_width_tells_whether_a_csv_to_predict_has_labels(run, error_of, flow
     run("train", flowers, "--epochs", 1, "--save", "m.npz", "--quiet")
     code, labelled, note = run("predict", "m.npz", flowers)
     assert code == 0
-    assert "has 5 columns and the model takes 4: the last is taken for the label" in note
-    rows = [line.rpartition(",")[0] for line in flowers.read_text().splitlines()]
+    assert note.splitlines() == [
+        f"{flowers}: first line taken as names: a, b, c, d, kind",
+        f"{flowers}: left out: column 5 ('kind')",
+    ]
+    lines = flowers.read_text().splitlines()
+    rows = [line.rpartition(",")[0] for line in lines]
     (tmp_path / "plain.csv").write_text("\n".join(rows))
-    assert run("predict", "m.npz", "plain.csv") == (0, labelled, "")
+    note = "plain.csv: first line taken as names: a, b, c, d\n"
+    assert run("predict", "m.npz", "plain.csv") == (0, labelled, note)
+    for text, expected in (
+        (rows[1:], "as an example, columns have no names\n"),
+        (lines[1:], "column 5 taken for the label and left out, as in training\n"),
+    ):
+        (tmp_path / "bare.csv").write_text("\n".join(text))
+        code, out, note = run("predict", "m.npz", "bare.csv")
+        assert (code, out) == (0, labelled)
+        assert note.endswith(expected)
     (tmp_path / "wide.csv").write_text("1,2,3,4,5,6\n")
     text = error_of("predict", "m.npz", "wide.csv")
     assert "wide.csv has 6 columns of features, expected 4" in text
     text = error_of("predict", "m.npz", "wide.csv", "--label-column", 0)
     assert "wide.csv has 5 columns of features, expected 4" in text
+
+
+def test_train_says_what_it_took_for_names_and_for_labels(run, flowers, tmp_path):
+    options = ("--epochs", 1, "--quiet", "--hidden")
+    out = run("train", flowers, *options)[1]
+    assert out.splitlines()[:2] == [
+        f"{flowers}: first line taken as names: a, b, c, d, kind",
+        f"{flowers}: labels taken from column 5 ('kind'), the last, since none is called label, "
+        "class, target, y",
+    ]
+    (tmp_path / "bare.csv").write_text("".join(flowers.read_text().splitlines(True)[1:]))
+    out = run("train", "bare.csv", *options)[1]
+    assert out.splitlines()[:2] == [
+        "bare.csv: first line taken as an example, columns have no names",
+        "bare.csv: labels taken from column 5, the last, since no column has a name",
+    ]
+
+
+def test_numbers_as_names_are_for_the_user_to_decide(run, error_of, tmp_path):
+    rows = "".join(f"{i / 8},{i / 4},{i % 3}\n" for i in range(6))
+    (tmp_path / "frame.csv").write_text("0,1,2\n" + rows)
+    options = ("--epochs", 1, "--quiet", "--test-fraction", 0)
+    text = error_of("train", "frame.csv", *options)
+    assert "line 1 is '0', '1', '2': an example, or the names" in text
+    assert "--header" in text
+    _, out, _ = run("train", "frame.csv", *options, "--header", "--save", "m.npz")
+    assert "first line taken as names: 0, 1, 2\n" in out
+    assert "6 rows to train on" in out
+    assert "7 rows to train on" in run("train", "frame.csv", *options, "--no-header")[1]
+    assert "line 1" in error_of("predict", "m.npz", "frame.csv")
+    assert len(run("predict", "m.npz", "frame.csv", "--header")[1].split()) == 6
+    assert len(run("predict", "m.npz", "frame.csv", "--no-header")[1].split()) == 7
+
+
+@pytest.mark.parametrize("first", ["5.1,,1", "1.O,2,1", '"1,234",2,1', "1,2,", "NA,1,0", ",,"])
+def test_no_first_row_with_a_fault_is_taken_for_names(error_of, tmp_path, first):
+    (tmp_path / "data.csv").write_text(f"{first}\n1,2,0\n3,4,1\n")
+    text = error_of("train", "data.csv", "--quiet")
+    assert "data.csv, line 1 has " in text
+    assert "(--no-header)" in text
+    assert "data.csv, line 1, column" in error_of("train", "data.csv", "--no-header")
+
+
+def test_the_labels_of_kaggles_mnist_come_first(run, error_of, tmp_path):
+    rows = [(i % 2, i * 9 % 256, i * 5 % 256) for i in range(20)]
+    text = "".join(",".join(map(str, row)) + "\n" for row in rows)
+    (tmp_path / "train.csv").write_text("label,pixel0,pixel1\n" + text)
+    options = ("--epochs", 1, "--quiet", "--save", "m.npz")
+    out = run("train", "train.csv", *options)[1]
+    assert "train.csv: labels taken from column 1 ('label'), by its name" in out
+    assert "2 features, 2 classes" in out
+    code, expected, note = run("predict", "m.npz", "train.csv")
+    assert code == 0
+    assert "left out: column 1 ('label')" in note
+    # The same columns in another order, by name, and without names where training had the label.
+    turned = "".join(f"{b},{label},{a}\n" for label, a, b in rows)
+    (tmp_path / "turned.csv").write_text("pixel1,label,pixel0\n" + turned)
+    (tmp_path / "bare.csv").write_text(text)
+    for name in ("turned.csv", "bare.csv"):
+        assert run("predict", "m.npz", name)[1] == expected
+        assert run("train", "train.csv", *options, "--test", name)[0] == 0
+    (tmp_path / "other.csv").write_text("pixel0,pixel2,label\n" + text)
+    assert "has 0 columns called 'pixel1'" in error_of("predict", "m.npz", "other.csv")
+    column = ("--label-column", "pixel1")
+    assert "is a feature of the model" in error_of("predict", "m.npz", "train.csv", *column)
+
+
+def test_a_feature_called_y_is_not_left_out(run, tmp_path):
+    rows = "".join(f"{i},{i / 2},{i % 2}\n" for i in range(20))
+    (tmp_path / "points.csv").write_text("x,y,kind\n" + rows)
+    options = ("--epochs", 1, "--quiet", "--save", "m.npz", "--label-column", "kind")
+    assert "column 3 ('kind'), as asked for" in run("train", "points.csv", *options)[1]
+    assert "left out: column 3 ('kind')" in run("predict", "m.npz", "points.csv")[2]
+
+
+def test_a_model_in_float64_reads_what_the_file_has(run, tmp_path):
+    random = np.random.Generator(np.random.PCG64(3))
+    rows = "".join(f"{value!r},{value > 0.5:d}\n" for value in random.random(40).tolist())
+    (tmp_path / "data.csv").write_text("x,label\n" + rows)
+    options = ("--epochs", 2, "--quiet", "--test-fraction", 0, "--hidden", "--save")
+    run("train", "data.csv", *options, "m.npz", "--dtype", "float64")
+    x, y = data.read_csv("data.csv")
+    assert (x != x.astype(np.float32)).any()
+    ours = layers.Sequential([layers.Dense(1, 2)], None, layers.SGD(0.1), 0, "float64")
+    ours.fit(x, y, 2, 32)
+    assert layers.load("m.npz").fingerprint() == ours.fingerprint()
+    _, out, _ = run("predict", "m.npz", "data.csv", "--proba")
+    written = np.loadtxt(out.splitlines(), delimiter=",")
+    np.testing.assert_array_equal(written, ours.predict_proba(x))
+
+
+def nest(folder, inner):
+    """Move each file into a folder under its own name, as some programs unpack it."""
+    for path in list(folder.iterdir()):
+        content = gzip.decompress(path.read_bytes())
+        path.unlink()
+        plain = path.name.removesuffix(".gz")
+        (folder / plain).mkdir()
+        (folder / plain / inner(plain)).write_bytes(content)
+
+
+def spell(name):
+    return name.replace("-idx", ".idx")
+
+
+@pytest.mark.parametrize("inner", [str, spell])
+def test_mnist_as_it_is_unpacked_into_folders(run, mnist, inner):
+    nest(mnist, inner)
+    options = ("--epochs", 1, "--quiet", "--save", "m.npz")
+    images = mnist / "train-images-idx3-ubyte"
+    for path in (mnist, images, images / inner(images.name)):
+        code, out, _ = run("train", path, *options)
+        assert code == 0
+        assert "300 rows to train on, 100 to test on, 64 features" in out
+    tests = mnist / "t10k-images-idx3-ubyte"
+    predicted = run("predict", "m.npz", tests)[1]
+    assert predicted == run("predict", "m.npz", tests / inner(tests.name))[1]
+    assert len(predicted.split()) == 100
+    x, labels = data.read(images)
+    assert (x.shape, len(labels)) == ((300, 64), 300)
+
+
+def test_mnist_in_both_spellings(run, mnist):
+    for path in list(mnist.iterdir()):
+        content = gzip.decompress(path.read_bytes())
+        (mnist / spell(path.name.removesuffix(".gz"))).write_bytes(content)
+        path.unlink()
+    (mnist / "train-images-idx3-ubyte").mkdir()  # and nothing in it
+    (mnist / "train-labels.idx1-ubyte").rename(mnist / "train-labels-idx1-ubyte")
+    out = run("train", mnist, "--epochs", 1, "--quiet")[1]
+    assert "300 rows to train on, 100 to test on" in out
 
 
 def test_an_npz_is_read_with_and_without_labels(run, tmp_path):
@@ -429,6 +573,7 @@ TWO_ROWS = "1,2,0\n3,4,1\n5,6,1\n"
         (TWO_ROWS, ("--labels", "data.csv"), "labels is for IDX"),
         (TWO_ROWS, ("--label-column", "kind"), "kind"),
         (TWO_ROWS, ("--label-column", 3), "label_column 3"),
+        ("label,b,y,c\n" + "1,2,0,3\n" * 3, (), "'label', 'y' are all names of labels"),
         ("1,nan,0\n3,4,1\n5,6,1\n", ("--test-fraction", 0), "epoch 1, batch 1"),
     ],
 )

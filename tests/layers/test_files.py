@@ -393,6 +393,8 @@ def test_arrays_are_those_of_the_list(tmp_path, names):
         (npy("<f8", (1,), b"12345678", b"\x07\x00"), "header is not that of a .npy"),
         (npy("<f8", (1,), b"12345678", b"\x03\x00"), r"format version \(3, 0\), expected"),
         (npy("<f8", (-1,), b"12345678"), "negative size"),
+        (npy("<f8", (True,), b"12345678"), "is not one of integers"),
+        (npy("<f8", (1, False), b""), "is not one of integers"),
         (npy("<f8", 1, b"12345678"), "its header is not that of a .npy file"),
         (npy("<f8", (2,), b"12345678"), "truncated, 8 bytes of data, expected 16 by its header"),
         (npy("<f8", (1,), b"123456789"), "more data than the 8 bytes promised"),

@@ -16,6 +16,7 @@ from numba.core.codegen import get_host_cpu_features
 
 import layers
 from layers import backends, datasets
+from layers.columns import Columns
 
 pytestmark = pytest.mark.compiled
 
@@ -1111,6 +1112,36 @@ def test_a_file_that_describes_no_model_is_refused(change, tmp_path: Path):
     rewrite(path, change)
     with pytest.raises(ValueError, match=r".{20}"):  # a sentence, not the name of a missing key
         layers.load(path)
+
+
+def test_the_columns_that_it_was_trained_on_are_saved(tmp_path):
+    model = layers.Sequential([layers.Dense(2, 3)], seed=0)
+    path = tmp_path / "model.npz"
+    model.save(path)
+    assert layers.load(path).columns is None
+    model.columns = Columns(("a", "kind", "b\n"), (2, 0), 1)
+    model.save(path)
+    assert layers.load(path).columns == model.columns
+    for columns, message in (
+        ({"names": ["a"], "features": [0, 1], "label": None}, "column 1, expected one of 1"),
+        ({"names": [], "features": [0], "label": 1}, "1 columns of features, expected 2"),
+        ({"names": [], "features": [0, -1], "label": 1}, "column -1, expected a position"),
+        ({"names": [], "features": [0, 1], "label": True}, "column True, expected a position"),
+        ({"names": [], "features": [0, 0.5], "label": 1}, "column 0.5, expected a position"),
+        ({"names": [0, 1], "features": [0, 1], "label": None}, "names of columns hold something"),
+        ({"names": [], "features": [0, 1]}, "KeyError: 'label'"),
+        ({"names": 3, "features": [0, 1], "label": None}, "TypeError"),
+        ([], "TypeError"),
+    ):
+
+        def change(architecture, members, columns=columns):
+            architecture["columns"] = columns
+
+        model.save(path)
+        rewrite(path, change)
+        with pytest.raises(ValueError, match=re.escape(message)) as caught:
+            layers.load(path)
+        assert str(path) in str(caught.value)
 
 
 # --- words ----------------------------------------------------------------------------------------

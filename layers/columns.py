@@ -1,0 +1,272 @@
+"""Columns of a table: whether its first line names them, and which of them is what."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LABEL_NAMES = ("label", "class", "target", "y")
+"""A column under one of these names holds the labels, where exactly one does."""
+
+_HOLES = frozenset({"", "-", "?", "na", "n/a", "none", "null"})
+_FLAGS = "pass header=True (--header) where it holds names, header=False (--no-header) where not"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table, as they were taken.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Of all columns; empty for a table without names.
+    features : tuple of int
+        Positions of the columns that are inputs, in the order in which a model takes them.
+    label : int or None
+        Position of the labels.
+    """
+
+    names: tuple[str, ...]
+    features: tuple[int, ...]
+    label: int | None
+
+    def __post_init__(self) -> None:
+        for index in (*self.features, *(() if self.label is None else (self.label,))):
+            if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+                raise ValueError(f"column {index!r}, expected a position from 0")
+            if self.names and index >= len(self.names):
+                raise ValueError(f"column {index}, expected one of {len(self.names)}")
+        if not all(isinstance(name, str) for name in self.names):
+            raise ValueError("names of columns hold something else than text")
+
+    def config(self) -> dict[str, Any]:
+        """What JSON can hold of it, for a saved model."""
+        return {"names": self.names, "features": self.features, "label": self.label}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Columns":
+        """The other way."""
+        return cls(tuple(config["names"]), tuple(config["features"]), config["label"])
+
+    def called(self, index: int) -> str:
+        """One column in words, counted from 1."""
+        return f"column {index + 1}" + (f" ({self.names[index]!r})" if self.names else "")
+
+
+# The first line.
+
+
+def are_names(fields: Sequence[str], header: bool | None, model: Columns | None, line: str) -> bool:
+    """Tell whether the fields of a first line are names of columns or an example.
+
+    Parameters
+    ----------
+    fields : sequence of str
+        Without spaces around them.
+    header : bool or None
+        True and False decide; None asks the fields, and where they leave it open, nobody guesses.
+    model : Columns or None
+        What a model was trained on: a line that holds all its names is one of names.
+    line : str
+        The place, for the error.
+    """
+    if header is not None:
+        return header
+    numbers = [is_number(field) for field in fields]
+    if all(numbers):
+        if list(fields) != [str(index) for index in range(len(fields))]:
+            return False
+        raise ValueError(
+            f"{line} is {shortened(fields)}: an example, or the names that pandas gives where"
+            f" there are none; {_FLAGS}"
+        )
+    known = model is not None and {model.names[i] for i in model.features if model.names}
+    if known and known <= set(fields):
+        return True
+    return _refuse_mixture(fields, numbers, line)
+
+
+def _refuse_mixture(fields: Sequence[str], numbers: Sequence[bool], line: str) -> bool:
+    """True for a line of names; an example with a fault must not be lost by being taken for one."""
+    if not any(numbers) and any(map(_is_word, fields)):
+        return True
+    fault = numbers.index(False)
+    what = shortened([fields[fault]]) if fields[fault] else "nothing"
+    number = f"numbers and {what}" if any(numbers) else what
+    raise ValueError(
+        f"{line} has {number} in column {fault + 1}: an example with a fault, or names of columns;"
+        f" {_FLAGS}"
+    )
+
+
+def _is_word(field: str) -> bool:
+    """What can only be a name; ``1.O``, ``1,234`` and ``NA`` may be numbers gone wrong."""
+    if field.lower() in _HOLES or re.match(r"\W*\d", field):
+        return False
+    return any(map(str.isalpha, field))
+
+
+def is_number(field: str) -> bool:
+    """Tell whether NumPy takes `field` for a number; float takes 1_000 and other digits too."""
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return field.isascii() and "_" not in field
+
+
+# Which column is what. Each gives the columns, and a sentence for whoever has to know.
+
+
+def to_train_on(
+    names: Sequence[str], width: int, label_column: int | str | None, place: str
+) -> tuple[Columns, str]:
+    """Take one column for the labels and all others for features."""
+    if width < 2:
+        raise ValueError(f"{place} has 1 column, expected a feature and a label at least")
+    if label_column is not None:
+        label, why = _position(names, width, label_column, place), "as asked for"
+    else:
+        label, why = _label_by_name(names, width, place)
+    columns = Columns(tuple(names), _all_but(label, width), label)
+    return columns, f"labels taken from {columns.called(label)}, {why}"
+
+
+def _label_by_name(names: Sequence[str], width: int, place: str) -> tuple[int, str]:
+    called = _called_as_labels(names)
+    if len(called) == 1:
+        return called[0], "by its name"
+    if called and width - 1 not in called:
+        raise ValueError(
+            f"{place}: {shortened([names[index] for index in called])} are all names of labels;"
+            " label_column (--label-column) has to say which it is"
+        )
+    if not names:
+        return width - 1, "the last, since no column has a name"
+    number = "more than one" if called else "none"
+    return width - 1, f"the last, since {number} is called {', '.join(LABEL_NAMES)}"
+
+
+def to_predict_from(
+    names: Sequence[str],
+    width: int,
+    label_column: int | str | None,
+    model: Columns | None,
+    n_features: int | None,
+    place: str,
+) -> tuple[Columns, str]:
+    """Find a model's features: by name where both have names, else by their number.
+
+    A column that the model knows as a feature is never left out.
+    """
+    label = None if label_column is None else _position(names, width, label_column, place)
+    if model is not None and model.names and names:
+        features = _by_name(names, label, model, place)
+        if label is None:
+            label = _label_of_model(names, features, model)
+        columns = Columns(tuple(names), features, label)
+        others = [columns.called(i) for i in range(width) if i not in set(features)]
+        return columns, f"left out: {', '.join(others[:12])}" if others else ""
+    why = "as asked for"
+    if label is None and n_features is not None and width == n_features + 1:
+        label, why = _extra(names, width, model, place)
+    features = tuple(range(width)) if label is None else _all_but(label, width)
+    columns = Columns(tuple(names), features, label)
+    if label is None:
+        return columns, ""
+    return columns, f"{columns.called(label)} taken for the label and left out, {why}"
+
+
+def _extra(names: Sequence[str], width: int, model: Columns | None, place: str) -> tuple[int, str]:
+    """The label of a table that is one column wider than a model, and has not its names."""
+    called = _called_as_labels(names)
+    trained = None if model is None or model.label is None else min(model.label, width - 1)
+    if len(called) == 1:
+        if trained not in (None, called[0]):
+            raise ValueError(
+                f"{place}: training had the label in column {trained + 1}, and here it is column"
+                f" {called[0] + 1} that is called {names[called[0]]!r}; label_column"
+                " (--label-column) has to say which it is"
+            )
+        return called[0], "by its name"
+    if trained is not None:
+        return trained, "as in training"
+    return width - 1, f"the last of {width}, since the model takes {width - 1}"
+
+
+def _by_name(
+    names: Sequence[str], label: int | None, model: Columns, place: str
+) -> tuple[int, ...]:
+    wanted = [model.names[index] for index in model.features]
+    if tuple(names) == model.names:
+        features = model.features
+    elif list(names) == wanted:
+        features = tuple(range(len(names)))
+    else:
+        positions = {name: index for index, name in enumerate(names)}
+        unclear = [name for name in wanted if names.count(name) != 1]
+        if unclear:
+            raise ValueError(
+                f"{place} has {names.count(unclear[0])} columns called {unclear[0]!r}, expected"
+                f" each feature of the model once: {shortened(wanted)}"
+            )
+        if len(set(wanted)) != len(wanted):
+            raise ValueError(
+                f"{place} has the columns {shortened(names)}, expected those of the model, some of"
+                f" which have one name, in its order: {shortened(wanted)}"
+            )
+        features = tuple(positions[name] for name in wanted)
+    if label in features:
+        raise ValueError(
+            f"{place}: label_column {names[label]!r} is a feature of the model, expected another"
+        )
+    return features
+
+
+def _label_of_model(names: Sequence[str], features: Sequence[int], model: Columns) -> int | None:
+    """Where the model's label is, if it is there."""
+    if model.label is None:
+        return None
+    found = [i for i, name in enumerate(names) if name == model.names[model.label]]
+    return found[0] if len(found) == 1 and found[0] not in features else None
+
+
+def _called_as_labels(names: Sequence[str]) -> list[int]:
+    return [index for index, name in enumerate(names) if name.casefold() in LABEL_NAMES]
+
+
+def _all_but(label: int, width: int) -> tuple[int, ...]:
+    return tuple(index for index in range(width) if index != label)
+
+
+def _position(names: Sequence[str], width: int, column: int | str, place: str) -> int:
+    """Position of a column that was asked for, counted from 0."""
+    if isinstance(column, str):
+        if names.count(column) != 1:
+            known = shortened(names) if names else "no header line"
+            raise ValueError(
+                f"{place}: label_column {column!r} is the name of"
+                f" {names.count(column)} columns, expected one of {known}"
+            )
+        return names.index(column)
+    if not -width <= column < width:
+        raise ValueError(
+            f"{place}: label_column {column}, expected an index into"
+            f" {width} columns, from {-width} to {width - 1}"
+        )
+    return int(column) % width
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Names as a message shows them: not all of a thousand, nor all of a long one."""
+    shown = [repr(name if len(name) <= 40 else f"{name[:40]}...") for name in names[:12]]
+    return ", ".join(shown) + (", ..." if len(names) > 12 else "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """As `shortened`, without quotes where none are needed."""
+    shown = [
+        name if name and name.isprintable() and len(name) <= 40 else shortened([name])
+        for name in names[:12]
+    ]
+    return ", ".join(shown) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
