@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from kernels import checks
 from layers import seeds
@@ -15,6 +14,7 @@ from layers.base import Array
 from layers.compiled import Totals
 from layers.feeding import PLACE, Piece, Source
 from layers.history import History
+from layers.streams import progress_bar
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -80,7 +80,7 @@ class Fitting:
         history, rows = History(), self.source.rows
         total = None if rows is None else self.epochs * rows
         form = _BAR_OF_UNKNOWN if total is None else _BAR
-        with tqdm(total=total, bar_format=form, disable=not progress) as bar:
+        with progress_bar(total=total, bar_format=form, disable=not progress) as bar:
             try:
                 for epoch in range(self.epochs):
                     bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)

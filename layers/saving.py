@@ -1,7 +1,9 @@
 """A model in one file: named arrays and the architecture as JSON, no pickle."""
 
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from kernels import checks
@@ -13,6 +15,7 @@ from layers.losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
 from layers.optimizers import SGD
 from layers.sequential import Sequential
 
+PLACE = "layers.load"
 _FORMAT = 1
 # What a file may name. A user's own layer is not here: its code is not in the file.
 _LAYERS: dict[str, Any] = {"Dense": Dense, "ReLU": ReLU, "Softmax": Softmax}
@@ -49,7 +52,7 @@ def save(model: Sequential, path: StrPath) -> None:
             for name, numbers in model.history.items()
         },
     }
-    save_arrays(path, model.parameters(), architecture)
+    save_arrays(path, model.parameters(), architecture, "Sequential.save")
 
 
 def load(path: StrPath) -> Sequential:
@@ -69,47 +72,68 @@ def load(path: StrPath) -> Sequential:
     ValueError
         The file is not such a file, is damaged, or its arrays do not fit its architecture.
     """
-    arrays, architecture = load_arrays(path)
+    arrays, architecture = load_arrays(path, lambda described: _shapes(described, path), PLACE)
+    place = f"{PLACE}: {os.fsdecode(path)}"
     try:
-        if architecture["format"] != _FORMAT:
-            raise ValueError(
-                f"layers.load: {path} has format {architecture['format']!r}, expected {_FORMAT}"
-            )
-        made: dict[str, Any] = dict(architecture)
-        layers = [_made(described, _LAYERS) for described in made["layers"]]
-        _check_shapes(layers, arrays, path)
         model = Sequential(
-            layers,
-            loss=_made(made["loss"], _LOSSES),
-            optimizer=_made(made["optimizer"], _OPTIMIZERS),
+            _layers(architecture, place),
+            loss=_made(architecture.get("loss"), _LOSSES, "loss", place),
+            optimizer=_made(architecture.get("optimizer"), _OPTIMIZERS, "optimizer", place),
             seed=0,
-            dtype=made["dtype"],
+            dtype=_field(architecture, "dtype", str, place),
         )
-        model._key = checks.integer("layers.load", "seed_key", made["seed_key"], 0, 2**64 - 1)
-        for name, numbers in made["history"].items():
-            model.history[name] = [float(number) for number in numbers]
+        model._key = checks.integer(place, "seed_key", architecture.get("seed_key"), 0, 2**64 - 1)
         for name, array in model.parameters().items():
-            array[...] = checks.floating("layers.load", name, arrays[name], model.dtype)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(
-            f"layers.load: {path} does not describe a model ({type(error).__name__}: {error})"
-        ) from error
+            array[...] = checks.floating(place, name, arrays[name], model.dtype)
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        raise ValueError(text if text.startswith(place) else f"{place}: {text}") from error
+    for name, numbers in _field(architecture, "history", dict, place).items():
+        model.history[name] = _numbers(name, numbers, place)
     return model
 
 
-def _check_shapes(layers: Sequence[Layer], arrays: Mapping[str, Any], path: StrPath) -> None:
-    """The arrays are those of the layers; before a model allocates what the architecture claims."""
-    shapes = {
+def _shapes(architecture: Mapping[str, Any], path: StrPath) -> dict[str, tuple[int, ...]]:
+    """The arrays' shapes, before a model allocates what the architecture claims."""
+    place = f"{PLACE}: {os.fsdecode(path)}"
+    version = architecture.get("format")
+    if version != _FORMAT:
+        raise ValueError(f"{place} has format {checks.shown(version)}, expected {_FORMAT}")
+    return {
         f"{index}.{name}": shape
-        for index, layer in enumerate(layers)
+        for index, layer in enumerate(_layers(architecture, place))
         for name, shape in layer.parameter_shapes().items()
     }
-    if set(shapes) != set(arrays):
+
+
+def _layers(architecture: Mapping[str, Any], place: str) -> list[Layer]:
+    described = _field(architecture, "layers", list, place)
+    return [_made(part, _LAYERS, f"layer {index}", place) for index, part in enumerate(described)]
+
+
+def _field(architecture: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
+    value = architecture.get(name)
+    if not isinstance(value, kind):
         raise ValueError(
-            f"layers.load: {path} holds the arrays {sorted(arrays)}, expected {sorted(shapes)}"
+            f"{place}: {name} in its architecture is {checks.shown(value)}, "
+            f"expected a {kind.__name__}"
         )
-    for name, shape in shapes.items():
-        checks.shape("layers.load", name, arrays[name], shape)
+    return value
+
+
+def _numbers(name: str, numbers: Any, place: str) -> list[float]:
+    """A list of the history; `_as_json` made words of what JSON has no number for."""
+    if not isinstance(numbers, list) or not all(
+        isinstance(number, (int, float)) or number in ("nan", "inf", "-inf") for number in numbers
+    ):
+        raise ValueError(
+            f"{place}: history {name!r} in its architecture is {checks.shown(numbers)}, "
+            "expected a list of numbers"
+        )
+    try:
+        return [float(number) for number in numbers]
+    except OverflowError:
+        raise ValueError(f"{place}: history {name!r} has an integer beyond float64") from None
 
 
 def _as_json(number: float) -> float | str:
@@ -124,11 +148,24 @@ def _described(part: Any, known: dict[str, Any]) -> dict[str, Any]:
     return {"type": name, **part.config()}
 
 
-def _made(described: dict[str, Any], known: dict[str, Any]) -> Any:
-    name = described["type"]
+def _made(described: Any, known: dict[str, Any], what: str, place: str) -> Any:
+    """A layer, loss or optimizer as the file describes it."""
+    place = f"{place}: {what} in its architecture"
+    if not isinstance(described, dict) or not isinstance(described.get("type"), str):
+        raise ValueError(
+            f"{place} is {checks.shown(described)}, expected its type and arguments by name"
+        )
+    name, given = described["type"], {k: v for k, v in described.items() if k != "type"}
     if name not in known:
-        raise ValueError(f"layers.load: {name!r} is unknown, expected one of {sorted(known)}")
-    made: Layer | Any = known[name](
-        **{key: value for key, value in described.items() if key != "type"}
-    )
-    return made
+        raise ValueError(f"{place}: {name!r} is unknown, expected one of {sorted(known)}")
+    parameters = inspect.signature(known[name]).parameters
+    needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
+    if not needed <= set(given) <= set(parameters):
+        raise ValueError(
+            f"{place}: {name} has the arguments {sorted(given)}, expected {sorted(needed)}"
+            f" and perhaps {sorted(set(parameters) - needed)}"
+        )
+    try:
+        return known[name](**given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place}: {error}") from error
