@@ -30,7 +30,7 @@ from kernels.program import (
     Header,
     Instruction,
 )
-from layers import plan
+from layers import plan, streams
 from layers.activations import ReLU, Softmax
 from layers.backends import active
 from layers.base import Array, Layer
@@ -208,7 +208,8 @@ def profile(
     rate, dtype = operations / at_most, model.dtype.name
     made = Profile(tuple(timed), epoch / batches, rate, batch_size, dtype, obstacle)
     if show:
-        print(made)
+        with streams.usable():
+            print(made)
     return made
 
 

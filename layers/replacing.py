@@ -16,6 +16,7 @@ if sys.platform != "win32":
     import fcntl
 
 from kernels import checks
+from layers import streams
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -59,7 +60,8 @@ def replace_file(path: StrPath, write: Callable[[IO[bytes]], Any], place: str) -
         _sync_folder(os.path.dirname(target))
     for what in undone:
         text = f"{place}: {os.fsdecode(path)} is written; the system refused to {what}"
-        warnings.warn(text, stacklevel=3)
+        with streams.usable():
+            warnings.warn(text, stacklevel=3)
 
 
 def check_can_replace(path: StrPath, place: str, size: int = 0) -> None:

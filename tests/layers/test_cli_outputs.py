@@ -338,17 +338,58 @@ def test_a_second_ctrl_c_ends_at_once():
     assert not os.path.exists("new.npz")
 
 
+PRESSED = """
+import signal, time
+from layers import interrupts
+
+before = signal.default_int_handler
+signal.signal(signal.SIGINT, before)
+with interrupts.second_ends_at_once():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("first", flush=True)
+    time.sleep(0.02)
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(0.02)
+    print("same", flush=True)
+assert signal.getsignal(signal.SIGINT) is before
+with interrupts.second_ends_at_once():  # counts from the beginning
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("first", flush=True)
+    time.sleep(0.2)
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(5)
+    print("late", flush=True)
+"""
+
+
 @posix
 def test_one_press_that_comes_twice_is_one():
     """As from `timeout`, which sends it to the process and to its group."""
-    script = SLOW.replace("while True", "for _ in range(60)")
-    arguments = ("train", "d.npz", "--epochs", "1000000", "--save", "new.npz")
-    with start(*arguments, script=script) as process:
-        wait_for(process, "loss=")
-        process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 130
-    assert layers.load("new.npz").history.epochs > 0
+    ended = subprocess.run(
+        [sys.executable, "-c", PRESSED],
+        env=os.environ | {"PYTHONPATH": ROOT},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stderr) == (130, b"")
+    assert ended.stdout.split() == [b"first", b"same", b"first"]
+
+
+@posix
+def test_an_interrupt_that_is_ignored_stays_so():
+    """As in a job that a shell has started in the background."""
+    script = (
+        "import signal; from layers import interrupts\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "with interrupts.second_ends_at_once():\n"
+        "    for _ in range(3): signal.raise_signal(signal.SIGINT)\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=60)
 
 
 # --- streams --------------------------------------------------------------------------------------
@@ -363,6 +404,7 @@ def shell(command, **variables):
     )
 
 
+@pytest.mark.compiled
 @posix
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full"])
 def test_streams_that_are_missing_cost_no_training(closed):
@@ -371,6 +413,7 @@ def test_streams_that_are_missing_cost_no_training(closed):
     assert layers.load("new.npz").history.epochs == 2
 
 
+@pytest.mark.compiled
 @posix
 def test_notes_never_come_among_the_answers():
     answers = shell("layers predict m.npz d.csv 2>&-").stdout
@@ -378,6 +421,7 @@ def test_notes_never_come_among_the_answers():
     assert answers == shell("layers predict m.npz d.csv").stdout
 
 
+@pytest.mark.compiled
 @posix
 def test_answers_without_a_place_are_an_error():
     ended = shell("layers predict m.npz d.csv >&-")
@@ -387,6 +431,7 @@ def test_answers_without_a_place_are_an_error():
     assert len(data.read_inputs("answers.csv")) == 90
 
 
+@pytest.mark.compiled
 @posix
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "ascii:surrogateescape", "utf-8:strict"])
 def test_a_path_beyond_the_encoding_is_printed_with_escapes(encoding):

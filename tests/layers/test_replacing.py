@@ -1,12 +1,14 @@
 """Files that are replaced: what is refused before, what is only a warning after, what is left."""
 
 import errno
+import io
 import os
 import signal
 import stat
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -169,6 +171,18 @@ def test_a_disk_that_cannot_sync_is_a_warning(number, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fail_with(number))
     with pytest.warns(UserWarning, match="model is written; the system refused"):
         save(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == b"new"
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_that_nobody_can_read_costs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", fail_with(errno.EINVAL))
+    # As Python shows it, where pytest keeps it.
+    monkeypatch.setattr(warnings, "showwarning", lambda *_: sys.stderr.write("warning"))
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    save(tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == b"new"
 
 
