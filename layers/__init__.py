@@ -17,8 +17,7 @@ from layers.activations import Softmax as Softmax
 from layers.backends import backend as backend
 from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
-
-# from layers.comparison.compare import compare as compare
+from layers.comparison.compare import compare as compare
 from layers.dense import Dense as Dense
 from layers.files.model_file import load as load
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy

@@ -19,6 +19,7 @@ class Activation(Layer):
         How the weights of a `Dense` in front of it start.
     """
 
+    gives = "scores"
     entry: ClassVar[Entry]
     default_initializer = "glorot"
 
@@ -50,6 +51,7 @@ class Softmax(Layer):
     training, `SoftmaxCrossEntropy` on the logits is faster and keeps more digits.
     """
 
+    gives = "probabilities"
     _WIDTH = "n_classes"
 
     def run_forward(self, run: Any, x: Any, training: bool) -> Any:

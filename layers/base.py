@@ -75,6 +75,8 @@ class Layer(Part):
 
     Attributes
     ----------
+    gives : {"scores", "probabilities"} or None
+        What its output is to a loss behind it; None where that depends.
     output, dinputs : ndarray or None
         What the last `forward` and the last `backward` returned.
     in_model : bool
@@ -87,6 +89,7 @@ class Layer(Part):
     _WIDTH = "n"
     """What errors call the width of an input that may be any."""
 
+    gives: ClassVar[str | None] = None
     output: Array | None = None
     dinputs: Array | None = None
     in_model = False

@@ -41,6 +41,8 @@ class Dense(Layer):
         What the last `forward` and `backward` returned.
     """
 
+    gives = "scores"
+
     def __init__(
         self,
         n_in: int,

@@ -131,10 +131,10 @@ class Loss(Part):
         """Each row's loss, what is measured of it, and what gives the gradient. No checks."""
         losses = np.empty((len(scores), 1), scores.dtype)
         if self.own_code() is None:
-            measures, gradient = self._entry_run(scores, targets, losses)
-            return losses, measures, lambda: gradient
+            measured, given = self._entry_run(scores, targets, losses)
+            return losses, measured, lambda: given
         kept = self.rows(scores, targets, losses)
-        measures = []
+        measures: list[Array] = []
         if self.measures:
             classes = np.empty(len(scores), np.int64)
             active().argmax_rows(scores, classes)

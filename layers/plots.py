@@ -17,11 +17,14 @@ from matplotlib.ticker import (
 
 from layers.base import Array
 from layers.command_line.tables import confusion
+from layers.replacing import replace_file
 from layers.training.history import History
 
 # Okabe and Ito's colours, told apart by all common kinds of colour vision.
 _BLUE, _ORANGE, _RED, _GREY = "#0072B2", "#E69F00", "#D55E00", "#666666"
 _COLUMNS, _ROWS = 6, 6
+
+MADE_BY = "numba-layers: python -m layers"
 
 
 def formats() -> set[str]:
@@ -55,14 +58,26 @@ def digits(history: History, x: Array, labels: Array, predicted: Array, path: Pa
     _curves(left, history)
     _grid(middle, x, labels, predicted)
     _confusion(right.subplots(), labels, predicted)
-    figure.savefig(path)
+    _write(figure, path, metadata={"Software": MADE_BY})
 
 
 def curves(history: History, path: Path) -> None:
     """Loss and accuracy by epoch, in one file."""
     figure = _figure(7, 7)
     _curves(figure, history)
-    figure.savefig(path)
+    _write(figure, path)
+
+
+def is_own(path: Path) -> bool:
+    """Whether `digits` has made a file: it puts its name into the picture."""
+    with path.open("rb") as file:
+        start = file.read(1024)
+    return start.startswith(b"\x89PNG") and b"tEXtSoftware\0" + MADE_BY.encode() in start
+
+
+def _write(figure: Figure, path: Path, **options: Any) -> None:
+    form = path.suffix[1:].lower() or "png"
+    replace_file(path, lambda file: figure.savefig(file, format=form, **options), "plots")
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -31,6 +31,7 @@ from kernels.network.program import (
 from kernels.product.microkernel import ADD_BIASES, MASK, RELU, TRANSPOSE_B
 from kernels.product.peak import limit
 from kernels.runtime import checks
+from layers import streams
 from layers.activations import ReLU, Softmax
 from layers.backends import active
 from layers.base import Array, Layer
@@ -209,7 +210,8 @@ def profile(
     rate, dtype = operations / at_most, model.dtype.name
     made = Profile(tuple(timed), epoch / batches, rate, batch_size, dtype, obstacle)
     if show:
-        print(made)
+        with streams.usable():
+            print(made)
     return made
 
 

@@ -12,10 +12,10 @@ from layers import runs, seeds
 from layers.activations import Softmax
 from layers.backends import active, is_compiled
 from layers.base import Array, Layer, Part, for_inference
-from layers.compiled import lowering
-from layers.compiled.buffers import FlatBuffers
-from layers.compiled.runner import Compiled, Totals
 from layers.columns import Columns
+from layers.compiled.buffers import FlatBuffers
+from layers.compiled import lowering
+from layers.compiled.runner import Compiled, Totals
 from layers.dense import Dense
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.optimizers import SGD, Optimizer
@@ -468,11 +468,18 @@ class Sequential:
         """A table of the layers, their output shapes and parameters."""
         return summary(self)
 
-    def save(self, path: Any) -> None:
-        """Write the model to one file; `layers.load` reads it."""
+    def save(self, path: Any, *, optimizer_state: bool = False) -> None:
+        """Write the model to one file; `layers.load` reads it.
+
+        Parameters
+        ----------
+        path : path
+        optimizer_state : bool
+            Whether to write what the optimizer keeps of each parameter, too.
+        """
         from layers.files import model_file
 
-        model_file.save(self, path)
+        model_file.save(self, path, optimizer_state=optimizer_state)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the layers bring the parameters, the buffers are made anew."""

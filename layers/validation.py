@@ -3,10 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from layers.activations import ReLU, Softmax
 from layers.base import Layer
-from layers.dense import Dense
-from layers.losses import CategoricalCrossEntropy, Loss, SoftmaxCrossEntropy
+from layers.losses import Loss
 
 _Part = TypeVar("_Part")
 
@@ -67,13 +65,14 @@ def checked_widths(layers: Sequence[Layer]) -> tuple[int, int]:
 
 def check_loss(layers: Sequence[Layer], loss: Loss) -> None:
     """The loss takes what the last layer gives."""
-    if isinstance(loss, SoftmaxCrossEntropy) and isinstance(layers[-1], Softmax):
+    last, name = layers[-1], type(loss).__name__
+    if loss.takes == "logits" and last.gives == "probabilities":
         raise ValueError(
-            "Sequential: SoftmaxCrossEntropy takes logits, but the last layer is Softmax(): leave "
-            "that layer out, or use CategoricalCrossEntropy"
+            f"Sequential: {name} takes logits, but the last layer is {last!r}: leave that layer "
+            "out, or use CategoricalCrossEntropy"
         )
-    if isinstance(loss, CategoricalCrossEntropy) and isinstance(layers[-1], (Dense, ReLU)):
+    if loss.takes == "probabilities" and last.gives == "scores":
         raise ValueError(
-            f"Sequential: CategoricalCrossEntropy takes probabilities, but the last layer is "
-            f"{layers[-1]!r}: end with Softmax(), or use SoftmaxCrossEntropy"
+            f"Sequential: {name} takes probabilities, but the last layer is {last!r}: end with "
+            "Softmax(), or use SoftmaxCrossEntropy"
         )

@@ -10,13 +10,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from layers.bench import machine, report
 from layers.bench.cases import CASES, FEWER_ROWS, ROWS, Case, chosen
 from layers.bench.interleaved import Effort, measure, threads_in_words
 from layers.bench.libraries import OURS, SIDES
 from layers.bench.results import Results
+from layers.streams import progress_bar
 
 NAME = "benchmarks"
 NO_MATPLOTLIB = "No picture, since matplotlib is not installed: pip install matplotlib"
@@ -65,7 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _measure(results: Results, cases: list[Case], effort: Effort, quiet: bool) -> None:
-    with tqdm(total=len(cases) * effort.rounds, bar_format=_BAR, disable=quiet, leave=False) as bar:
+    total = len(cases) * effort.rounds
+    with progress_bar(total=total, bar_format=_BAR, disable=quiet, leave=False) as bar:
 
         def tell(what: str, rounds: int) -> None:
             bar.set_description(f"{what} ", refresh=False)

@@ -4,11 +4,13 @@ import argparse
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import layers
+from layers import interrupts, streams
 
 _DESCRIPTION = """\
 Dense neural networks trained on the CPU by hand-written Numba kernels. Without
@@ -22,6 +24,14 @@ examples:
   python -m layers predict flowers.npz new-flowers.csv --out classes.csv
   python -m layers compare
   python -m layers bench
+
+exit codes:
+  0    done
+  1    compare: a bound is broken
+  2    a wrong input, a file that cannot be read or written, or a loss that is not
+       finite; with --save, what train had learnt by then is saved
+  130  Ctrl-C; likewise saved. A second Ctrl-C ends at once
+  141  nobody reads the output any more
 """
 _TRAIN_EXAMPLES = """\
 DATA is one of
@@ -82,9 +92,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0; 1 for a broken bound; 2 for a wrong input; as a shell counts them, 130 for
-        Ctrl-C and 141 for output that nobody reads any more.
+        The exit code: 0; 1 for a broken bound; 2 for a wrong input or a loss that is not finite; as
+        a shell counts them, 130 for Ctrl-C and 141 for output that nobody reads any more.
     """
+    with streams.usable(), interrupts.second_ends_at_once(), warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
@@ -94,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except KeyboardInterrupt:
         print("\nnumba-layers: stopped", file=sys.stderr)
+        _drop_output()
         return 130
     except _USER_ERRORS as error:
         print(f"numba-layers: error: {_message(error)}", file=sys.stderr)
@@ -110,18 +127,21 @@ def _message(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """One line, without the place in our sources."""
+    print(f"numba-layers: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 def _flush() -> None:
     """Meet here what cannot be written, not in Python's own flush at exit."""
-    if sys.stdout is not None:  # None: it was closed before the start
-        sys.stdout.flush()
+    sys.stdout.flush()
 
 
 def _drop_output() -> None:
     """Send what cannot be written nowhere, so that Python's own flush succeeds."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

@@ -1,5 +1,6 @@
 """The main job: ``python -m layers`` trains a classifier on real handwritten digits."""
 
+import errno
 import statistics
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import layers
 from layers import data, datasets
 from layers.base import Array
 from layers.command_line.tables import confusion_table
+from layers.replacing import check_can_replace
 from layers.timing import kernel_threads, one_blas_thread, timed
 from layers.training.history import History
 
@@ -25,6 +27,7 @@ NO_MATPLOTLIB = "No picture, since matplotlib is not installed: pip install matp
 
 def main() -> int:
     """Train, test, compare with NumPy, draw; the exit code."""
+    _check_picture()
     x, labels = datasets.load_digits()
     x_train, y_train, x_test, y_test = data.split(x, labels, test_fraction=0.2, seed=SEED)
     print(
@@ -112,12 +115,29 @@ def _seconds_of_an_epoch(x: Array, labels: Array) -> float:
 # --- the picture ----------------------------------------------------------------------------------
 
 
+def _check_picture() -> None:
+    """Before the work: a picture of that name which this command has not drawn is kept."""
+    try:
+        from layers import plots
+    except ImportError:
+        return  # nothing will be drawn
+    if not PICTURE.is_file():
+        return
+    if not plots.is_own(PICTURE):
+        reason = "this command did not draw it: move it, or run in another folder"
+        raise FileExistsError(errno.EEXIST, reason, PICTURE)
+    check_can_replace(PICTURE, "digits")
+
+
 def _picture(history: History, x: Array, labels: Array, predicted: Array) -> str:
     try:
         from layers import plots
     except ImportError:
         return NO_MATPLOTLIB
     try:
+        if PICTURE.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", PICTURE)
+        _check_picture()
         plots.digits(history, x, labels, predicted, PICTURE)
     except OSError as error:
         return f"No picture: {PICTURE.resolve()}: {error.strerror or error}"

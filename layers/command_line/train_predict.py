@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,16 +12,20 @@ from pathlib import Path
 import numpy as np
 
 import layers
-from layers import data
+from layers import data, streams
 from layers.base import Array
 from layers.command_line import digits
 from layers.command_line.tables import confusion_table
+from layers.replacing import check_can_replace, replace_file
 from layers.timing import kernel_threads, timed
 
 _MOST_CLASSES = 100_000
 _CONFUSION_CLASSES = 20
 _TEST_FRACTION = 0.2
 _TRAIN_IMAGES = "train-images-idx3-ubyte"
+_MAY_BE_IDX = re.compile(r"(idx|ubyte|images|labels)(?!.*\.(npz|csv|txt|png|svg|pdf)$)")
+_ROOM_BESIDE = 1 << 16
+"""Bytes of a model's file beside its parameters, about: names, headers, a history."""
 
 
 # --- train ----------------------------------------------------------------------------------------
@@ -40,11 +46,10 @@ def train(arguments: argparse.Namespace) -> None:
         model = _new_model(arguments, x.shape[1], n_classes)
         model.columns = table.columns
         print(f"\n{model.summary()}\n", flush=True)
+        _check_room(model, arguments.save)
         test = (x_test, y_test) if len(x_test) else None
         history = _fit(model, x, y, test, arguments)
-        # First of all, so that nothing that goes wrong afterwards costs the training.
         if arguments.save is not None:
-            model.save(arguments.save)
             print(f"Saved to {arguments.save.resolve()}")
         if test is not None:
             _report_test(model, history, *test)
@@ -59,21 +64,40 @@ def _fit(
     test: tuple[Array, Array] | None,
     arguments: argparse.Namespace,
 ) -> layers.History:
-    with timed() as training:
-        history = model.fit(
-            x,
-            y,
-            arguments.epochs,
-            arguments.batch_size,
-            validation_data=test,
-            progress=not arguments.quiet,
-        )
+    """Train and save, before anything else can go wrong; what was learnt until a stop, too."""
+    path = arguments.save
+    untrained = None if path is None else model.fingerprint()
+    try:
+        with timed() as training:
+            history = model.fit(
+                x,
+                y,
+                arguments.epochs,
+                arguments.batch_size,
+                validation_data=test,
+                progress=not arguments.quiet,
+            )
+        if path is not None:
+            model.save(path)
+    except (KeyboardInterrupt, layers.NonFiniteLoss):
+        if path is not None:
+            print(_save_learnt(model, path, untrained))
+        raise
     epochs = f"{history.epochs} epoch{'s' if history.epochs > 1 else ''}"
     print(
         f"Training: {training.seconds:.2f} s for {epochs} ({training.kernels()}), "
         f"last loss {history.last()['loss']:.4f}"
     )
     return history
+
+
+def _save_learnt(model: layers.Sequential, path: Path, untrained: str | None) -> str:
+    """Save what was learnt until training stopped; what to say of it."""
+    if model.fingerprint() == untrained:
+        return f"Not saved to {path.resolve()}: nothing was learnt yet"
+    model.save(path)
+    epochs = f"{model.history.epochs} whole epoch{'s' if model.history.epochs != 1 else ''}"
+    return f"Saved to {path.resolve()}: what was learnt until training stopped, after {epochs}"
 
 
 def _report_test(
@@ -182,13 +206,13 @@ def _test_images_beside(train: Path) -> Path | None:
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """See that files can be written there, before the training rather than after it."""
-    for path in (arguments.save, arguments.plot):
-        if path is None:
-            continue
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder, expected the name of a file to write")
-        if not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{path}: there is no folder {path.absolute().parent}")
+    given = (arguments.data, arguments.labels, arguments.test, arguments.test_labels)
+    inputs = [path for path in given if path is not None]
+    for option, path in (("--save", arguments.save), ("--plot", arguments.plot)):
+        if path is not None:
+            _check_output(path, option, inputs)
+            check_can_replace(path, option)
+            inputs.append(path)
     if arguments.plot is None:
         return
     with contextlib.suppress(ImportError):  # `_plot` says so
@@ -200,6 +224,34 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
                 f"{arguments.plot}: cannot write a picture as {ending or 'a file without ending'}, "
                 f"expected one of {', '.join(sorted(plots.formats()))}"
             )
+
+
+def _check_output(path: Path, option: str, inputs: list[Path]) -> None:
+    """Refuse to write over what is read, or over another output."""
+    for read in inputs:
+        same = os.path.realpath(path) == os.path.realpath(read)
+        with contextlib.suppress(OSError):
+            same = same or path.samefile(read)  # by another name
+        if same or _is_of_set(path, read):
+            raise ValueError(
+                f"{option} {path} would be written over {read}, expected the name of another file"
+            )
+
+
+def _is_of_set(path: Path, read: Path) -> bool:
+    """Whether a file may be one of those that are read beside IDX images, by their names."""
+    if not path.exists() or not _MAY_BE_IDX.search(path.name):
+        return False
+    folder = read if read.is_dir() else read.parent
+    is_set = read.is_dir() or _MAY_BE_IDX.search(read.name) is not None
+    return is_set and folder.resolve() in path.resolve().parents
+
+
+def _check_room(model: layers.Sequential, path: Path | None) -> None:
+    """See that there is room for the model, now that its size is known."""
+    if path is not None:
+        parameters = sum(array.nbytes for array in model.parameters().values())
+        check_can_replace(path, "--save", parameters + _ROOM_BESIDE)
 
 
 def _plot(history: layers.History, path: Path) -> None:
@@ -217,6 +269,7 @@ def _plot(history: layers.History, path: Path) -> None:
 
 def predict(arguments: argparse.Namespace) -> None:
     """Apply a saved model to a file: a line of CSV for each row."""
+    _check_answers(arguments)
     model = layers.load(arguments.model)
     table = _inputs(model, arguments)
     answers = model.predict_proba(table.x) if arguments.proba else model.predict(table.x)
@@ -224,9 +277,27 @@ def predict(arguments: argparse.Namespace) -> None:
         print(f"{arguments.data}: {note}", file=sys.stderr)
     if arguments.out is None:
         sys.stdout.writelines(_lines(answers))
+    elif _is_stream(arguments.out):
+        with arguments.out.open("w", encoding="ascii") as stream:
+            stream.writelines(_lines(answers))
     else:
-        with arguments.out.open("w", encoding="ascii") as file:
-            file.writelines(_lines(answers))
+        lines = (line.encode("ascii") for line in _lines(answers))
+        replace_file(arguments.out, lambda file: file.writelines(lines), "--out")
+
+
+def _check_answers(arguments: argparse.Namespace) -> None:
+    """See that the answers can be written, before the work."""
+    if arguments.out is None:
+        if isinstance(sys.stdout, streams.Nowhere):
+            raise ValueError("standard output is closed, expected --out FILE")
+    elif not _is_stream(arguments.out):
+        _check_output(arguments.out, "--out", [arguments.model, arguments.data])
+        check_can_replace(arguments.out, "--out")
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is /dev/stdout, a named pipe or the like, which is written to as it is."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _lines(answers: Array) -> Iterator[str]:

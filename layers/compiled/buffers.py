@@ -59,6 +59,7 @@ class FlatBuffers:
                 f"Sequential: no memory for {size:,} parameters in {dtype} and their gradients: "
                 "expected fewer or narrower layers"
             ) from error
+        self._shapes = places
         self.places = [{name: start for name, (start, _) in named.items()} for named in places]
         self.parameter_views = _views(self.parameters, places)
         self.gradient_views = _views(self.gradients, places)
@@ -67,6 +68,10 @@ class FlatBuffers:
         """States of an optimizer that has taken no step: zeros."""
         size = self.parameters.size
         self.states = aligned_zeros(count * size, self.parameters.dtype).reshape(count, size)
+
+    def state_views(self) -> list[list[dict[str, Array]]]:
+        """For each state, what `parameter_views` is for the parameters."""
+        return [_views(row[None, :], self._shapes) for row in self.states]
 
 
 def _views(

@@ -27,10 +27,10 @@ def fused(lines: Sequence[Line]) -> list[Line]:
         main = _main_operand(line)
         at = None if main is None or readers[id(main)] != 1 else made.get(id(main))
         before = None if at is None else kept[at]
-        if before is not None and before.then is None and before.family in _SUMS:
+        if at is not None and before is not None and _is_open(before):
             merged = _merged(before, line)
             if merged is not None:
-                kept[at] = None  # type: ignore[call-overload]
+                kept[at] = None
                 kept.append(merged)
                 made[id(merged.out)] = len(kept) - 1
                 continue
@@ -38,6 +38,11 @@ def fused(lines: Sequence[Line]) -> list[Line]:
         if line.out is not None:
             made[id(line.out)] = len(kept) - 1
     return [line for line in kept if line is not None]
+
+
+def _is_open(line: Line) -> bool:
+    """Whether an operation may follow on a line."""
+    return line.then is None and line.family in _SUMS
 
 
 def _main_operand(line: Line) -> object | None:

@@ -10,28 +10,29 @@ import json
 import lzma
 import math
 import os
-import secrets
-import stat
 import struct
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import IO, Any, Protocol, TypeAlias
+from contextlib import contextmanager
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["load_arrays", "save_arrays"]
+from layers.replacing import StrPath as StrPath
+from layers.replacing import checked_path, replace_file
 
-StrPath: TypeAlias = str | os.PathLike[str]
+__all__ = ["load_arrays", "save_arrays"]
 
 _ARCHITECTURE = "architecture.json"
 _FORMAT = 1  # of architecture.json; a reader refuses what it does not know
 _SUFFIX = ".npy"
 _NUMBERS = "biufc"  # kinds of dtype that are numbers: no objects, text, dates or records
 _PIECE = 1 << 20
+_MOST_ARCHITECTURE = 1 << 26
+"""Bytes: a history of half a million epochs. Decoded, JSON takes up to thirty times as many."""
 
 # What zipfile and its decompressors raise over a damaged archive. OSError is not among them: a disk
 # that fails or a file that may not be read is not a wrong file.
@@ -48,7 +49,10 @@ _DAMAGED = (
 
 
 def save_arrays(
-    path: StrPath, arrays: Mapping[str, NDArray[Any]], architecture: dict[str, object]
+    path: StrPath,
+    arrays: Mapping[str, NDArray[Any]],
+    architecture: dict[str, object],
+    place: str = "save_arrays",
 ) -> None:
     """Write named arrays and an architecture into one file, whole or not at all.
 
@@ -64,8 +68,10 @@ def save_arrays(
         Arrays of numbers, stored in C order. Names are printable and not empty.
     architecture : dict
         What JSON can hold; it comes back as JSON has it (a tuple as a list).
+    place : str
+        What messages begin with.
     """
-    place = f"save_arrays: {os.fsdecode(path)}"
+    caller, place = place, f"{place}: {checked_path(path, place)}"
     checked = {_checked_name(name, place): _numbers(name, arrays[name], place) for name in arrays}
     text = _to_json(architecture, list(checked), place)
 
@@ -78,16 +84,24 @@ def save_arrays(
                 with archive.open(member, "w", force_zip64=True) as stream:
                     np.lib.format.write_array(stream, array, allow_pickle=False)
 
-    _replace_file(os.path.realpath(os.fsdecode(path)), write, place)
+    replace_file(path, write, caller)
 
 
-def load_arrays(path: StrPath) -> tuple[dict[str, NDArray[Any]], dict[str, object]]:
-    """Read what `save_arrays` wrote.
+def load_arrays(
+    path: StrPath,
+    shapes_of: Callable[[dict[str, object]], Mapping[str, tuple[int, ...]]] | None = None,
+    place: str = "load_arrays",
+) -> tuple[dict[str, NDArray[Any]], dict[str, object]]:
+    """Read what `save_arrays` wrote; a stranger's file costs no more memory than its size allows.
 
     Parameters
     ----------
     path : str or path-like
         The file.
+    shapes_of : function, optional
+        From the architecture, the shapes that its arrays must have: compared before they are read.
+    place : str
+        What messages begin with.
 
     Returns
     -------
@@ -101,8 +115,9 @@ def load_arrays(path: StrPath) -> tuple[dict[str, NDArray[Any]], dict[str, objec
     ValueError
         If the file is damaged, or was not written by `save_arrays`.
     """
-    place = f"load_arrays: {os.fsdecode(path)}"
+    place = f"{place}: {checked_path(path, place)}"
     with open_archive(path, place) as archive:
+        _check_sizes(archive, place)
         names = archive.namelist()
         if _ARCHITECTURE not in names:
             raise ValueError(
@@ -115,8 +130,45 @@ def load_arrays(path: StrPath) -> tuple[dict[str, NDArray[Any]], dict[str, objec
                 f"{place} holds {', '.join(names)[:200]}, expected {_ARCHITECTURE} and the arrays"
                 f" that it lists: {', '.join(array_list)[:200] or 'none'}"
             )
-        arrays = {name: read_array(archive, name, place) for name in array_list}
+        shapes = None if shapes_of is None else shapes_of(architecture)
+        if shapes is not None and set(shapes) != set(array_list):
+            raise ValueError(
+                f"{place} holds the arrays {sorted(array_list)}, expected {sorted(shapes)}"
+            )
+        arrays = {
+            name: read_array(archive, name, place, shapes[name] if shapes else None)
+            for name in array_list
+        }
     return arrays, architecture
+
+
+def _check_sizes(archive: zipfile.ZipFile, place: str) -> None:
+    """Members lie in the file as they are, side by side, as `save_arrays` writes them."""
+    members = archive.infolist()
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(
+                f"{place}: {member.filename[:200]!r} is compressed, expected all members stored as "
+                "they are"
+            )
+    claimed, whole = sum(member.file_size for member in members), _size(archive)
+    if claimed > whole:
+        raise ValueError(
+            f"{place}: not a whole .npz file, its members have {claimed} bytes by its directory, "
+            f"expected at most {whole}, the size of the file"
+        )
+    for member in members:
+        if member.filename == _ARCHITECTURE and member.file_size > _MOST_ARCHITECTURE:
+            raise ValueError(
+                f"{place}, {_ARCHITECTURE} has {member.file_size} bytes, expected at most "
+                f"{_MOST_ARCHITECTURE}"
+            )
+
+
+def _size(archive: zipfile.ZipFile) -> int:
+    file = archive.fp
+    assert file is not None
+    return os.fstat(file.fileno()).st_size
 
 
 # Reading an archive; shared with layers.data.
@@ -157,8 +209,10 @@ def array_shape(archive: zipfile.ZipFile, name: str, place: str) -> tuple[int, .
         return _read_header(member, f"{place}, array {name!r}")[0]
 
 
-def read_array(archive: zipfile.ZipFile, name: str, place: str) -> NDArray[Any]:
-    """Read one array of a .npz file: C-contiguous, writable, native byte order.
+def read_array(
+    archive: zipfile.ZipFile, name: str, place: str, expected: tuple[int, ...] | None = None
+) -> NDArray[Any]:
+    """Read one array of a .npz file, of a shape if one is given: C-contiguous, writable, native.
 
     Not ``numpy.load``, which allocates what the array's header claims before it has seen whether
     the bytes are there.
@@ -170,6 +224,8 @@ def read_array(archive: zipfile.ZipFile, name: str, place: str) -> NDArray[Any]:
             raise ValueError(f"{place} holds pickled Python objects, expected numbers")
         if dtype.kind not in _NUMBERS:
             raise ValueError(f"{place} has dtype {dtype}, expected numbers")
+        if expected is not None and shape != expected:
+            raise ValueError(f"{place} has shape {shape}, expected {expected}")
         body = read_promised(member, dtype.itemsize * math.prod(shape), place)
     array = as_array(body, dtype, shape if not fortran_order else shape[::-1], place)
     return np.asarray(array.T if fortran_order else array, order="C")
@@ -264,9 +320,15 @@ def _to_json(architecture: object, names: list[str], place: str) -> str:
         )
     document = {"format": _FORMAT, "arrays": names, "architecture": architecture}
     try:
-        return json.dumps(document, allow_nan=False, indent=1)
+        text = json.dumps(document, allow_nan=False, indent=1)  # ASCII: a byte each
     except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"{place}: architecture cannot be written as JSON: {error}") from error
+    if len(text) > _MOST_ARCHITECTURE:
+        raise ValueError(
+            f"{place}: architecture has {len(text)} bytes as JSON, expected at most "
+            f"{_MOST_ARCHITECTURE}: the history of so many epochs is not kept"
+        )
+    return text
 
 
 def _from_json(text: bytes, place: str) -> tuple[list[str], dict[str, object]]:
@@ -287,52 +349,3 @@ def _from_json(text: bytes, place: str) -> tuple[list[str], dict[str, object]]:
         f"{place} holds something else than save_arrays writes, expected"
         f' {{"format": {_FORMAT}, "arrays": [names], "architecture": {{...}}}}'
     )
-
-
-# Replacing a file.
-
-
-def _replace_file(target: str, write: Callable[[IO[bytes]], None], place: str) -> None:
-    """Write aside, in the same folder and so on the same disk, then take the target's name."""
-    folder = os.path.dirname(target)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{place}: there is no folder {folder}")
-    mode = _mode_to_keep(target, place)
-    aside = os.path.join(folder, f".numba-layers-{secrets.token_hex(8)}.tmp")
-    try:
-        # Not tempfile, whose files are 0600 whatever the umask.
-        with open(aside, "xb") as file:
-            if mode is not None:
-                os.chmod(aside, mode)
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(aside)
-        raise
-    _sync_folder(folder)
-
-
-def _mode_to_keep(target: str, place: str) -> int | None:
-    """Permissions of the file to replace; None where there is none yet."""
-    try:
-        mode = os.stat(target).st_mode
-    except FileNotFoundError:
-        return None
-    # os.replace would put a file in the place of /dev/null, for one who may.
-    if not stat.S_ISREG(mode):
-        raise ValueError(f"{place}: exists and is not a regular file, expected a file to replace")
-    return mode & 0o777
-
-
-def _sync_folder(folder: str) -> None:
-    """Bring the new name to the disk; the file itself is there already."""
-    if os.name != "posix":
-        return  # a folder cannot be opened on Windows
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,30 +1,38 @@
 """A model in one file: named arrays and the architecture as JSON, no pickle."""
 
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from kernels.runtime import checks
-from layers.activations import ReLU, Softmax
 from layers.base import Layer
 from layers.columns import Columns
-from layers.dense import Dense
 from layers.files.archive import StrPath, load_arrays, save_arrays
-from layers.losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
-from layers.optimizers import SGD
+from layers.losses import Loss
+from layers.optimizers import Optimizer
 from layers.sequential import Sequential
 
+PLACE = "layers.load"
 _FORMAT = 1
-# What a file may name. A user's own layer is not here: its code is not in the file.
-_LAYERS: dict[str, Any] = {"Dense": Dense, "ReLU": ReLU, "Softmax": Softmax}
-_LOSSES: dict[str, Any] = {
-    "SoftmaxCrossEntropy": SoftmaxCrossEntropy,
-    "CategoricalCrossEntropy": CategoricalCrossEntropy,
-}
-_OPTIMIZERS: dict[str, Any] = {"SGD": SGD}
 
 
-def save(model: Sequential, path: StrPath) -> None:
+def _known(kind: type) -> dict[str, Any]:
+    """What a file may name: the classes of a kind that the package exports.
+
+    A user's own class is not here: its code is not in the file.
+    """
+    import layers
+
+    return {
+        name: part
+        for name, part in vars(layers).items()
+        if isinstance(part, type) and issubclass(part, kind) and part is not kind
+    }
+
+
+def save(model: Sequential, path: StrPath, *, optimizer_state: bool = False) -> None:
     """Write a model to one file, whole or not at all.
 
     Parameters
@@ -32,6 +40,8 @@ def save(model: Sequential, path: StrPath) -> None:
     model : Sequential
     path : path
         Written aside, then renamed; the name is taken as it is.
+    optimizer_state : bool
+        Whether to write what the optimizer keeps of each parameter, too.
 
     Raises
     ------
@@ -41,10 +51,11 @@ def save(model: Sequential, path: StrPath) -> None:
     architecture: dict[str, object] = {
         "format": _FORMAT,
         "dtype": model.dtype.name,
-        "layers": [_described(layer, _LAYERS) for layer in model.layers],
-        "loss": _described(model.loss, _LOSSES),
-        "optimizer": _described(model.optimizer, _OPTIMIZERS),
+        "layers": [_described(layer, Layer) for layer in model.layers],
+        "loss": _described(model.loss, Loss),
+        "optimizer": _described(model.optimizer, Optimizer),
         "seed_key": model._key,
+        "steps": [model._step, model._first_step],
         "history": {
             name: [_as_json(number) for number in numbers]
             for name, numbers in model.history.items()
@@ -52,7 +63,21 @@ def save(model: Sequential, path: StrPath) -> None:
     }
     if model.columns is not None:
         architecture["columns"] = model.columns.config()
-    save_arrays(path, model.parameters(), architecture)
+    arrays = model.parameters()
+    if optimizer_state:
+        architecture["optimizer_state"] = True
+        arrays |= _states(model)
+    save_arrays(path, arrays, architecture, "Sequential.save")
+
+
+def _states(model: Sequential) -> dict[str, Any]:
+    """What the optimizer keeps of each parameter, by name: views."""
+    return {
+        f"optimizer.{state}.{index}.{name}": array
+        for state, views in enumerate(model._buffers.state_views())
+        for index, named in enumerate(views)
+        for name, array in named.items()
+    }
 
 
 def load(path: StrPath) -> Sequential:
@@ -72,49 +97,91 @@ def load(path: StrPath) -> Sequential:
     ValueError
         The file is not such a file, is damaged, or its arrays do not fit its architecture.
     """
-    arrays, architecture = load_arrays(path)
+    arrays, architecture = load_arrays(path, lambda described: _shapes(described, path), PLACE)
+    place = f"{PLACE}: {os.fsdecode(path)}"
     try:
-        if architecture["format"] != _FORMAT:
-            raise ValueError(
-                f"layers.load: {path} has format {architecture['format']!r}, expected {_FORMAT}"
-            )
-        made: dict[str, Any] = dict(architecture)
-        layers = [_made(described, _LAYERS) for described in made["layers"]]
-        _check_shapes(layers, arrays, path)
         model = Sequential(
-            layers,
-            loss=_made(made["loss"], _LOSSES),
-            optimizer=_made(made["optimizer"], _OPTIMIZERS),
+            _layers(architecture, place),
+            loss=_made(architecture.get("loss"), Loss, "loss", place),
+            optimizer=_made(architecture.get("optimizer"), Optimizer, "optimizer", place),
             seed=0,
-            dtype=made["dtype"],
+            dtype=_field(architecture, "dtype", str, place),
         )
-        model._key = checks.integer("layers.load", "seed_key", made["seed_key"], 0, 2**64 - 1)
-        if made.get("columns") is not None:
-            model.columns = _columns(made["columns"], model.n_in, path)
-        for name, numbers in made["history"].items():
-            model.history[name] = [float(number) for number in numbers]
-        for name, array in model.parameters().items():
-            array[...] = checks.floating("layers.load", name, arrays[name], model.dtype)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(
-            f"layers.load: {path} does not describe a model ({type(error).__name__}: {error})"
-        ) from error
+        model._key = checks.integer(place, "seed_key", architecture.get("seed_key"), 0, 2**64 - 1)
+        if architecture.get("columns") is not None:
+            model.columns = _columns(architecture["columns"], model.n_in, place)
+        model._step, model._first_step = _steps(architecture, place)
+        for name, array in [*model.parameters().items(), *_states(model).items()]:
+            if name in arrays:
+                array[...] = checks.floating(place, name, arrays[name], model.dtype)
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        raise ValueError(text if text.startswith(place) else f"{place}: {text}") from error
+    for name, numbers in _field(architecture, "history", dict, place).items():
+        model.history[name] = _numbers(name, numbers, place)
     return model
 
 
-def _check_shapes(layers: Sequence[Layer], arrays: Mapping[str, Any], path: StrPath) -> None:
-    """The arrays are those of the layers; before a model allocates what the architecture claims."""
-    shapes = {
+def _shapes(architecture: Mapping[str, Any], path: StrPath) -> dict[str, tuple[int, ...]]:
+    """The arrays' shapes, before a model allocates what the architecture claims."""
+    place = f"{PLACE}: {os.fsdecode(path)}"
+    version = architecture.get("format")
+    if version != _FORMAT:
+        raise ValueError(f"{place} has format {checks.shown(version)}, expected {_FORMAT}")
+    shapes: dict[str, tuple[int, ...]] = {
         f"{index}.{name}": shape
-        for index, layer in enumerate(layers)
+        for index, layer in enumerate(_layers(architecture, place))
         for name, shape in layer.parameter_shapes().items()
     }
-    if set(shapes) != set(arrays):
+    if architecture.get("optimizer_state") is not True:
+        return shapes
+    optimizer = _made(architecture.get("optimizer"), Optimizer, "optimizer", place)
+    return shapes | {
+        f"optimizer.{state}.{name}": shape
+        for state in range(optimizer.states)
+        for name, shape in shapes.items()
+    }
+
+
+def _steps(architecture: Mapping[str, Any], place: str) -> tuple[int, int]:
+    """How many steps have been taken, and how many before the optimizer's first."""
+    steps = architecture.get("steps", [0, 0])  # older files have none
+    if not isinstance(steps, list) or len(steps) != 2:
         raise ValueError(
-            f"layers.load: {path} holds the arrays {sorted(arrays)}, expected {sorted(shapes)}"
+            f"{place}: steps in its architecture is {checks.shown(steps)}, expected two integers"
         )
-    for name, shape in shapes.items():
-        checks.shape("layers.load", name, arrays[name], shape)
+    taken = checks.integer(place, "steps", steps[0], 0, 2**62)
+    return taken, checks.integer(place, "steps", steps[1], 0, taken)
+
+
+def _layers(architecture: Mapping[str, Any], place: str) -> list[Layer]:
+    described = _field(architecture, "layers", list, place)
+    return [_made(part, Layer, f"layer {index}", place) for index, part in enumerate(described)]
+
+
+def _field(architecture: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
+    value = architecture.get(name)
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"{place}: {name} in its architecture is {checks.shown(value)}, "
+            f"expected a {kind.__name__}"
+        )
+    return value
+
+
+def _numbers(name: str, numbers: Any, place: str) -> list[float]:
+    """A list of the history; `_as_json` made words of what JSON has no number for."""
+    if not isinstance(numbers, list) or not all(
+        isinstance(number, (int, float)) or number in ("nan", "inf", "-inf") for number in numbers
+    ):
+        raise ValueError(
+            f"{place}: history {name!r} in its architecture is {checks.shown(numbers)}, "
+            "expected a list of numbers"
+        )
+    try:
+        return [float(number) for number in numbers]
+    except OverflowError:
+        raise ValueError(f"{place}: history {name!r} has an integer beyond float64") from None
 
 
 def _columns(config: Any, n_in: int, path: StrPath) -> Columns:
@@ -135,18 +202,32 @@ def _as_json(number: float) -> float | str:
     return number if math.isfinite(number) else str(number)
 
 
-def _described(part: Any, known: dict[str, Any]) -> dict[str, Any]:
-    name = type(part).__name__
+def _described(part: Any, kind: type) -> dict[str, Any]:
+    name, known = type(part).__name__, _known(kind)
     if known.get(name) is not type(part):
         raise TypeError(f"Sequential.save: cannot save {part!r}, expected one of {sorted(known)}")
     return {"type": name, **part.config()}
 
 
-def _made(described: dict[str, Any], known: dict[str, Any]) -> Any:
-    name = described["type"]
+def _made(described: Any, kind: type, what: str, place: str) -> Any:
+    """A layer, loss or optimizer as the file describes it."""
+    known = _known(kind)
+    place = f"{place}: {what} in its architecture"
+    if not isinstance(described, dict) or not isinstance(described.get("type"), str):
+        raise ValueError(
+            f"{place} is {checks.shown(described)}, expected its type and arguments by name"
+        )
+    name, given = described["type"], {k: v for k, v in described.items() if k != "type"}
     if name not in known:
-        raise ValueError(f"layers.load: {name!r} is unknown, expected one of {sorted(known)}")
-    made: Layer | Any = known[name](
-        **{key: value for key, value in described.items() if key != "type"}
-    )
-    return made
+        raise ValueError(f"{place}: {name!r} is unknown, expected one of {sorted(known)}")
+    parameters = inspect.signature(known[name]).parameters
+    needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
+    if not needed <= set(given) <= set(parameters):
+        raise ValueError(
+            f"{place}: {name} has the arguments {sorted(given)}, expected {sorted(needed)}"
+            f" and perhaps {sorted(set(parameters) - needed)}"
+        )
+    try:
+        return known[name](**given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place}: {error}") from error

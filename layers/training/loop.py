@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from kernels.runtime import checks
 from layers import seeds
 from layers.backends import active
 from layers.base import Array
 from layers.compiled.runner import Totals
+from layers.streams import progress_bar
 from layers.training.data_sources import PLACE, Held, Piece, Source
 from layers.training.history import History
 
@@ -96,7 +96,7 @@ class Fitting:
         history, rows = History(), self.source.rows
         total = None if rows is None else self.epochs * rows
         form = _BAR_OF_UNKNOWN if total is None else _BAR
-        with tqdm(total=total, bar_format=form, disable=not progress) as bar:
+        with progress_bar(total=total, bar_format=form, disable=not progress) as bar:
             try:
                 for epoch in range(self.epochs):
                     bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)

@@ -742,7 +742,7 @@ code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXE
 code.write(bytes.fromhex("0fae17c3"))  # ldmxcsr (%rdi); ret
 address = ctypes.addressof(ctypes.c_char.from_buffer(code))
 load = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
-from layers import info
+from layers.command_line import info
 for mode in (0x1F80, 0x9F80, 0x1FC0):  # neither, flush to zero, denormals are zero
     mode = ctypes.c_uint32(mode)
     load(ctypes.addressof(mode))

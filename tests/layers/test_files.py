@@ -129,10 +129,10 @@ def test_numpy_reads_the_file(tmp_path):
         assert json.loads(opened["architecture.json"])["architecture"] == ARCHITECTURE
 
 
-def test_arrays_written_by_numpy_in_fortran_order_or_compressed(tmp_path):
+def test_arrays_written_by_numpy_in_fortran_order(tmp_path):
     path = tmp_path / "model.npz"
     array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
-    np.savez_compressed(path, a=array)
+    np.savez(path, a=array)
     with zipfile.ZipFile(path, "a") as opened:
         opened.writestr("architecture.json", document("a"))
     arrays, _ = archive.load_arrays(path)
@@ -410,3 +410,77 @@ def test_wrong_member(tmp_path, member, message):
     with pytest.raises(ValueError, match=message) as caught:
         archive.load_arrays(path)
     assert f"load_arrays: {path}, array 'a'" in str(caught.value)
+
+
+# A stranger's file costs no more than its size allows.
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("which", ["architecture.json", "a.npy"])
+def test_a_compressed_member_is_refused_unread(tmp_path, monkeypatch, method, which):
+    path = tmp_path / "model.npz"
+    members = {"architecture.json": document("a"), "a.npy": npy("<f8", (1,), b"12345678")}
+    with zipfile.ZipFile(path, "w") as opened:
+        for name, content in members.items():
+            opened.writestr(name, content, method if name == which else zipfile.ZIP_STORED)
+    monkeypatch.delattr(zipfile.ZipFile, "open")
+    with pytest.raises(ValueError, match=rf"model\.npz: '{which}' is compressed, expected all"):
+        archive.load_arrays(path)
+
+
+def test_members_that_share_their_bytes_are_refused_unread(tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    body = npy("<f8", (1000,), bytes(8000))
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("architecture.json", document("a", "b", "c"))
+        opened.writestr("a.npy", body)
+        for name in ("b.npy", "c.npy"):  # in the directory alone
+            again = zipfile.ZipInfo(name)
+            first = opened.getinfo("a.npy")
+            for field in ("header_offset", "CRC", "file_size", "compress_size"):
+                setattr(again, field, getattr(first, field))
+            opened.filelist.append(again)
+    assert path.stat().st_size < 9000
+    monkeypatch.delattr(zipfile.ZipFile, "open")
+    with pytest.raises(ValueError, match=r"its members have 24\d+ bytes .* the size of the file"):
+        archive.load_arrays(path)
+
+
+def test_a_large_architecture_is_neither_read_nor_written(tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    monkeypatch.setattr(archive, "_MOST_ARCHITECTURE", 1000)
+    message = r"architecture.* has \d+ bytes.*, expected at most 1000"
+    with pytest.raises(ValueError, match=message):
+        archive.save_arrays(path, {}, {"history": [0.1] * 1000})
+    write_zip(path, {"architecture.json": document() + b" " * 1000})
+    monkeypatch.delattr(zipfile.ZipFile, "open")
+    with pytest.raises(ValueError, match=message):
+        archive.load_arrays(path)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"a": (2, 3)}, r"array 'a' has shape \(3, 2\), expected \(2, 3\)"),
+        ({"a": (6,)}, r"array 'a' has shape \(3, 2\), expected \(6,\)"),
+        ({}, r"holds the arrays \['a'\], expected \[\]"),
+        ({"a": (3, 2), "b": ()}, r"holds the arrays \['a'\], expected \['a', 'b'\]"),
+    ],
+)
+def test_shapes_are_compared_before_anything_is_read(tmp_path, monkeypatch, shapes, message):
+    path = tmp_path / "model.npz"
+    archive.save_arrays(path, {"a": np.zeros((3, 2))}, {})
+    archive.load_arrays(path, lambda architecture: {"a": (3, 2)})
+    monkeypatch.delattr(archive, "read_promised")
+    with pytest.raises(ValueError, match=message):
+        archive.load_arrays(path, lambda architecture: shapes)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"), [(None, TypeError), (3, TypeError), ("", ValueError), ("a\0b", ValueError)]
+)
+def test_a_path_names_a_file(path, error):
+    with pytest.raises(error, match=r"^save_arrays: path is .*, expected "):
+        archive.save_arrays(path, {}, {})
+    with pytest.raises(error, match=r"^load_arrays: path is .*, expected "):
+        archive.load_arrays(path)

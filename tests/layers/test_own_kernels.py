@@ -104,7 +104,7 @@ def test_ours_as_byte_code_alone(tmp_path: Path):
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 import numpy as np
 import layers, kernels
-from kernels import cache
+from kernels.runtime import cache
 assert kernels.__file__.endswith("__init__.pyc"), kernels.__file__
 out = np.empty((1, 2))
 kernels.relu_forward(np.array([[-1.0, 2.0]]), out)

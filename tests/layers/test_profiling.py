@@ -1,7 +1,9 @@
 """`layers.profile`: which passes a step has, what they cost, and that it leaves the model alone."""
 
 import copy
+import io
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -325,10 +327,14 @@ def test_the_table_says_it_all():
     )
 
 
-def test_the_table_is_printed_unless_it_is_not_to_be_shown(capsys):
+def test_the_table_is_printed_unless_it_is_not_to_be_shown(capsys, monkeypatch):
     model = make()
     shown = quick(model, show=True)
     assert capsys.readouterr() == (f"{shown}\n", "")
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+        sys.stdout.close()
+        assert quick(model, show=True).batch_size == shown.batch_size
     assert len(re.findall(r"^(gather|forward|loss|backward|update) ", str(shown), re.M)) == 7
     quick(model)
     assert capsys.readouterr() == ("", "")

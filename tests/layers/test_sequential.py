@@ -1074,44 +1074,107 @@ def swap_arrays(architecture: dict, members: dict) -> None:
     members[first], members[second] = members[second], members[first]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda model, _: model.clear(),
-        lambda model, _: model.update(format=2),
-        lambda model, _: model.update(dtype="float16"),
-        lambda model, _: model.update(dtype="float64"),  # the arrays are float32
-        lambda model, _: model.update(layers=5),
-        lambda model, _: model.update(layers=[]),
+NO_MODELS = [
+    (lambda model, _: model.clear(), "has format None, expected 1"),
+    (lambda model, _: model.update(format=2), "has format 2, expected 1"),
+    (lambda model, _: model.update(dtype="float16"), "dtype is 'float16', expected 'float32' or"),
+    (lambda model, _: model.update(dtype=5), "dtype in its architecture is 5, expected a str"),
+    # The arrays are float32.
+    (lambda model, _: model.update(dtype="float64"), "0.weights has dtype float32, expected float"),
+    (lambda model, _: model.update(layers=5), "layers in its architecture is 5, expected a list"),
+    (lambda model, _: model.update(layers=[]), "holds the arrays "),
+    (
         lambda model, _: model.update(layers=["Dense"]),
-        lambda model, _: model["layers"].pop(),
+        "layer 0 in its architecture is 'Dense', exp",
+    ),
+    (lambda model, _: model["layers"].pop(), "holds the arrays "),
+    (
+        lambda model, _: model["layers"].append({"type": "Softmax"}),
+        "Sequential: SoftmaxCrossEntropy",
+    ),
+    (
         lambda model, _: model["layers"][0].update(type="os.system"),
+        "layer 0 in its architecture: 'os.system' is unknown, expected one of",
+    ),
+    (
         lambda model, _: model["layers"][0].update(type=["Dense"]),
+        "layer 0 in its architecture is {",
+    ),
+    (
         lambda model, _: model["layers"][0].update(n_in=65),
+        "array '0.weights' has shape (64, 16), e",
+    ),
+    (
         lambda model, _: model["layers"][0].update(n_in=-64),
-        lambda model, _: model["layers"][0].update(n_in=10**9, n_out=10**9),  # 4 exabytes
+        "layer 0 in its architecture: Dense: n_in is -64, expected",
+    ),
+    # 4 exabytes.
+    (lambda model, _: model["layers"][0].update(n_in=10**9, n_out=10**9), ""),
+    (
         lambda model, _: model["layers"][0].update(n_in="64"),
+        "layer 0 in its architecture: Dense: n_in is '64', expected",
+    ),
+    (
         lambda model, _: model["layers"][0].update(surprise=1),
+        "layer 0 in its architecture: Dense has the arguments ['n_in', 'n_out', 'surprise'], exp",
+    ),
+    (
+        lambda model, _: model["layers"][0].pop("n_out"),
+        "layer 0 in its architecture: Dense has the arguments ['n_in'], expected ['n_in', 'n_out']",
+    ),
+    (
         lambda model, _: model.update(loss={"type": "MeanSquaredError"}),
-        lambda model, _: model.update(loss=None),
+        "loss in its architecture: 'MeanSquaredError' is unknown",
+    ),
+    (lambda model, _: model.update(loss=None), "loss in its architecture is None, expected its"),
+    (
         lambda model, _: model["optimizer"].update(learning_rate=-1),
+        "optimizer in its architecture: SGD: learning_rate is -1",
+    ),
+    (
         lambda model, _: model["optimizer"].update(learning_rate="fast"),
-        lambda model, _: model.update(seed_key=2**64),
-        lambda model, _: model.update(seed_key=1.5),
+        "optimizer in its architecture: SGD: learning_rate is 'fast'",
+    ),
+    (lambda model, _: model.update(seed_key=2**64), "seed_key is 18446744073709551616, expected"),
+    (lambda model, _: model.update(seed_key=1.5), "seed_key is 1.5, expected an integer"),
+    (lambda model, _: model.pop("seed_key"), "seed_key is None, expected an integer"),
+    (
         lambda model, _: model.update(history=[1]),
+        "history in its architecture is [1], expected a d",
+    ),
+    (lambda model, _: model.update(history={"loss": 1}), "history 'loss' in its architecture is 1"),
+    (
         lambda model, _: model.update(history={"loss": ["low"]}),
-        lambda model, _: model.update(history={"loss": [10**400]}),
-        swap_arrays,
-    ],
-)
-def test_a_file_that_describes_no_model_is_refused(change, tmp_path: Path):
+        "history 'loss' in its architecture is ['low'], expected a list of numbers",
+    ),
+    (
+        lambda model, _: model.update(history={"loss": [[]]}),
+        "history 'loss' in its architecture is",
+    ),
+    (lambda model, _: model.update(history={"loss": [10**400]}), "history 'loss' has an integer"),
+    (swap_arrays, "array '0.biases' has shape "),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), NO_MODELS)
+def test_a_file_that_describes_no_model_is_refused(change, message: str, tmp_path: Path):
     path = tmp_path / "model.npz"
     trained().save(path)
     rewrite(path, lambda architecture, members: None)
     layers.load(path)
     rewrite(path, change)
-    with pytest.raises(ValueError, match=r".{20}"):  # a sentence, not the name of a missing key
+    with pytest.raises(ValueError, match=f"^layers.load: {re.escape(str(path))}") as caught:
         layers.load(path)
+    assert message in str(caught.value)
+    assert "__init__" not in str(caught.value)  # our words, not Python's
+
+
+def test_a_path_names_a_file():
+    for path, error in ((None, TypeError), ("", ValueError)):
+        with pytest.raises(error, match=r"^Sequential.save: path is .*, expected "):
+            trained().save(path)
+        with pytest.raises(error, match=r"^layers.load: path is .*, expected "):
+            layers.load(path)
 
 
 def test_the_columns_that_it_was_trained_on_are_saved(tmp_path):
