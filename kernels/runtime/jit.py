@@ -226,7 +226,7 @@ class Apart(_Forms):
         """
         self.make_ready(signature.args)
         returned = self.dispatcher.overloads[signature.args].signature.return_type
-        if returned != signature.return_type:
+        if types.unliteral(returned) != signature.return_type:
             name = self.dispatcher.py_func.__name__
             raise TypeError(f"{name} returns {returned}, expected {signature.return_type}")
         return self._addresses[signature.args]

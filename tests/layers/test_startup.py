@@ -20,6 +20,7 @@ print(json.dumps({
     "counts": cache.counts(),
     "layer": threads.layer(),
     "modules": sorted({name.partition(".")[0] for name in sys.modules}),
+    "own": [name for name in sys.modules if name.startswith("layers.")],
 }))
 """
 
@@ -60,6 +61,13 @@ def test_import_loads_nothing_heavy(python: Callable):
     # Not scipy: Numba itself imports it where it is installed.
     heavy = {"matplotlib", "sklearn", "pandas", "torch", "PIL", "IPython", "hypothesis", "pytest"}
     assert heavy & set(modules) == set()
+
+
+def test_import_loads_nothing_of_the_comparison(python: Callable):
+    """What measures errors and derives their bounds is no part of training."""
+    own = json.loads(python(IMPORT))["own"]
+    assert "layers.sequential" in own
+    assert [name for name in own if name.startswith("layers.comparison")] == []
 
 
 @pytest.mark.compiled
