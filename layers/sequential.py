@@ -13,8 +13,8 @@ from layers.activations import Softmax
 from layers.backends import active, is_compiled
 from layers.base import Array, Layer, Part, for_inference
 from layers.columns import Columns
-from layers.compiled.buffers import FlatBuffers
 from layers.compiled import lowering
+from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, Totals
 from layers.dense import Dense
 from layers.losses import Loss, SoftmaxCrossEntropy
