@@ -6,7 +6,7 @@ A gradient takes dy rather than giving a factor, since ReLU's is 0, not NaN, whe
 
 from kernels.intrinsics import select
 from kernels.operations import Activation
-from kernels.product.microkernel import CLIP, MASK
+from kernels.product.flags import CLIP, MASK
 from kernels.runtime.jit import inner
 
 

@@ -20,8 +20,7 @@ from kernels.intrinsics import ahead, pointer
 from kernels.optimizers import SGD
 from kernels.product.column_sum import columns_at_a_time, sum_columns
 from kernels.product.fast_path import Request, asks
-from kernels.product.matmul import product, small_product
-from kernels.product.microkernel import (
+from kernels.product.flags import (
     ADD_BIASES,
     CLIP,
     MASK,
@@ -33,6 +32,7 @@ from kernels.product.microkernel import (
     TRANSPOSE_B,
     UPDATES,
 )
+from kernels.product.matmul import product, small_product
 from kernels.runtime.jit import Array, kernel
 
 

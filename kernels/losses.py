@@ -36,8 +36,8 @@ from kernels.intrinsics import (
     splat,
     store,
     sum_of_lanes,
-    to_float64,
 )
+from kernels.mean import mean
 from kernels.metrics import is_right
 from kernels.operations import LossEntry
 from kernels.product.microkernel import Strided
@@ -363,15 +363,6 @@ def mean_loss(losses: Array) -> float:
         The denominator is the batch size.
     """
     return mean(pointer(losses), losses.shape[0])
-
-
-@inner
-def mean(numbers, count):
-    """`mean_loss` of ``count`` numbers."""
-    partial = to_float64(splat(numbers, LANES, 0.0))
-    for i in range(0, count, LANES):
-        partial = partial + to_float64(load(ahead(numbers, i), LANES, count - i, 0.0))
-    return sum_of_lanes(partial) / count
 
 
 @inner

@@ -28,7 +28,7 @@ from kernels.intrinsics import (
     read_at,
     start_counting,
 )
-from kernels.losses import mean
+from kernels.mean import mean
 from kernels.network.program import (
     MEASURES,
     OUT,

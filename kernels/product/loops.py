@@ -26,16 +26,18 @@ from numba import types
 
 from kernels.intrinsics import LINE, ahead, itemsize, memory_at
 from kernels.product.column_sum import CUT, sum_columns
-from kernels.product.microkernel import (
+from kernels.product.flags import (
     ACCUMULATE,
-    ASK,
     BY_COLUMNS,
     IN_REGISTERS,
-    ROWS,
     SCALE,
     SUM_COLUMNS,
     TRANSPOSE_A,
     TRANSPOSE_B,
+)
+from kernels.product.microkernel import (
+    ASK,
+    ROWS,
     Epilogue,
     Pass,
     Rows,

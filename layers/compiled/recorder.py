@@ -14,7 +14,7 @@ from kernels.gather import GATHERED
 from kernels.network import program
 from kernels.network.program import Place
 from kernels.product.column_sum import COLUMN_SUM
-from kernels.product.microkernel import ADD_BIASES, BY_COLUMNS, TRANSPOSE_A, TRANSPOSE_B
+from kernels.product.flags import ADD_BIASES, BY_COLUMNS, TRANSPOSE_A, TRANSPOSE_B
 from kernels.runtime.families import ELEMENTWISE, GATHER, LOSS, ROWWISE, Operation
 from layers.base import Array
 

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from kernels.intrinsics.cpu import instruction_set
-from kernels.product.microkernel import MASK
+from kernels.product.flags import MASK
 from kernels.runtime import cache, jit
 from tests.kernels.product_flags import PLAIN_FLAGS, PRODUCT_FLAGS
 

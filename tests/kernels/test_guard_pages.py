@@ -22,8 +22,8 @@ import pytest
 
 import layers
 from kernels.network import interpreter
+from kernels.product.flags import MASK, TRANSPOSE_A, TRANSPOSE_B
 from kernels.product.matmul import product, small_product
-from kernels.product.microkernel import MASK, TRANSPOSE_A, TRANSPOSE_B
 from kernels.runtime import jit
 from layers.compiled.runner import lowering
 from tests.kernels.product_flags import PLAIN_FLAGS, PRODUCT_FLAGS
