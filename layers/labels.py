@@ -51,3 +51,29 @@ def as_labels(
     if checked.ndim == 2 and (checked.shape[1] != 1 or n_classes == 1):
         checked = checks.real(place, name, checked, dtype, (batch, n_classes))
     return checks.labels(place, name, checked, batch, n_classes, dtype)
+
+
+def as_numbers(
+    place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]
+) -> Array:
+    """Checked targets of a regression: finite numbers (batch, n_out), or (batch,) for one a row.
+
+    They stay where they are if they can.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It names the first target at fault.
+    """
+    checked = checks.real(place, name, y, dtype)
+    if checked.ndim == 1 and n_out == 1:
+        checked = checked[:, None]
+    checks.shape(place, name, checked, (batch, n_out))
+    bad = ~np.isfinite(checked)
+    if bad.any():
+        row = int(np.flatnonzero(bad.any(axis=1))[0])
+        raise ValueError(
+            f"{place}: row {row} of {name} holds {checked[row][bad[row]][0]}, expected finite "
+            "numbers"
+        )
+    return checks.contiguous(checked)

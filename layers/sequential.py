@@ -136,7 +136,7 @@ class Sequential:
                 self._key,
                 index,
             )
-            layer.dtype = self.dtype
+            layer.dtype, layer._index = self.dtype, index
             layer.in_model = True
 
         self._buffers.make_states(self.optimizer.states)
