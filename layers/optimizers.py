@@ -78,6 +78,7 @@ class SGD(Optimizer):
     """
 
     entry = SGD_STEP
+    _known: tuple[Any, Array] | None = None
 
     def __init__(self, learning_rate: float = 0.01) -> None:
         self.learning_rate = learning_rate
@@ -93,7 +94,11 @@ class SGD(Optimizer):
 
     def numbers(self, first: int, steps: int, dtype: np.dtype[Any]) -> Array:
         """The learning rate."""
-        return np.array([[checks.number("SGD", "learning_rate", self._learning_rate, 0, dtype)]])
+        known = self._known
+        if known is None or known[0] != (self._learning_rate, dtype):
+            rate = checks.number("SGD", "learning_rate", self._learning_rate, 0, dtype)
+            known = self._known = (rate, dtype), np.array([[rate]])
+        return known[1]
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, as JSON can hold them."""
