@@ -247,7 +247,7 @@ def test_another_loss_or_optimizer_is_checked_as_the_first_was():
         model.loss = layers.CategoricalCrossEntropy()
     with pytest.raises(TypeError, match=r"^Sequential: loss is None, expected .* Loss$"):
         model.loss = None
-    with pytest.raises(TypeError, match=r"^Sequential: optimizer is 'sgd', expected .* SGD$"):
+    with pytest.raises(TypeError, match=r"^Sequential: optimizer is 'sgd', expected .* Optimizer$"):
         model.optimizer = "sgd"
     model.fit(X, LABELS)
 

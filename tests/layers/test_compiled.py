@@ -10,6 +10,7 @@ import pytest
 import kernels
 import layers
 from kernels.network import interpreter
+from kernels.runtime import threads
 from layers import datasets
 from layers.compiled import lowering, runner, tuning
 
@@ -35,6 +36,8 @@ STACKS = {
     "Softmax first": ["Softmax", "ReLU", (64, 10)],
     "Softmax last": [(64, 16), "ReLU", (16, 10), "Softmax"],
     "two Softmax last": [(64, 10), "Softmax", "Softmax"],
+    "GELU, LeakyReLU": [(64, 33), "GELU", (33, 20), "LeakyReLU", (20, 10), "GELU"],
+    "Dropout": ["Dropout", (64, 33), "Dropout", "ReLU", (33, 10), "Dropout"],
     "wide": [(64, 700), "ReLU", (700, 300), "ReLU", (300, 10)],
 }
 each_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
@@ -111,6 +114,35 @@ def test_target_rows(name, dtype, layer_by_layer):
     together = everything(make(STACKS[name], dtype), X[:250], rows)
     layer_by_layer()
     assert everything(make(STACKS[name], dtype), X[:250], rows) == together
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ["three layers", "ReLU last", "wide"])
+def test_adam(name, dtype, layer_by_layer):
+    def trained() -> list[object]:
+        model = make(STACKS[name], dtype)
+        model.optimizer = layers.Adam(0.01)
+        return [*everything(model, X[:250], Y[:250]), model._buffers.states.tobytes()]
+
+    together = trained()
+    layer_by_layer()
+    assert trained() == together
+
+
+@each_dtype
+def test_numbers_as_targets(dtype, layer_by_layer):
+    def trained() -> list[object]:
+        stack = [layers.Dense(64, 20), layers.GELU(), layers.Dense(20, 3)]
+        loss = layers.MeanSquaredError()
+        model = layers.Sequential(stack, loss, layers.Adam(0.01), seed=3, dtype=dtype)
+        history = model.fit(X[:250], X[:250, 20:23])
+        step = model.train_step(X[:19], X[:19, 20:23])
+        scores = model.predict(X).tobytes()
+        return [dict(history), step, model.evaluate(X, X[:, 20:23]), scores, model.fingerprint()]
+
+    together = trained()
+    layer_by_layer()
+    assert trained() == together
 
 
 @each_dtype
@@ -252,16 +284,16 @@ def test_ctrl_c_within_a_long_batch(monkeypatch):
     """Only the last call of a batch moves parameters."""
     model, calls = make(STACKS["three layers"]), []
     pieces = len(lowering.split(training_program(model)))
-    for_threads = interpreter.execute.for_threads
+    execute = runner.Compiled._execute
 
     def interrupted(*args):
         if len(calls) == 2 * pieces - 1:
             raise KeyboardInterrupt
         calls.append(1)
-        return for_threads(*args)
+        return execute(*args)
 
     monkeypatch.setattr(runner, "_LONG_SECONDS", -1.0)
-    monkeypatch.setattr(interpreter.execute, "for_threads", interrupted)
+    monkeypatch.setattr(runner.Compiled, "_execute", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, shuffle=False)
     monkeypatch.undo()
@@ -285,11 +317,10 @@ from layers.compiled.runner import Totals
 x, y = datasets.load_digits()
 model = layers.Sequential([layers.Dense(64, 700), layers.ReLU(), layers.Dense(700, 10)], seed=0)
 compiled, execute = model._compiled(), interpreter.execute
-tuning.Pace.run = lambda self, most, call: call(most, 1)
+tuning.Pace.run = lambda self, most, call: call(most, threads)
+execute.for_threads = lambda wanted, arguments: execute.parallel(*arguments(wanted), wanted)
 counts = []
 for threads in (1, 2):
-    twin = execute.serial if threads == 1 else execute.parallel
-    execute.for_threads = lambda wanted, arguments: twin(*arguments(threads), threads)
     for batches in (1, 1, 50):
         order = np.arange(32 * batches)
         before = rtsys.get_allocation_stats()
@@ -586,14 +617,9 @@ def test_small_work_stays_on_one_thread(monkeypatch):
 def test_one_thread_is_one_thread(monkeypatch):
     kernels.set_num_threads(1)
     try:
-        counts = []
-
-        def on_one(wanted, arguments):
-            counts.append(wanted)
-            return interpreter.execute.serial(*arguments(1), 1)
-
-        monkeypatch.setattr(interpreter.execute, "for_threads", on_one)
+        asked = []
+        monkeypatch.setattr(threads.Region, "enter", lambda region: asked.append(region) or False)
         make(STACKS["wide"]).fit(X, Y, batch_size=300, epochs=3)
     finally:
         kernels.set_num_threads(None)
-    assert set(counts) == {1}
+    assert asked == []

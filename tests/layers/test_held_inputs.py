@@ -13,8 +13,8 @@ import pytest
 import kernels
 import layers
 from layers import base, datasets, sequential
-from layers.compiled.runner import runner as compiled
-from layers.compiled.runner import tuning as pace
+from layers.compiled import runner as compiled
+from layers.compiled import tuning as pace
 from layers.labels import as_labels
 
 pytestmark = pytest.mark.compiled
