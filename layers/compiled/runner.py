@@ -29,6 +29,7 @@ _DIRECT = 2**19
 """Multiply-adds of inference (10 us) below which calls are not timed."""
 _SMALL_STEP = 2**21
 """Multiply-adds of a step (40 us) up to which its arguments and checks would show."""
+_INT64 = np.dtype(np.int64)
 _MOST_SCHEDULES = 64
 """Schedules that are kept: a loader may come with batches of any size."""
 
@@ -319,6 +320,17 @@ class SingleStep:
 
     def take(self, x: Array, labels: Array, step: int) -> float | None:
         """The loss of a batch, by which parameters have moved if it is finite; None if refused."""
+        if not (  # Numba would read any array of eight bytes an element as such labels
+            type(x) is type(labels) is np.ndarray
+            and labels.dtype is _INT64
+            and labels.ndim == 1
+            and labels.flags.c_contiguous
+            and labels.flags.aligned
+        ):
+            return None
+        for name, array in (("x", x), ("y", labels)):
+            if array.base is not None:
+                checks.unshrunk("Sequential.train_step", name, array)
         given = self._optimizer.numbers(step - self._first_step, 1, self._dtype)
         if given is not self._given:
             count = given.shape[1]

@@ -130,6 +130,54 @@ def test_adam(name, dtype, layer_by_layer):
 
 
 @each_dtype
+@pytest.mark.parametrize("name", ["one layer", "ReLU between", "Dropout", "Softmax last"])
+@pytest.mark.parametrize("optimizer", [layers.SGD, layers.Adam])
+def test_steps_one_by_one(name, optimizer, dtype, layer_by_layer):
+    """From the second on they go a shorter way, until something is not as it was."""
+
+    def trained() -> list[object]:
+        model, losses = make(STACKS[name], dtype), []
+        model.optimizer = optimizer(0.05)
+
+        def step(first: int, end: int, x=X) -> None:
+            losses.append(repr(model.train_step(x[first:end], Y[first:end])))
+
+        for first in range(0, 64, 16):
+            step(first, first + 16)
+        model.optimizer.learning_rate = 0.01
+        step(0, 16)
+        step(0, 11)  # fewer rows
+        bad = np.array(X)
+        bad[3, 5] = np.nan
+        step(0, 11, bad)  # nothing moves
+        step(11, 22)
+        model.fit(X[:50], Y[:50])
+        step(11, 22)
+        model.predict(X)
+        model.optimizer = optimizer(0.02)
+        step(0, 11)
+        step(11, 22)
+        states = model._buffers.states.tobytes()
+        return [losses, model.fingerprint(), states, model._step, model._first_step]
+
+    together = trained()
+    assert together[0][6] == "nan"
+    layer_by_layer()
+    assert trained() == together
+
+
+def test_a_step_after_others_forgets_what_passes_left_behind():
+    model = make(STACKS["ReLU between"])
+    for _ in range(2):
+        model.train_step(X[:8], Y[:8])
+    model.loss.forward(model.forward(X[:8]), Y[:8])
+    model.backward(model.loss.backward())
+    model.train_step(X[:8], Y[:8])
+    assert model.layers[0].dweights is None
+    assert model.layers[1].output is None
+
+
+@each_dtype
 def test_numbers_as_targets(dtype, layer_by_layer):
     def trained() -> list[object]:
         stack = [layers.Dense(64, 20), layers.GELU(), layers.Dense(20, 3)]
