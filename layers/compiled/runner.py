@@ -296,9 +296,8 @@ class SingleStep:
         schedule = prepared.schedule(rows, 1, like)
         summary = Summary(*schedule[: len(Summary._fields)].tolist())
         self._optimizer, self._first_step = model.optimizer, model._first_step
-        self._dtype, self._own = dtype, np.array(made.numbers)
-        self._given: Array | None = None
-        self._numbers = np.zeros(model.optimizer.entry.count + len(made.numbers))
+        self._dtype = dtype
+        self._numbers = np.array([*([0.0] * model.optimizer.entry.count), *made.numbers])
         self._totals = np.zeros(3 + len(model.loss.measures))
         order, labels = np.arange(rows), np.empty(rows, np.int64)
         space = aligned_zeros(made.width * rows, dtype)
@@ -332,10 +331,7 @@ class SingleStep:
             if array.base is not None:
                 checks.unshrunk("Sequential.train_step", name, array)
         given = self._optimizer.numbers(step - self._first_step, 1, self._dtype)
-        if given is not self._given:
-            count = given.shape[1]
-            self._numbers[:count], self._numbers[count:] = given[0], self._own
-            self._given = given
+        self._numbers[: given.shape[1]] = given[0]
         try:
             taken = self._run(x, labels, self._record, step)
         except TypeError:  # not such arrays

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -358,15 +359,97 @@ def test_a_layer_that_overrides_a_pass_as_well_runs_layer_by_layer():
     assert Counts.seen == 1
 
 
-def test_an_array_that_is_not_the_models_is_refused():
-    class Elsewhere(Bottleneck):
-        def run_forward(self, run, x, training):
-            copied = {name: array.copy() for name, array in self._parameters.items()}
-            return run.dense_forward(x, copied["into"], copied["in_biases"])
+WRONG = {
+    "a copy of a parameter": (
+        lambda own, run, x: run.dense_forward(x, own["into"].copy(), own["in_biases"]),
+        ValueError,
+        "layer 1, forward: an array is not in its model's buffers, expected one that `bind`",
+    ),
+    "a transposed parameter": (
+        lambda own, run, x: run.dense_forward(x, own["out_of"].T, own["in_biases"]),
+        ValueError,
+        "layer 1, forward: an array is not C-contiguous, expected a whole parameter",
+    ),
+    "another width": (
+        lambda own, run, x: run.dense_forward(x, own["out_of"], own["out_biases"]),
+        ValueError,
+        "layer 1, forward: run.dense_forward: x has 10 numbers a row, expected 5",
+    ),
+    "biases of another width": (
+        lambda own, run, x: run.dense_forward(x, own["into"], own["out_biases"]),
+        ValueError,
+        "layer 1, forward: run.dense_forward: biases has shape (1, 10), expected (1, 5)",
+    ),
+    "gradients of another width": (
+        lambda own, run, x: run.elementwise(
+            RELU.backward, x, run.dense_forward(x, own["into"], own["in_biases"])
+        ),
+        ValueError,
+        "layer 1, forward: run.elementwise: dy has 5 numbers a row, expected 10",
+    ),
+    "something else": (
+        lambda own, run, x: run.rowwise(SOFTMAX_FORWARD, None),
+        TypeError,
+        "layer 1, forward: run.rowwise: x is None, expected what a run has given",
+    ),
+    "an array": (
+        lambda own, run, x: run.elementwise(RELU.forward, np.ones((3, 10), np.float32)),
+        TypeError,
+        "layer 1, forward: run.elementwise: x is a ndarray, expected what a run has given",
+    ),
+    "nothing returned": (
+        lambda own, run, x: None,
+        TypeError,
+        "layer 1, forward: run_forward has returned None, expected what a run's methods give",
+    ),
+    "too few numbers returned": (
+        lambda own, run, x: run.dense_forward(x, own["into"], own["in_biases"]),
+        ValueError,
+        "layer 1, forward: run_forward has returned 5 numbers a row, expected 10",
+    ),
+}
 
-    model = layers.Sequential([Elsewhere(64, 10, 10)], seed=0)
-    with pytest.raises(ValueError, match="recorded layer is not in its model's buffers"):
-        model.predict(X)
+
+@pytest.mark.parametrize(("forward", "error", "message"), WRONG.values(), ids=WRONG)
+def test_what_a_layer_says_has_to_fit(forward, error, message):
+    """Compiled code looks at no sizes."""
+
+    class Wrong(Bottleneck):
+        def run_forward(self, run, x, training):
+            return forward(self._parameters, run, x)
+
+    model = layers.Sequential([layers.Dense(64, 10), Wrong(10, 10)], seed=0)
+    for call in (lambda: model.predict(X), lambda: model.fit(X, Y), lambda: model.evaluate(X, Y)):
+        with pytest.raises(error, match=f"^{re.escape(message)}"):
+            call()
+
+
+def test_a_gradient_that_is_not_returned_is_missed():
+    class Forgets(SoftmaxOfReLU):
+        def run_backward(self, run, x, y, dy, needs_inputs):
+            super().run_backward(run, x, y, dy, needs_inputs)
+
+    model = layers.Sequential([layers.Dense(64, 10), Forgets(), layers.Dense(10, 10)], seed=0)
+    with pytest.raises(TypeError, match=r"^layer 1, backward: run_backward has returned None, exp"):
+        model.fit(X, Y)
+
+
+def test_numbers_of_an_optimizer_are_read_at_each_step():
+    class InPlace(layers.SGD):
+        given = np.zeros((1, 1))
+
+        def numbers(self, first, steps, dtype):
+            self.given[...] = self.learning_rate
+            return self.given
+
+    def trained(kind):
+        model = layers.Sequential([layers.Dense(64, 10)], None, kind(0.1), seed=0)
+        for rate in (0.1, 0.1, 0.2, 0.3):
+            model.optimizer.learning_rate = rate
+            model.train_step(X[:16], Y[:16])
+        return model.fingerprint()
+
+    assert trained(InPlace) == trained(layers.SGD)
 
 
 # --- states of an optimizer -----------------------------------------------------------------------
