@@ -8,9 +8,10 @@ import numpy as np
 
 from kernels.network import program
 from kernels.network.program import Place
+from kernels.runtime import checks
 from layers.base import Array
 from layers.compiled.fusing import fused
-from layers.compiled.recorder import Line, Recorder, Value, Writer, numbered
+from layers.compiled.recorder import Line, Recorder, Value, Writer, numbered, shown_writer
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -126,7 +127,9 @@ class Lowering:
         values = [x]
         for index, layer in enumerate(self._model.layers):
             recorder.writer = Writer("forward", (index,))
-            values.append(layer.run_forward(recorder, values[-1], training))
+            y = layer.run_forward(recorder, values[-1], training)
+            n = getattr(layer, "n_out", values[-1].n)
+            values.append(_checked(recorder, y, "run_forward", n))
         return values
 
     def _backward(self, recorder: Recorder, values: Sequence[Value], gradient: Value) -> None:
@@ -137,8 +140,8 @@ class Lowering:
             recorder.writer = Writer("backward", (index,))
             x, y = values[index], values[index + 1]
             dx = layers[index].run_backward(recorder, x, y, gradient, index > first)
-            if dx is not None:
-                gradient = dx
+            if index > first:
+                gradient = _checked(recorder, dx, "run_backward", x.n)
 
     def _made(
         self,
@@ -158,6 +161,16 @@ class Lowering:
             *(table, tuple(whole), tuple(recorder.numbers)),
             *(int(program.Header(*table[:7]).width), sum(p.n_in * p.n_out for p in products)),
         )
+
+
+def _checked(recorder: Recorder, value: Any, method: str, n: int) -> Value:
+    """What a layer has returned: numbers of a run, as many a row as its neighbours expect."""
+    place = f"{shown_writer(recorder.writer)}: {method} has returned"
+    if not isinstance(value, Value):
+        raise TypeError(f"{place} {checks.shown(value)}, expected what a run's methods give")
+    if value.n != n:
+        raise ValueError(f"{place} {value.n} numbers a row, expected {n}")
+    return value
 
 
 def split(made: Program) -> tuple[Program, ...]:

@@ -29,6 +29,7 @@ _DIRECT = 2**19
 """Multiply-adds of inference (10 us) below which calls are not timed."""
 _SMALL_STEP = 2**21
 """Multiply-adds of a step (40 us) up to which its arguments and checks would show."""
+_INT64 = np.dtype(np.int64)
 _MOST_SCHEDULES = 64
 """Schedules that are kept: a loader may come with batches of any size."""
 
@@ -295,9 +296,8 @@ class SingleStep:
         schedule = prepared.schedule(rows, 1, like)
         summary = Summary(*schedule[: len(Summary._fields)].tolist())
         self._optimizer, self._first_step = model.optimizer, model._first_step
-        self._dtype, self._own = dtype, np.array(made.numbers)
-        self._given: Array | None = None
-        self._numbers = np.zeros(model.optimizer.entry.count + len(made.numbers))
+        self._dtype = dtype
+        self._numbers = np.array([*([0.0] * model.optimizer.entry.count), *made.numbers])
         self._totals = np.zeros(3 + len(model.loss.measures))
         order, labels = np.arange(rows), np.empty(rows, np.int64)
         space = aligned_zeros(made.width * rows, dtype)
@@ -319,11 +319,19 @@ class SingleStep:
 
     def take(self, x: Array, labels: Array, step: int) -> float | None:
         """The loss of a batch, by which parameters have moved if it is finite; None if refused."""
+        if not (  # Numba would read any array of eight bytes an element as such labels
+            type(x) is type(labels) is np.ndarray
+            and labels.dtype is _INT64
+            and labels.ndim == 1
+            and labels.flags.c_contiguous
+            and labels.flags.aligned
+        ):
+            return None
+        for name, array in (("x", x), ("y", labels)):
+            if array.base is not None:
+                checks.unshrunk("Sequential.train_step", name, array)
         given = self._optimizer.numbers(step - self._first_step, 1, self._dtype)
-        if given is not self._given:
-            count = given.shape[1]
-            self._numbers[:count], self._numbers[count:] = given[0], self._own
-            self._given = given
+        self._numbers[: given.shape[1]] = given[0]
         try:
             taken = self._run(x, labels, self._record, step)
         except TypeError:  # not such arrays

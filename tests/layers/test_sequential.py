@@ -777,8 +777,12 @@ def test_an_own_layer_that_returns_the_wrong_shape_is_refused():
         ),
         ({"loss": "mse"}, TypeError, "loss is 'mse', expected an object of class Loss"),
         ({"loss": layers.SoftmaxCrossEntropy}, TypeError, "loss is <class .*of class Loss"),
-        ({"optimizer": "adam"}, TypeError, "optimizer is 'adam', expected an object of class SGD"),
-        ({"optimizer": 0.1}, TypeError, "optimizer is 0.1, expected an object of class SGD"),
+        (
+            {"optimizer": "adam"},
+            TypeError,
+            "optimizer is 'adam', expected an object of class Optimizer",
+        ),
+        ({"optimizer": 0.1}, TypeError, "optimizer is 0.1, expected an object of class Optimizer"),
     ],
 )
 def test_refused(arguments: dict, error: type[Exception], message: str):
@@ -1193,9 +1197,9 @@ def test_the_columns_that_it_was_trained_on_are_saved(tmp_path):
         ({"names": [], "features": [0, 1], "label": True}, "column True, expected a position"),
         ({"names": [], "features": [0, 0.5], "label": 1}, "column 0.5, expected a position"),
         ({"names": [0, 1], "features": [0, 1], "label": None}, "names of columns hold something"),
-        ({"names": [], "features": [0, 1]}, "KeyError: 'label'"),
-        ({"names": 3, "features": [0, 1], "label": None}, "TypeError"),
-        ([], "TypeError"),
+        ({"names": [], "features": [0, 1]}, "expected a dict of names, features and label"),
+        ({"names": 3, "features": [0, 1], "label": None}, "expected a dict of names"),
+        ([], "expected a dict of names"),
     ):
 
         def change(architecture, members, columns=columns):
