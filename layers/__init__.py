@@ -23,9 +23,8 @@ from layers.files.model_file import load as load
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
 from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from layers.optimizers import SGD as SGD
-
-# from layers.profiling import Profile as Profile
-# from layers.profiling import profile as profile
+from layers.profiling.profile import profile as profile
+from layers.profiling.results import Profile as Profile
 from layers.sequential import Sequential as Sequential
 from layers.training.history import History as History
 from layers.training.loop import NonFiniteLoss as NonFiniteLoss

@@ -12,7 +12,7 @@ import kernels
 import layers
 from kernels.runtime import threads
 from layers import datasets
-from layers.profiling import Row
+from layers.profiling.results import Row
 
 pytestmark = pytest.mark.compiled
 
@@ -110,7 +110,7 @@ def test_rows_are_the_passes_of_a_step(name: str):
         if row.layers:
             assert row.name == ", ".join(f"{index} {stack[index]!r}" for index in row.layers)
     by_part = {row.part: row.name for row in profile.rows}
-    assert by_part["gather"] == "rows of x"
+    assert by_part["gather"] == "rows of x and y"
     assert by_part["loss"] == repr(model.loss)
     assert profile.obstacle == model.obstacle()
     assert profile.seconds > 0
