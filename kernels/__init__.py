@@ -5,7 +5,14 @@
 """
 
 from kernels import reference
-from kernels.activations import relu_backward, relu_forward
+from kernels.activations import (
+    gelu_backward,
+    gelu_forward,
+    leaky_relu_backward,
+    leaky_relu_forward,
+    relu_backward,
+    relu_forward,
+)
 from kernels.dense import (
     column_sum,
     dense_backward_inputs,
@@ -16,18 +23,22 @@ from kernels.dense import (
     dense_relu_forward,
     dense_sgd_update,
 )
+from kernels.dropout import dropout
 from kernels.exp_log import exp, log
 from kernels.gather import gather_rows
 from kernels.losses import (
     cross_entropy,
     cross_entropy_backward,
+    cross_entropy_gradient,
     cross_entropy_rows,
     mean_loss,
     softmax_cross_entropy,
+    softmax_cross_entropy_gradient,
     softmax_minus_target,
+    squared_error_gradient,
 )
 from kernels.metrics import accuracy, argmax_rows, count_correct
-from kernels.optimizers import sgd_update
+from kernels.optimizers import adam_update, sgd_update
 from kernels.product.matmul import matmul
 from kernels.random import permutation, uniform
 from kernels.runtime.threads import get_num_threads, set_num_threads
@@ -37,11 +48,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "accuracy",
+    "adam_update",
     "argmax_rows",
     "column_sum",
     "count_correct",
     "cross_entropy",
     "cross_entropy_backward",
+    "cross_entropy_gradient",
     "cross_entropy_rows",
     "dense_backward_inputs",
     "dense_backward_parameters",
@@ -50,9 +63,14 @@ __all__ = [
     "dense_relu_backward_inputs",
     "dense_relu_forward",
     "dense_sgd_update",
+    "dropout",
     "exp",
     "gather_rows",
+    "gelu_backward",
+    "gelu_forward",
     "get_num_threads",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
     "log",
     "matmul",
     "mean_loss",
@@ -64,7 +82,9 @@ __all__ = [
     "sgd_update",
     "softmax_backward",
     "softmax_cross_entropy",
+    "softmax_cross_entropy_gradient",
     "softmax_forward",
     "softmax_minus_target",
+    "squared_error_gradient",
     "uniform",
 ]

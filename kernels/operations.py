@@ -14,12 +14,17 @@ from numba import prange
 from kernels.intrinsics import (
     LANES,
     ahead,
+    as_item,
     first_of,
     invoke,
+    lane_numbers,
     load,
     pointer,
     row_of,
+    select,
+    splat,
     store,
+    sum_of_lanes,
 )
 from kernels.runtime import checks
 from kernels.runtime.families import (
@@ -191,6 +196,22 @@ def _update_loop(w, g, states, size, rows, columns, stride, g_stride, numbers):
         if whole < columns:
             left = columns - whole
             move(ahead(w_i, whole), ahead(g_i, whole), ahead(s_i, whole), size, left, given)
+
+
+def _loss_loop(y, targets, out, losses, measures, rows, n, batch, numbers):
+    given, count = first_of(numbers, COUNT), as_item(batch * n, y)
+    for i in range(rows):
+        partial = splat(y, LANES, 0.0)
+        for j in range(0, n, LANES):
+            place, left = i * n + j, n - j
+            lanes, t = (
+                load(ahead(y, place), LANES, left, 0.0),
+                load(ahead(targets, place), LANES, left, 0.0),
+            )
+            value, gradient = formula(lanes, t, *given)
+            partial = partial + select(lane_numbers(partial) < left, value, 0.0)
+            store(gradient / count, ahead(out, place), left)
+        losses[i] = sum_of_lanes(partial) / as_item(n, y)
 
 
 _MOVES = (_move_0, _move_1, _move_2)
@@ -504,6 +525,33 @@ class LossEntry:
         if targets.ndim == 1:
             return "labels"
         return "rows" if "rows" in self.operations else "numbers"
+
+
+def elementwise_loss(
+    formula: Callable[..., Any],
+    *,
+    numbers: Sequence[Number] = (),
+    nanoseconds: float = 0.3,
+) -> LossEntry:
+    """A loss that is a mean over all numbers: each number's loss and its slope by a formula.
+
+    Parameters
+    ----------
+    formula : callable
+        Of vectors of predictions and targets, then of the numbers: the loss and its derivative
+        with respect to the prediction. Its docstring is the kernel's.
+    numbers : sequence of Number
+    nanoseconds : float
+        About what a number takes on one thread.
+    """
+    names = {"formula": formula, "COUNT": len(numbers)}
+    text = specialised(_loss_loop, formula.__name__, formula.__module__, names)
+    operations = {"numbers": Operation(LOSS, text, nanoseconds)}
+    summary = inspect.getdoc(formula) or ""
+    name = f"{formula.__name__}_gradient"
+    return LossEntry(
+        *(name, operations, summary), scores="y", targets="targets", measures={}, numbers=numbers
+    )
 
 
 def as_words(targets: Array, dtype: Any) -> Array:

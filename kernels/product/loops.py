@@ -59,7 +59,7 @@ from kernels.product.microkernel import (
 )
 from kernels.product.packing import pack, pack_rows
 from kernels.product.skinny import are_few, chains_of_few_rows
-from kernels.product.tile_sizes import TILE
+from kernels.product.tile_sizes import LEVEL_2, TILE
 from kernels.runtime.jit import inlined, inner, shared
 
 # The cache blocks, found by trying; asv_benchmarks/benchmarks/kernels_matmul.py times sizes.
@@ -79,6 +79,11 @@ BLAS: 0.64 -> 1.01 at 1024 x 128 x 1024, 0.90 -> 0.97 at 784 x 512 x 512). Where
 two vectors is enough (`_share_places`; Zen 1: 0.75 -> 1.03 at 2048 x 512 x 10)."""
 SOON_TERMS, SOON_COLUMNS = 96, 64
 """On some CPUs (`Tile.packs_sooner`) B alone, from so many terms and columns and PACK_ROWS on."""
+_LEVEL_2 = LEVEL_2.size
+"""B alone, from PACK_ROWS on, where it outgrows the level-2 cache (`_outgrows`) or falls out of it
+(`_falls_out`). A B as it lies then comes from further away, again for each chunk of A or each tile,
+and is waited for; a packed panel is small, lies in a row and is asked for in time."""
+_WAY = LEVEL_2.size // LEVEL_2.ways
 BLOCK = 2048
 """Rows and columns of a block at most, which bounds the memory for packing."""
 MOST_NEEDED = (BLOCK, PACK_ROWS - 1, ROWS - 1, 1)
@@ -148,6 +153,9 @@ def plan_of(sizes, a_step, b_row, flags, updates, like, count):
     packs_b = packs_a or (b_row != 1 and not few_rows)
     if _PACKS_SOONER:
         packs_b |= k >= SOON_TERMS and block_n >= SOON_COLUMNS and block_m >= PACK_ROWS
+    if block_m >= PACK_ROWS:
+        terms, row = min(k, CUT), n * size if b_row == 1 else size
+        packs_b |= _falls_out(terms, row) or _outgrows(terms * row, block_m)
     depth, chunk = min(k, DEPTH if packs_b else CUT), CHUNK if packs_a else DIRECT_CHUNK
     # A panel of B serves every chunk of A. Where there is but one, the next panel takes its place.
     panels = units(block_n, strip) if block_m > chunk else 1
@@ -198,6 +206,32 @@ def _block_product_types(real):
 def _share_places(step):
     """Whether lines so many bytes apart share few places of a cache, and none comes unasked for."""
     return step > 2048 and step % 1024 == 0
+
+
+@inner
+def _falls_out(rows, step):
+    """Whether so many rows of B, so many bytes apart, have too few places in level 2 to stay there.
+
+    Where a line may lie is its address within a way. Rows that are a multiple of a power of two
+    apart begin at as many places as that power goes into a way, and at each there is room for as
+    many as there are ways: for size / power rows in all. A third of those is left to A and C.
+    (Ice Lake, 1.25 MB, GFLOP/s of 155, float32: 88 -> 141 at 128 x 784 x 512, whose rows are 2 KB
+    apart, 56 -> 126 at 128 x 1024 x 1024; with 1 KB, 784 x 256 stays, 2048 x 256 goes 67 -> 139.)
+    """
+    power = min(step & -step, _WAY)
+    return 3 * rows * power > 2 * _LEVEL_2
+
+
+@inner
+def _outgrows(span, rows):
+    """Whether a strip of B that lies on so many bytes is better packed for so many rows of C.
+
+    A strip is a part of each row, so it lies on as many pages as the whole of B, and each chunk
+    of A reads all strips again. (Ice Lake, packed beside as it lies: from 1.5 times level 2 on 1.0
+    to 1.3 times as fast with a chunk of 128 rows, from its size on 1.0 to 1.5 times with more; with
+    32 rows 0.9 at 1.6 times level 2, 1.0 at 2 times, 1.3 at 6 times.)
+    """
+    return 2 * span > (4 - min(rows // DIRECT_CHUNK, 2)) * _LEVEL_2
 
 
 @inner

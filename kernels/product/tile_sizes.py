@@ -1,4 +1,6 @@
-"""How large a matmul tile is on this CPU: one small table, chosen by the vector registers it has.
+"""How large a matmul tile is on this CPU, and the cache that is packed for.
+
+The tile is from one small table, chosen by the vector registers there are.
 
 A tile's accumulators stay in registers while k runs, one register per vector, beside one per vector
 of B and one for the element of A: rows x vectors + vectors + 1 must fit. A panel of packed B, as
@@ -8,7 +10,8 @@ Nothing of this shows in the bits of a result, only in its speed.
 
 from dataclasses import dataclass
 
-from kernels.intrinsics.cpu import instruction_set
+from kernels.intrinsics.cpu import instruction_set, level_2
+from kernels.runtime import cache
 
 
 @dataclass(frozen=True)
@@ -34,3 +37,5 @@ TILES = {
 }
 
 TILE = TILES[instruction_set()]
+LEVEL_2 = level_2()
+cache.add_to_key(LEVEL_2)  # compiled kernels hold its numbers

@@ -3,7 +3,8 @@
 It stands where ``cache=True`` would, because Numba's own cache was seen to give wrong numbers.
 
 - A folder is keyed by all that shapes the code: each source file of this package, the versions,
-  the CPU, the compiler's switches. Numba's key misses an edited helper and NUMBA_BOUNDSCHECK=1.
+  the CPU and its caches, the compiler's switches. Numba's key misses an edited helper and
+  NUMBA_BOUNDSCHECK=1.
 - An entry is one file, renamed into place, with its whole key and a checksum inside. Numba's index
   of numbered files can be crossed by two processes, so there is none.
 - An entry is a pickle and runs code when it is loaded: only folders that are ours alone are used.
@@ -247,6 +248,18 @@ def _sources() -> bytes:
 _IMPORTED = _sources()
 
 
+# What else the machine code holds, from `add_to_key`.
+_added: list[object] = []
+
+
+def add_to_key(fact: object) -> None:
+    """Keep machine code apart that holds what this machine is: something with a `repr`.
+
+    To be called while the package is imported, before anything is compiled.
+    """
+    _added.append(fact)
+
+
 def _key() -> str | None:
     """Return the folder's name; None if the sources are no longer those that were imported."""
     if not _IMPORTED or _sources() != _IMPORTED:
@@ -262,6 +275,7 @@ def _key() -> str | None:
         llvmlite.binding.get_host_cpu_name() if name is None else name,
         _core.codegen.get_host_cpu_features() if features is None else features,
         [getattr(config, switch, None) for switch in _SWITCHES],
+        _added,
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:_KEY_LENGTH]
 

@@ -325,6 +325,17 @@ report([directories, same])
     assert same == directories[0]
 
 
+def test_what_is_added_to_the_key_keeps_code_apart(package):
+    report = package.run("""
+before = str(cache.directory())
+cache.add_to_key(("a cache of", 2**20))
+with_one = str(cache.directory())
+cache.add_to_key(("a cache of", 2**21))
+report([before, with_one, str(cache.directory())])
+""")
+    assert len(set(report["result"])) == 3
+
+
 def test_bounds_check_does_not_reuse_the_unchecked_code(package):
     body = """
 try:

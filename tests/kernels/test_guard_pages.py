@@ -121,7 +121,7 @@ def product_cases():
     chosen = [(s, drawn.choice(PRODUCT_FLAGS), drawn.choice(DTYPES)) for s in sizes]
     # More than one chain; these are few, and the last ones packed: every choice of flags.
     sizes = [(1, 9, 4097), (33, 130, 4100), (35, 701, 770), (35, 101, 257), (33, 70, 101)]
-    sizes += [(768, 20, 99), (2, 20, 4100)]
+    sizes += [(768, 20, 99), (2, 20, 4100), (33, 512, 600), (7, 50, 4099)]
     chosen += itertools.product(sizes, PRODUCT_FLAGS, DTYPES)
     twins = ((product.serial, 1), (product.serial, 3), (product.parallel, 2))
     for (m, n, k), flags, dtype in chosen:

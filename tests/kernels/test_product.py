@@ -10,10 +10,12 @@ import pytest
 
 import kernels
 from kernels.intrinsics import pointer
+from kernels.intrinsics.cpu import Cache
 from kernels.product.loops import (
     BLOCK,
     CUT,
     DEPTH,
+    DIRECT_CHUNK,
     FAR,
     FAR_ELEMENTS,
     MOST_NEEDED,
@@ -37,6 +39,8 @@ from kernels.product.microkernel import (
     TRANSPOSE_B,
 )
 from kernels.product.skinny import TURNED_LANES
+from kernels.product.split_k import chain_bytes
+from kernels.product.tile_sizes import LEVEL_2, TILE
 from kernels.runtime import jit
 from tests.kernels.product_flags import FUSED
 
@@ -53,6 +57,9 @@ PACKED = [(PACK_ROWS + 1, 700, 760), (107, 500, 2 * DEPTH + 300), (40, 130, CUT 
 # Packed where A is transposed, and, on some CPUs, B alone: in one pass and in two.
 APART = [(PACK_ROWS + 1, FAR_ELEMENTS // FAR + 5, FAR + 3), (768, 20, FAR + 3)]
 SOON = [(PACK_ROWS + 1, SOON_COLUMNS + 6, terms + 5) for terms in (SOON_TERMS, DEPTH)]
+# B alone packed for the level-2 cache, on CPUs that pack no sooner: its rows fall out, it outgrows.
+FALLS_OUT = (PACK_ROWS + 1, 512, min(LEVEL_2.size // 2048, PACK_ELEMENTS // 512))
+OUTGROWS = (2 * DIRECT_CHUNK + 1, 500, min(LEVEL_2.size // 2000 + 5, PACK_ELEMENTS // 500))
 # Few outputs: threads share the chains over k, of which the last may be packed in another way.
 LONG = [(7, 50, 9000), (1, 3, 12_289), (9, 130, 8193), (40, 130, 8190)]
 
@@ -94,7 +101,9 @@ def step_by_step(a, b, out, extra, flags):
 
 @each_dtype
 @pytest.mark.parametrize("name", FUSED)
-@pytest.mark.parametrize("sizes", SMALL + PACKED + APART + SOON + LONG, ids=str)
+@pytest.mark.parametrize(
+    "sizes", [*SMALL, *PACKED, *APART, *SOON, FALLS_OUT, OUTGROWS, *LONG], ids=str
+)
 def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name, sizes):
     flags = FUSED[name]
     a, b, out, extra = operands(dtype, *sizes, flags)
@@ -107,7 +116,7 @@ def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name,
 
 
 @each_dtype
-@pytest.mark.parametrize("sizes", PACKED + APART + SOON, ids=str)
+@pytest.mark.parametrize("sizes", [*PACKED, *APART, *SOON, FALLS_OUT, OUTGROWS], ids=str)
 def test_packing_does_not_show(dtype, sizes):
     """Columns by themselves are too few to be packed; together they are."""
     m, n, k = sizes
@@ -195,13 +204,90 @@ def test_no_part_of_the_rows_needs_more_memory_than_is_looked_at(flags):
     """A network takes a thread's memory once, and gives it parts of any number of rows."""
     contract = "a (e, f), m int64, n int64, k int64, flags int64 -> out (g, h)"
     bytes_of, array = jit.Kernel(bytes_planned, contract, None).serial, np.empty((1, 1), np.float32)
-    for n, k in itertools.product((1, 10, 100, 1000), (1, 40, 1000, CUT + 1, 3 * CUT + 5)):
-        for rows in (1, ROWS - 1, ROWS, PACK_ROWS - 1, PACK_ROWS, 200, BLOCK + 9):
+    for n, k in itertools.product((1, 10, 100, 512, 1000), (1, 40, 1000, CUT + 1, 3 * CUT + 5)):
+        for rows in (1, ROWS - 1, ROWS, PACK_ROWS - 1, PACK_ROWS, 200, 300, BLOCK + 9):
             looked_at = [min(rows, most) for most in MOST_NEEDED]
             enough = max(bytes_of(array, m, n, k, flags, array) for m in looked_at)
             last = min(rows, BLOCK)
             for m in {*range(1, last, 7), *range(1, min(last, ROWS + 2)), last}:
                 assert bytes_of(array, m, n, k, flags, array) <= enough, (m, rows, n, k)
+
+
+def what_is_packed(a, m, n, k, flags, out):
+    at, to = pointer(a), pointer(out)
+    plan = plan_of(operands_at((m, n), (m, k), at, at, at, to, 0.0, flags), 1)
+    return 2 * (plan.a_bytes > 0) + (plan.b_bytes > 0)
+
+
+@each_dtype
+@pytest.mark.skipif(TILE.packs_sooner, reason="B is packed before the level-2 cache is asked")
+@pytest.mark.skipif(LEVEL_2.size > 2**21, reason="A is packed first")
+def test_b_alone_is_packed_for_the_level_2_cache(dtype):
+    contract = "a (e, f), m int64, n int64, k int64, flags int64 -> out (g, h)"
+    packed, array = jit.Kernel(what_is_packed, contract, None).serial, np.empty((1, 1), dtype)
+
+    def is_packed(m, n, k):
+        return packed(array, m, n, k, 0, array)
+
+    line, page = 64 // array.itemsize, 4096 // array.itemsize
+    k = LEVEL_2.size // 4096
+    assert is_packed(PACK_ROWS, page, k) == 1
+    assert is_packed(PACK_ROWS - 1, page, k) == 0
+    assert is_packed(PACK_ROWS, page, k // 2) == 0
+    assert is_packed(PACK_ROWS, page - line, k) == 0  # about as many bytes, at all places
+    for rows, times in ((PACK_ROWS, 2), (DIRECT_CHUNK, 1.5), (2 * DIRECT_CHUNK, 1)):
+        k = round(times * LEVEL_2.size / (4096 - 64))
+        assert is_packed(rows, page - line, k - 1) in (0, 3)  # 3: A too
+        assert is_packed(rows, page - line, k + 1) in (1, 3)
+        assert is_packed(rows - 1, page - line, k + 1) in (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("cache", "rows", "step", "falls_out"),
+    [
+        (Cache(1280 * 1024, 20), 784, 2048, True),
+        (Cache(1280 * 1024, 20), 784, 1024, False),
+        (Cache(1280 * 1024, 20), 2048, 1024, True),
+        (Cache(1280 * 1024, 20), 4096, 2048 + 64, False),
+        (Cache(1280 * 1024, 20), 14, 2**20, True),  # one place: no more rows than ways
+        (Cache(1280 * 1024, 20), 13, 2**20, False),
+        (Cache(2**20, 8), 512, 2048, True),
+        (Cache(2**20, 8), 784, 3 * 1024, True),
+        (Cache(2**20, 8), 784, 1536, False),
+        (Cache(2**21, 16), 784, 1024, False),
+    ],
+)
+def test_rows_fall_out_of_level_2_by_its_size_and_ways(monkeypatch, cache, rows, step, falls_out):
+    module = importlib.import_module("kernels.matmul")
+    monkeypatch.setattr(module, "_LEVEL_2", cache.size)
+    monkeypatch.setattr(module, "_WAY", cache.size // cache.ways)
+    assert module._falls_out.py_func(rows, step) == falls_out
+
+
+def bytes_of_chains(a, m, n, k, chain, flags, out):
+    """Those that a thread takes for any chain, or those that one chain needs by itself."""
+    at, to = pointer(a), pointer(out)
+    chains = (k + CUT - 1) // CUT
+    if chain < 0:
+        whole = operands_at((m, n), (m, k), at, at, at, to, 0.0, flags)
+        return chain_bytes(whole, chains)
+    terms = min(CUT, k - chain * CUT)
+    return plan_of(operands_at((m, n), (m, terms), at, at, at, to, 0.0, flags), 1).bytes
+
+
+@each_dtype
+@pytest.mark.parametrize("transpose_b", [0, TRANSPOSE_B])
+def test_the_memory_for_a_chain_is_enough_for_each(dtype, transpose_b):
+    """The last one, of fewer terms, needs less than the others, or is packed where they are not."""
+    contract = "a (e, f), m int64, n int64, k int64, chain int64, flags int64 -> out (g, h)"
+    kernel, array = jit.Kernel(bytes_of_chains, contract, None), np.empty((1, 1), dtype)
+    shapes = [*LONG, (40, 400, 2 * CUT + 1), (7, 50, CUT + 1), (1, 300, CUT + 5), (9, 20, CUT)]
+    for m, n, k in shapes:
+        taken, *needs = (
+            kernel.serial(array, m, n, k, chain, transpose_b, array)
+            for chain in range(-1, -(-k // CUT))
+        )
+        assert taken >= max(needs), (m, n, k)
 
 
 @each_dtype
