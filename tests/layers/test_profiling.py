@@ -126,7 +126,7 @@ def test_rows_are_the_passes_of_a_step(name: str):
 # --- what a pass costs ----------------------------------------------------------------------------
 
 # By hand, for batches of 4 in float64 through Dense(3, 5) and Dense(5, 2): operations, and numbers
-# of 8 bytes. Each line's arrays once; the parameters twice where they move. A label is a number, and
+# of 8 bytes. Each line's arrays once, parameters that move twice. A label is a number, and
 # so is a row's place in the order; the sum of dz for the biases is a line of its own.
 COSTS = {
     ("gather",): (0, 4 * 3 + 4 * 3 + 4 + 4 + 4 + 4),
