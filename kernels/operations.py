@@ -363,10 +363,8 @@ class Step:
 
     def run(self, parameters: Array, gradients: Array, *given: Any) -> None:
         """Move parameters, on as many threads as it is worth: states, if any, then the numbers."""
-        operation = self.operation
         states, numbers = (given[0], given[1:]) if self.states else (gradients, given)
-        cost, address = operation.nanoseconds * parameters.size, operation.address(parameters.dtype)
-        update.sized(cost, address, parameters, gradients, states, numbers_array(numbers))
+        run_update(self.operation, parameters, gradients, states, numbers)
 
     def _door(self, summary: str | None) -> Door[..., None]:
         has_states = self.states > 0
@@ -433,6 +431,22 @@ def run_rowwise(
     rowwise.sized(
         operation.nanoseconds * x.size,
         *(address, x, dy, given, numbers_array(numbers), key, stream, out),
+    )
+
+
+def run_update(
+    operation: Operation,
+    parameters: Array,
+    gradients: Array,
+    states: Array,
+    numbers: Sequence[float],
+) -> None:
+    """An optimizer's step, on as many threads as it is worth; each row of ``states`` is one."""
+    states = states if states.size else gradients  # any array: it is not read
+    update.sized(
+        operation.nanoseconds * parameters.size,
+        *(operation.address(parameters.dtype), parameters, gradients, states),
+        numbers_array(numbers),
     )
 
 

@@ -12,6 +12,8 @@
 __version__ = "0.1.0"
 
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
+from layers.activations import GELU as GELU
+from layers.activations import LeakyReLU as LeakyReLU
 from layers.activations import ReLU as ReLU
 from layers.activations import Softmax as Softmax
 from layers.backends import backend as backend
@@ -19,10 +21,18 @@ from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
 from layers.comparison.compare import compare as compare
 from layers.dense import Dense as Dense
+from layers.dropout import Dropout as Dropout
 from layers.files.model_file import load as load
+from layers.formulas import Elementwise as Elementwise
+from layers.formulas import ElementwiseLoss as ElementwiseLoss
+from layers.formulas import ElementwiseOptimizer as ElementwiseOptimizer
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
+from layers.losses import Loss as Loss
+from layers.losses import MeanSquaredError as MeanSquaredError
 from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from layers.optimizers import SGD as SGD
+from layers.optimizers import Adam as Adam
+from layers.optimizers import Optimizer as Optimizer
 from layers.profiling.profile import profile as profile
 from layers.profiling.results import Profile as Profile
 from layers.sequential import Sequential as Sequential

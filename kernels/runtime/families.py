@@ -108,7 +108,11 @@ class Operation:
     name : str
         The function's, without a leading underscore; so the public kernel and its NumPy twin are
         called too, where there are such.
+    twin : callable or None
+        The same in NumPy, where that is not in ``kernels/reference.py``.
     """
+
+    twin: Callable[..., None] | None = None
 
     def __init__(
         self,

@@ -20,7 +20,9 @@ class Cost(NamedTuple):
 UNKNOWN = Cost(0, 0)
 
 
-def cost_of(lines: Sequence[Line], rows: int, itemsize: int, states: int) -> Cost:
+def cost_of(
+    lines: Sequence[Line], rows: int, itemsize: int, states: int = 0, measures: int = 0
+) -> Cost:
     """The cost of some lines for a batch of so many rows.
 
     Multiplications and additions are those of products, biases and sums over rows; a step counts as
@@ -35,9 +37,11 @@ def cost_of(lines: Sequence[Line], rows: int, itemsize: int, states: int) -> Cos
         Bytes of a number.
     states : int
         Numbers that the optimizer keeps of a parameter.
+    measures : int
+        Numbers that the loss measures of a row: none is written where there are none.
     """
     operations = sum(_operations(line, rows) for line in lines)
-    numbers = sum(_numbers(line, rows, states) for line in lines)
+    numbers = sum(_numbers(line, rows, states, measures) for line in lines)
     indices = sum(rows for line in lines if line.family == program.GATHER)
     return Cost(operations, numbers * itemsize + indices * _INDEX_BYTES)
 
@@ -52,8 +56,9 @@ def _operations(line: Line, rows: int) -> int:
     return count
 
 
-def _numbers(line: Line, rows: int, states: int) -> int:
-    operands = {line.x, line.dy, line.out, line.extra, line.other}
+def _numbers(line: Line, rows: int, states: int, measures: int) -> int:
+    other = None if line.family == program.LOSS and not measures else line.other
+    operands = {line.x, line.dy, line.out, line.extra, other}
     count = sum(_size(value, rows) for value in operands if value is not None)
     if line.out is not None and line.flags & program.MOVES:
         count += (1 + 2 * states) * line.out.n

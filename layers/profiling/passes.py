@@ -40,7 +40,8 @@ class _Rows:
     def cost(self, *lines: Line) -> Cost:
         """Of some lines."""
         model = self._model
-        return cost_of(lines, self._batch, model.dtype.itemsize, model.optimizer.states)
+        kept = model.optimizer.states, len(model.loss.measures)
+        return cost_of(lines, self._batch, model.dtype.itemsize, *kept)
 
     def row(self, part: str, of: tuple[int, ...], cost: Cost) -> Row:
         """A pass of a step, of the given layers."""

@@ -10,13 +10,9 @@ import pytest
 
 import kernels
 import layers
-from kernels.network import program
-from kernels.network.program import Place
 from kernels.runtime import threads
 from kernels.softmax import SOFTMAX_BACKWARD, SOFTMAX_FORWARD
 from layers import datasets
-from layers.compiled.costs import cost_of
-from layers.compiled.recorder import Line, Value
 from layers.profiling.results import Row
 
 pytestmark = pytest.mark.compiled
@@ -267,12 +263,18 @@ def test_a_layer_that_cannot_be_recorded_has_no_costs():
     assert rows["forward", 3].operations == 32 * 10 * (2 * 16 + 1)
 
 
-def test_an_optimizers_states_are_read_and_written():
-    line = Line(program.UPDATE, (), 7, 7, x=Value(7, Place(program.GRADIENTS, 0, 0, 0)))
-    line.out = line.other = Value(7, Place(program.PARAMETERS, 0, 0, 0))
-    line.flags = program.MOVES
-    assert cost_of([line], 32, 4, 0) == (2 * 7, 4 * 3 * 7)
-    assert cost_of([line], 32, 4, 2) == (2 * 7, 4 * 7 * 7)
+@pytest.mark.parametrize("by_layers", [False, True], ids=["compiled", "layer by layer"])
+def test_states_are_read_and_written_and_only_what_is_measured(by_layers: bool):
+    stack = [layers.Dense(3, 5), *([Same()] if by_layers else []), layers.Dense(5, 2)]
+    loss, optimizer = layers.MeanSquaredError(), layers.Adam()
+    model = layers.Sequential(stack, loss, optimizer, seed=0, dtype="float64")
+    rows = costs(quick(model, np.ones((11, 3)), np.ones((11, 2)), 4))
+    assert rows["loss",] == (0, 4 * 2 + 4 * 2 + 4 * 2 + 4)  # scores, targets, gradient, losses
+    if by_layers:
+        assert rows["update",] == (2 * (3 * 5 + 5 + 5 * 2 + 2), 7 * (3 * 5 + 5 + 5 * 2 + 2))
+    else:
+        operations, numbers = COSTS["update", 0]
+        assert rows["update", 0] == (operations, numbers + 4 * (3 * 5 + 5))
 
 
 @pytest.mark.parametrize("batch_size", [250, 10_000])
@@ -335,6 +337,19 @@ def test_the_model_stays_as_it_is(own: bool):
     expected.fit(X, Y)
     assert model.fingerprint() == expected.fingerprint()
     assert model.history == expected.history
+
+
+def test_adam_and_dropout_go_on_as_if_nothing_had_been():
+    stack = layers.Dense(64, 16), layers.GELU(), layers.Dropout(0.5), layers.Dense(16, 10)
+    model = layers.Sequential(stack, optimizer=layers.Adam(), seed=0)
+    model.fit(X, Y)
+    expected = copy.deepcopy(model)
+    profile = quick(model)
+    assert profile.obstacle is None
+    model.fit(X, Y)
+    expected.fit(X, Y)
+    assert model.fingerprint() == expected.fingerprint()
+    assert model.optimizer.learning_rate == expected.optimizer.learning_rate > 0
 
 
 def test_one_thread_and_then_as_before(monkeypatch):
