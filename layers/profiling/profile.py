@@ -1,6 +1,7 @@
 """The measurement: each pass over a batch by itself, a whole step, and what a core can do."""
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from kernels.product.peak import limit
 from kernels.runtime import checks
 from layers import streams
+from layers.base import Array
 from layers.profiling import passes
 from layers.profiling.results import Profile
 from layers.profiling.samples import MOST_CALLS, Sample, repeated
@@ -26,7 +28,8 @@ def profile(
 ) -> Profile:
     """Measure where the time of one training step goes, pass by pass, on one thread.
 
-    The model stays as it is: a copy takes the steps, at a learning rate of 0. Meanwhile all kernels
+    The model stays as it is: a copy takes the steps, at a learning rate of 0, or from the same
+    parameters in each sample where its optimizer has no such attribute. Meanwhile all kernels
     of the process run on one thread, and NumPy's BLAS where threadpoolctl is installed. A pass of a
     compiled model is run over and over, so it finds its operands in the nearest cache that holds
     them; what a whole step takes beyond that is in `Profile.outside`.
@@ -63,8 +66,11 @@ def profile(
     y = model.loss.targets(place, "y", y, len(x), model.n_out, model.dtype)
     batch_size = min(batch_size, len(x))
     copied = copy.deepcopy(model)
+    buffers, kept = copied._buffers, []
     if hasattr(copied.optimizer, "learning_rate"):
         copied.optimizer.learning_rate = 0.0
+    else:
+        kept = [(array, array.copy()) for array in (buffers.parameters, buffers.states)]
     compiled, obstacle = copied._compiled(), copied.obstacle()
 
     def fit(epochs: int, batches: int) -> None:
@@ -86,7 +92,7 @@ def profile(
         full = Sample(repeated(call), MOST_CALLS)
         # What watches `whole` comes behind it.
         takes = [full.take, whole.take, *(take for _, take in timed)]
-        samples = [[take() for take in takes] for _ in range(repeats)]
+        samples = [[_from_the_start(kept, take) for take in takes] for _ in range(repeats)]
     at_most, epoch, *each = map(median, zip(*samples, strict=True))
     done = [replace(row, seconds=took) for (row, _), took in zip(timed, each, strict=True)]
     rate, dtype = operations / at_most, model.dtype.name
@@ -95,6 +101,13 @@ def profile(
         with streams.usable():
             print(made)
     return made
+
+
+def _from_the_start(kept: Sequence[tuple[Array, Array]], take: Callable[[], float]) -> float:
+    """A sample, taken with the given values in the given arrays."""
+    for array, values in kept:
+        array[...] = values
+    return take()
 
 
 def _check_model(model: Any) -> None:

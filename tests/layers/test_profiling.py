@@ -352,6 +352,22 @@ def test_adam_and_dropout_go_on_as_if_nothing_had_been():
     assert model.optimizer.learning_rate == expected.optimizer.learning_rate > 0
 
 
+def step_of_ones_own(w, g, rate):
+    return w - rate * g
+
+
+def test_an_update_over_and_over_does_not_ruin_what_comes_after_it():
+    """An optimizer without a learning rate: one gradient so often leads far from any minimum."""
+    x, y = X[:32], np.random.default_rng(0).normal(size=(32, 10)) * 10
+    optimizer = layers.ElementwiseOptimizer(step_of_ones_own, rate=0.01)
+    stack = [layers.Dense(64, 16), layers.Dense(16, 10)]
+    model = layers.Sequential(stack, layers.MeanSquaredError(), optimizer, seed=0)
+    before = model.fingerprint()
+    for row in quick(model, x, y, batch_size=8, repeats=3).rows:
+        assert row.seconds > 0
+    assert model.fingerprint() == before
+
+
 def test_one_thread_and_then_as_before(monkeypatch):
     seen = []
     monkeypatch.setattr(
