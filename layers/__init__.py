@@ -9,6 +9,8 @@
 ... )
 """
 
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
 
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
@@ -19,7 +21,6 @@ from layers.activations import Softmax as Softmax
 from layers.backends import backend as backend
 from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
-from layers.comparison.compare import compare as compare
 from layers.dense import Dense as Dense
 from layers.dropout import Dropout as Dropout
 from layers.files.model_file import load as load
@@ -39,3 +40,27 @@ from layers.sequential import Sequential as Sequential
 from layers.training.history import History as History
 from layers.training.loop import NonFiniteLoss as NonFiniteLoss
 from layers.training.loop import Progress as Progress
+
+if TYPE_CHECKING:
+    from layers.comparison.compare import Row
+
+
+def compare(dtype: str = "float32", seed: int = 0, timed: bool = True) -> "list[Row]":
+    """Run every public kernel and a training step on both backends.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+    seed : int
+        Of the inputs, at least 0.
+    timed : bool
+        Whether to time both sides, on one thread each, which takes a few seconds.
+
+    Returns
+    -------
+    list of layers.comparison.compare.Row
+        In the order of the kernels' names, the training step last.
+    """
+    from layers.comparison import compare as comparison  # only here: training needs none of it
+
+    return comparison.compare(dtype, seed, timed)

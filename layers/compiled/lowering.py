@@ -167,6 +167,7 @@ def cut(made: Program, start: int, stop: int) -> Program:
     end = fields[0] + len(made.lines) * fields[1]
     rows = made.table[fields[0] : end].reshape(-1, fields[1])
     table = np.concatenate([np.array(head, np.int64), rows[start:stop].ravel(), made.table[end:]])
+    table.flags.writeable = False
     return Program(table, made.lines[start:stop], made.numbers, made.width, made.multiply_adds)
 
 

@@ -118,9 +118,8 @@ class Compiled:
             most, programs = 1, programs[1:]
         else:
             programs = programs[:1]
-        sums = np.array([0.0, totals.loss, totals.rows, *totals.measures], np.float64)
-        if not totals.measures:
-            sums = np.concatenate([sums, np.zeros(len(self._model.loss.measures))])
+        before = totals.measures or (0.0,) * len(self._model.loss.measures)
+        sums = np.array([0.0, totals.loss, totals.rows, *before])
 
         def run(batches: int, count: int) -> None:
             rows = min(batches * batch_size, len(order))
