@@ -1,7 +1,7 @@
 """A model's programs at work: whole mini-batches in each compiled call."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,6 +136,32 @@ class Compiled:
         if not math.isfinite(loss):
             self._paces.pop(kind, None)  # it counts batches that were not begun
         return loss, Totals(losses, int(rows), tuple(measures))
+
+    def step(self, targets: Array) -> Program:
+        """The program of a training step, for targets like these."""
+        words = as_words(targets, self._parameters.dtype).shape[1]
+        return self._training(self._model.loss.form(targets), words)[0].made
+
+    def serially(
+        self, made: Program, x: Array, targets: Array, batch_size: int
+    ) -> Callable[[Array], None]:
+        """What runs `step`, or a part of it, on the rows in an order, once, on one thread.
+
+        Each batch has the optimizer's numbers of the first step. A part of a step reads what the
+        last whole one of that batch size has left in the workspace.
+        """
+        prepared, words = _Prepared(made), as_words(targets, x.dtype)
+        numbers = self._numbers(made, 0, 1)
+        sums = np.zeros(3 + len(self._model.loss.measures))
+        self._make_space(made.width * batch_size, batch_size)
+
+        def run(order: Array) -> None:
+            self._execute(
+                *(prepared, 1, x, words, order, numbers, len(order), batch_size, 0),
+                *(self._bases, self._empty, self._empty, sums),
+            )
+
+        return run
 
     def _training(self, form: str, words: int) -> tuple[_Prepared, ...]:
         """The training program, then the same cut into one for each line."""
