@@ -21,9 +21,11 @@ from kernels.gather import gather_rows
 from kernels.losses import (
     cross_entropy,
     cross_entropy_backward,
+    cross_entropy_gradient,
     cross_entropy_rows,
     mean_loss,
     softmax_cross_entropy,
+    softmax_cross_entropy_gradient,
     softmax_minus_target,
 )
 from kernels.metrics import accuracy, argmax_rows, count_correct
@@ -42,6 +44,7 @@ __all__ = [
     "count_correct",
     "cross_entropy",
     "cross_entropy_backward",
+    "cross_entropy_gradient",
     "cross_entropy_rows",
     "dense_backward_inputs",
     "dense_backward_parameters",
@@ -64,6 +67,7 @@ __all__ = [
     "sgd_update",
     "softmax_backward",
     "softmax_cross_entropy",
+    "softmax_cross_entropy_gradient",
     "softmax_forward",
     "softmax_minus_target",
     "uniform",

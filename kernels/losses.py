@@ -130,7 +130,8 @@ def _sixteen_rows(z, labels, out, losses, right, n, count, batch):
         z_j, class_j = _line(square, j), as_item(j, z)
         of_label = select(label == class_j, z_j, of_label)
         best = select(z_j > top, class_j, best)
-        top = select(z_j > top, z_j, top)
+        top = select(z_j <= top, top, z_j)  # NaN, too, and then for good
+    best = select(top == top, best, -1.0)
     for j in range(n):
         e = vector_exp(_line(square, j) - top)
         store(e, ahead(square, j * LANES), LANES)

@@ -161,6 +161,24 @@ def softmax_minus_target(probabilities: Array, labels: Array, out: Array) -> Non
     out[...] = (probabilities - _targets(labels, probabilities)) / len(probabilities)
 
 
+def softmax_cross_entropy_gradient(
+    z: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """Each row's loss, their mean's gradient, and whether the largest logit is the target's."""
+    softmax_cross_entropy(z, labels, out, out_losses)
+    softmax_minus_target(out, labels, out)
+    out_right[...] = _is_right(z, labels)
+
+
+def cross_entropy_gradient(
+    probabilities: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """The same of probabilities."""
+    cross_entropy_rows(probabilities, labels, out_losses)
+    cross_entropy_backward(probabilities, labels, out)
+    out_right[...] = _is_right(probabilities, labels)
+
+
 def mean_loss(losses: Array) -> float:
     """Mean, summed in float64."""
     return float(losses.mean(dtype=np.float64))
@@ -181,9 +199,15 @@ def accuracy(scores: Array, labels: Array) -> float:
 
 def count_correct(scores: Array, labels: Array) -> int:
     """How many rows have their largest score at their label."""
+    return int(_is_right(scores, labels).sum())
+
+
+def _is_right(scores: Array, labels: Array) -> Array:
+    """Of each row, (batch, 1): whether its largest score is at its label."""
     predicted = np.empty(len(scores), np.int64)
     argmax_rows(scores, predicted)
-    return int((predicted == (labels.argmax(axis=1) if labels.ndim == 2 else labels)).sum())
+    wanted = labels.argmax(axis=1) if labels.ndim == 2 else labels
+    return np.asarray(predicted == wanted)[:, None]
 
 
 def gather_rows(x: Array, rows: Array, out: Array) -> None:

@@ -119,6 +119,11 @@ def _whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return rng.integers(-4, 5, shape)
 
 
+def _whole_wide(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """The same, further apart: logits."""
+    return np.asarray(np.rint(_wide(rng, shape)))
+
+
 _DRAWS: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = {
     "probabilities": _probabilities,
     "losses": _positive,
@@ -351,6 +356,25 @@ def _softmax_cross_entropy(
     return (*_softmax_forward(z, out), np.asarray(bound))
 
 
+def _softmax_cross_entropy_gradient(
+    z: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
+) -> tuple[Array, Array, float]:
+    # (p - t) / batch is two roundings behind a p that is off by `apart` on the two sides together.
+    apart, losses = _softmax_cross_entropy(z, labels, out, out_losses)
+    shifted = (z - z.max(axis=1, keepdims=True)).astype(np.float64)
+    e = np.exp(shifted)
+    difference = abs(e / e.sum(axis=1, keepdims=True) - target_rows(labels, z)) + apart
+    sides = apart + 2 * gamma(2, z.dtype) * difference
+    return np.asarray(sides / len(z) + tiny(z.dtype)), losses, 0.0
+
+
+def _cross_entropy_gradient(
+    probabilities: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
+) -> tuple[float, Array, float]:
+    # -t / p / batch: the same two divisions on both sides.
+    return 0.0, *_cross_entropy_rows(probabilities, labels), 0.0
+
+
 def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tuple[float]:
     # u_i is exact. Ours is one rounding, of the result; NumPy's one of u_i * width and one more.
     u = gamma(1, out.dtype)
@@ -367,6 +391,7 @@ CASES: Mapping[str, Case] = {
     "cross_entropy": Case(_cross_entropy, {"batch": 128, "n_classes": 10}),
     # -t / p / batch: the same two divisions on both sides.
     "cross_entropy_backward": Case(_exact, {"batch": 128, "n_classes": 10}),
+    "cross_entropy_gradient": Case(_cross_entropy_gradient, {"batch": 128, "n_classes": 10}),
     "cross_entropy_rows": Case(_cross_entropy_rows, {"batch": 128, "n_classes": 10}),
     "dense_backward_inputs": Case(
         _dense_backward_inputs, {"batch": 128, "n_in": 256, "n_out": 128}
@@ -394,6 +419,9 @@ CASES: Mapping[str, Case] = {
     "sgd_update": Case(_sgd_update, {"rows": 128, "columns": 128}),
     "softmax_backward": Case(_softmax_backward, {"batch": 128, "n_classes": 10}),
     "softmax_cross_entropy": Case(_softmax_cross_entropy, {"batch": 128, "n_classes": 10}),
+    "softmax_cross_entropy_gradient": Case(
+        _softmax_cross_entropy_gradient, {"batch": 128, "n_classes": 10}, {"z": _whole_wide}
+    ),
     "softmax_forward": Case(_softmax_forward, {"batch": 128, "n_classes": 10}),
     # (p - t) / batch: the same difference and the same division on both sides.
     "softmax_minus_target": Case(_exact, {"batch": 128, "n_classes": 10}),
