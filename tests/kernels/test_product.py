@@ -35,11 +35,9 @@ from kernels.product.microkernel import (
     ADD_BIASES,
     OTHER,
     ROWS,
-    SCALE,
     SUM_COLUMNS,
     TRANSPOSE_A,
     TRANSPOSE_B,
-    UPDATES,
     Epilogue,
 )
 from kernels.product.skinny import TURNED_LANES
