@@ -5,7 +5,14 @@
 """
 
 from kernels import reference
-from kernels.activations import relu_backward, relu_forward
+from kernels.activations import (
+    gelu_backward,
+    gelu_forward,
+    leaky_relu_backward,
+    leaky_relu_forward,
+    relu_backward,
+    relu_forward,
+)
 from kernels.dense import (
     column_sum,
     dense_backward_inputs,
@@ -16,6 +23,7 @@ from kernels.dense import (
     dense_relu_forward,
     dense_sgd_update,
 )
+from kernels.dropout import dropout
 from kernels.exp_log import exp, log
 from kernels.gather import gather_rows
 from kernels.losses import (
@@ -27,9 +35,10 @@ from kernels.losses import (
     softmax_cross_entropy,
     softmax_cross_entropy_gradient,
     softmax_minus_target,
+    squared_error_gradient,
 )
 from kernels.metrics import accuracy, argmax_rows, count_correct
-from kernels.optimizers import sgd_update
+from kernels.optimizers import adam_update, sgd_update
 from kernels.product.matmul import matmul
 from kernels.random import permutation, uniform
 from kernels.runtime.threads import get_num_threads, set_num_threads
@@ -39,6 +48,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "accuracy",
+    "adam_update",
     "argmax_rows",
     "column_sum",
     "count_correct",
@@ -53,9 +63,14 @@ __all__ = [
     "dense_relu_backward_inputs",
     "dense_relu_forward",
     "dense_sgd_update",
+    "dropout",
     "exp",
     "gather_rows",
+    "gelu_backward",
+    "gelu_forward",
     "get_num_threads",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
     "log",
     "matmul",
     "mean_loss",
@@ -70,5 +85,6 @@ __all__ = [
     "softmax_cross_entropy_gradient",
     "softmax_forward",
     "softmax_minus_target",
+    "squared_error_gradient",
     "uniform",
 ]

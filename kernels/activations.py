@@ -4,8 +4,9 @@ A formula is of a `Vector` of elements, so it has no branches: ``select(mask, ye
 A gradient takes dy rather than giving a factor, since ReLU's is 0, not NaN, where dy is infinite.
 """
 
-from kernels.intrinsics import select
-from kernels.operations import Activation
+from kernels.exp_log import normal
+from kernels.intrinsics import fma, select
+from kernels.operations import Activation, Number
 from kernels.product.microkernel import CLIP, MASK
 from kernels.runtime.jit import inner
 
@@ -30,3 +31,43 @@ def relu_gradient(x, dy):
 
 RELU = Activation(relu, relu_gradient, kept="y", kept_name="x", in_registers=(CLIP, MASK))
 relu_forward, relu_backward = RELU.kernels
+
+
+@inner
+def leaky_relu(x, slope):
+    """Leaky ReLU: out = x where x > 0, else slope x."""
+    return select(x > 0.0, x, x * slope)
+
+
+@inner
+def leaky_relu_gradient(y, dy, slope):
+    """Gradient of leaky ReLU, from its output: out = dy where y > 0, else slope dy."""
+    return select(y > 0.0, dy, select(y <= 0.0, dy * slope, y))
+
+
+LEAKY_RELU = Activation(
+    leaky_relu,
+    leaky_relu_gradient,
+    kept="y",
+    numbers=[Number("slope", ">= 0", "The factor for x <= 0; not negative.")],
+)
+leaky_relu_forward, leaky_relu_backward = LEAKY_RELU.kernels
+
+
+@inner
+def gelu(x):
+    """GELU: out = x P(x), where P(x) is the probability of a standard normal number below x."""
+    below, _ = normal(x)
+    return x * below
+
+
+@inner
+def gelu_gradient(x, dy):
+    """Gradient of GELU, from its input: out = dy (P(x) + x p(x)), where p is the density of P."""
+    below, density = normal(x)
+    # Where x is infinite its density is 0, and so is their product.
+    return dy * fma(select(density == 0.0, 0.0, x), density, below)
+
+
+GELU = Activation(gelu, gelu_gradient, kept="x", nanoseconds=(2.0, 2.0))
+gelu_forward, gelu_backward = GELU.kernels

@@ -13,8 +13,10 @@ from kernels.intrinsics import (
     fma,
     for_dtype,
     from_bits,
+    magnitude,
     polynomial,
     select,
+    splatted,
     to_bits,
     to_float,
 )
@@ -97,6 +99,52 @@ def vector_log(x):
     result = select(x == for_dtype(x, _INFINITY), x, result)
     result = select(x == 0.0, for_dtype(x, _INFINITY) * -1.0, result)
     return select(x >= 0.0, result, for_dtype(x, _INFINITY) * 0.0)
+
+
+# erfc(t) = exp(-t^2) s Q(2 s - 1) with s = 2 / (2 + t): Chebyshev's series of Q on [-1, 1], as
+# powers of the argument. Its relative errors are below 1.2e-8 and 1.5e-17.
+_ERFC_TERMS = (
+    (
+        0.5107913569159452, 0.34358031871096484, 0.13973573352192914, 0.018221669428387856,
+        -0.010751626186584588, -0.0032434519180997083, 0.001529157160763692,
+        0.00043067048843585943, -0.0002993827120715645, -3.6601876943794854e-05,
+        4.2161197196387805e-05,
+    ),
+    (
+        0.5107913526210115, 0.34358034220690514, 0.13973604627802688, 0.01822111575345904,
+        -0.010755330944716365, -0.0032395925345820673, 0.0015453060290576436,
+        0.0004186480432791111, -0.00033153674761946043, -1.7185831874889752e-05,
+        7.223535061438543e-05, -1.7073781133818914e-05, -1.0848057268891096e-05,
+        8.05787586714734e-06, -5.628166935192924e-07, -1.8150355080541665e-06,
+        1.00091858626541e-06, -1.3754508233185945e-08, -2.855481823834117e-07,
+        1.7867229479168533e-07, -1.6982724012935667e-09, -6.965842943409138e-08,
+        2.9041985444209086e-08, 1.3216325517632649e-08, -9.744756625932259e-09,
+        -1.05903331435718e-09, 1.2051665995883637e-09,
+    ),
+)  # fmt: skip
+_ROOT_HALF = (math.sqrt(0.5), math.sqrt(0.5))
+_ROOT_2_PI = (1 / math.sqrt(2 * math.pi), 1 / math.sqrt(2 * math.pi))
+_FAR = (40.0, 40.0)
+
+
+@inner
+def normal(x):
+    """The standard normal distribution at x: its probability below x, and its density.
+
+    Below -x it is erfc(x / sqrt(2)) / 2, and above that 1 minus the same. Both errors are below 4
+    ulp of the result; beyond |x| = 40 both are what they are there.
+    """
+    size = magnitude(x)
+    size = select(size > for_dtype(x, _FAR), for_dtype(x, _FAR), size)
+    half_square = size * size * 0.5
+    # What rounding has left out of it: in the exponent it would count as often as it is large.
+    rest = fma(size * 0.5, size, half_square * -1.0)
+    e = vector_exp(half_square * -1.0)
+    e = fma(e * -1.0, rest, e)
+    t = size * for_dtype(x, _ROOT_HALF)
+    s = splatted(x, 2.0) / (t + 2.0)
+    below = e * s * polynomial(s * 2.0 - 1.0, _ERFC_TERMS) * 0.5
+    return select(x > 0.0, splatted(x, 1.0) - below, below), e * for_dtype(x, _ROOT_2_PI)
 
 
 exp = elementwise_kernel(

@@ -39,7 +39,7 @@ from kernels.intrinsics import (
     to_float64,
 )
 from kernels.metrics import is_right
-from kernels.operations import LossEntry
+from kernels.operations import LossEntry, elementwise_loss
 from kernels.product.microkernel import Strided
 from kernels.product.packing import pack
 from kernels.runtime.families import LOSS, Operation
@@ -188,6 +188,17 @@ CROSS_ENTROPY = LossEntry(
 )
 softmax_cross_entropy_gradient = SOFTMAX_CROSS_ENTROPY.kernel
 cross_entropy_gradient = CROSS_ENTROPY.kernel
+
+
+@inner
+def squared_error(y, t):
+    """Mean squared error over all numbers: each row's mean, and 2 (y - t) / (batch n)."""
+    difference = y - t
+    return difference * difference, difference * 2.0
+
+
+SQUARED_ERROR = elementwise_loss(squared_error)
+squared_error_gradient = SQUARED_ERROR.kernel
 
 
 # --- the parts, each by itself --------------------------------------------------------------------

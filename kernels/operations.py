@@ -14,12 +14,17 @@ from numba import prange
 from kernels.intrinsics import (
     LANES,
     ahead,
+    as_item,
     first_of,
     invoke,
+    lane_numbers,
     load,
     pointer,
     row_of,
+    select,
+    splat,
     store,
+    sum_of_lanes,
 )
 from kernels.runtime import checks
 from kernels.runtime.families import (
@@ -193,6 +198,22 @@ def _update_loop(w, g, states, size, rows, columns, stride, g_stride, numbers):
             move(ahead(w_i, whole), ahead(g_i, whole), ahead(s_i, whole), size, left, given)
 
 
+def _loss_loop(y, targets, out, losses, measures, rows, n, batch, numbers):
+    given, count = first_of(numbers, COUNT), as_item(batch * n, y)
+    for i in range(rows):
+        partial = splat(y, LANES, 0.0)
+        for j in range(0, n, LANES):
+            place, left = i * n + j, n - j
+            lanes, t = (
+                load(ahead(y, place), LANES, left, 0.0),
+                load(ahead(targets, place), LANES, left, 0.0),
+            )
+            value, gradient = formula(lanes, t, *given)
+            partial = partial + select(lane_numbers(partial) < left, value, 0.0)
+            store(gradient / count, ahead(out, place), left)
+        losses[i] = sum_of_lanes(partial) / as_item(n, y)
+
+
 _MOVES = (_move_0, _move_1, _move_2)
 """The step of a vector, by the number of states."""
 
@@ -342,10 +363,8 @@ class Step:
 
     def run(self, parameters: Array, gradients: Array, *given: Any) -> None:
         """Move parameters, on as many threads as it is worth: states, if any, then the numbers."""
-        operation = self.operation
         states, numbers = (given[0], given[1:]) if self.states else (gradients, given)
-        cost, address = operation.nanoseconds * parameters.size, operation.address(parameters.dtype)
-        update.sized(cost, address, parameters, gradients, states, numbers_array(numbers))
+        run_update(self.operation, parameters, gradients, states, numbers)
 
     def _door(self, summary: str | None) -> Door[..., None]:
         has_states = self.states > 0
@@ -412,6 +431,22 @@ def run_rowwise(
     rowwise.sized(
         operation.nanoseconds * x.size,
         *(address, x, dy, given, numbers_array(numbers), key, stream, out),
+    )
+
+
+def run_update(
+    operation: Operation,
+    parameters: Array,
+    gradients: Array,
+    states: Array,
+    numbers: Sequence[float],
+) -> None:
+    """An optimizer's step, on as many threads as it is worth; each row of ``states`` is one."""
+    states = states if states.size else gradients  # any array: it is not read
+    update.sized(
+        operation.nanoseconds * parameters.size,
+        *(operation.address(parameters.dtype), parameters, gradients, states),
+        numbers_array(numbers),
     )
 
 
@@ -504,6 +539,33 @@ class LossEntry:
         if targets.ndim == 1:
             return "labels"
         return "rows" if "rows" in self.operations else "numbers"
+
+
+def elementwise_loss(
+    formula: Callable[..., Any],
+    *,
+    numbers: Sequence[Number] = (),
+    nanoseconds: float = 0.3,
+) -> LossEntry:
+    """A loss that is a mean over all numbers: each number's loss and its slope by a formula.
+
+    Parameters
+    ----------
+    formula : callable
+        Of vectors of predictions and targets, then of the numbers: the loss and its derivative
+        with respect to the prediction. Its docstring is the kernel's.
+    numbers : sequence of Number
+    nanoseconds : float
+        About what a number takes on one thread.
+    """
+    names = {"formula": formula, "COUNT": len(numbers)}
+    text = specialised(_loss_loop, formula.__name__, formula.__module__, names)
+    operations = {"numbers": Operation(LOSS, text, nanoseconds)}
+    summary = inspect.getdoc(formula) or ""
+    name = f"{formula.__name__}_gradient"
+    return LossEntry(
+        *(name, operations, summary), scores="y", targets="targets", measures={}, numbers=numbers
+    )
 
 
 def as_words(targets: Array, dtype: Any) -> Array:

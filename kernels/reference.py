@@ -5,6 +5,7 @@ other side of every comparison. NumPy has no fused multiply-add, so a sum of pro
 of BLAS, rounded in another order; ``layers/comparison/bounds.py`` states how far apart that may be.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,55 @@ def relu_backward(x: Array, dy: Array, out: Array) -> None:
     out[...] = np.where(x > 0, dy, np.where(x <= 0, 0, x))
 
 
+def leaky_relu_forward(x: Array, slope: float, out: Array) -> None:
+    """out = x where x > 0, else slope x."""
+    out[...] = np.where(x > 0, x, x * x.dtype.type(slope))
+
+
+def leaky_relu_backward(y: Array, dy: Array, slope: float, out: Array) -> None:
+    """out = dy where y > 0, slope dy where y <= 0, NaN where y is NaN."""
+    out[...] = np.where(y > 0, dy, np.where(y <= 0, dy * y.dtype.type(slope), y))
+
+
+def _normal(x: Array) -> tuple[Array, Array]:
+    """The standard normal distribution at x, in float64: probability below x, density."""
+    wide = np.clip(x.astype(np.float64), -40, 40)
+    erf = np.vectorize(math.erfc, otypes=[np.float64])
+    return 0.5 * erf(-wide / math.sqrt(2)), np.exp(-0.5 * wide**2) / math.sqrt(2 * math.pi)
+
+
+def gelu_forward(x: Array, out: Array) -> None:
+    """out = x P(x)."""
+    out[...] = x * _normal(x)[0]
+
+
+def gelu_backward(x: Array, dy: Array, out: Array) -> None:
+    """out = dy (P(x) + x p(x))."""
+    below, density = _normal(x)
+    with np.errstate(invalid="ignore"):
+        out[...] = dy * (below + np.where(density == 0, 0, x * density))
+
+
 def sgd_update(weights: Array, dweights: Array, learning_rate: float) -> None:
     """Descend: weights <- weights - learning_rate * dweights, in place."""
     weights -= weights.dtype.type(learning_rate) * dweights
+
+
+def adam_update(
+    weights: Array,
+    dweights: Array,
+    states: Array,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> None:
+    """m and v are moving means of dw and dw^2; w <- w - rate m / (sqrt(v) + epsilon)."""
+    real = weights.dtype.type
+    m, v = states.reshape(2, *weights.shape)
+    m[...] = real(beta1) * m + real(1 - beta1) * dweights
+    v[...] = real(beta2) * v + real(1 - beta2) * (dweights * dweights)
+    weights -= real(rate) * m / (np.sqrt(v) + real(epsilon))
 
 
 # --- softmax and losses ---------------------------------------------------------------------------
@@ -164,19 +211,34 @@ def softmax_minus_target(probabilities: Array, labels: Array, out: Array) -> Non
 def softmax_cross_entropy_gradient(
     z: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
 ) -> None:
-    """Each row's loss, their mean's gradient, and whether the largest logit is the target's."""
+    """Each row's loss, (prediction - target) / batch, and whether the largest logit is right."""
     softmax_cross_entropy(z, labels, out, out_losses)
     softmax_minus_target(out, labels, out)
-    out_right[...] = _is_right(z, labels)
+    out_right[...] = _right(z, labels)
 
 
 def cross_entropy_gradient(
     probabilities: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
 ) -> None:
-    """The same of probabilities."""
+    """Each row's loss, - t / p / batch, and whether the largest probability is right."""
     cross_entropy_rows(probabilities, labels, out_losses)
     cross_entropy_backward(probabilities, labels, out)
-    out_right[...] = _is_right(probabilities, labels)
+    out_right[...] = _right(probabilities, labels)
+
+
+def _right(scores: Array, labels: Array) -> Array:
+    """Of each row, (batch, 1): whether its largest score is at its label."""
+    predicted = np.empty(len(scores), np.int64)
+    argmax_rows(scores, predicted)
+    wanted = labels.argmax(axis=1) if labels.ndim == 2 else labels
+    return (predicted == wanted)[:, None]
+
+
+def squared_error_gradient(y: Array, targets: Array, out: Array, out_losses: Array) -> None:
+    """Each row's mean of (y - t)^2, and 2 (y - t) / (batch n)."""
+    difference = y - targets
+    out_losses[...] = (difference * difference).mean(axis=1, keepdims=True, dtype=y.dtype)
+    out[...] = 2 * difference / y.dtype.type(y.size)
 
 
 def mean_loss(losses: Array) -> float:
@@ -199,15 +261,7 @@ def accuracy(scores: Array, labels: Array) -> float:
 
 def count_correct(scores: Array, labels: Array) -> int:
     """How many rows have their largest score at their label."""
-    return int(_is_right(scores, labels).sum())
-
-
-def _is_right(scores: Array, labels: Array) -> Array:
-    """Of each row, (batch, 1): whether its largest score is at its label."""
-    predicted = np.empty(len(scores), np.int64)
-    argmax_rows(scores, predicted)
-    wanted = labels.argmax(axis=1) if labels.ndim == 2 else labels
-    return np.asarray(predicted == wanted)[:, None]
+    return int(_right(scores, labels).sum())
 
 
 def gather_rows(x: Array, rows: Array, out: Array) -> None:
@@ -242,6 +296,15 @@ def uniform(key: int, stream: int, low: float, high: float, out: Array) -> None:
     u = (bits >> np.uint64(64 - digits)).astype(out.dtype) * out.dtype.type(2.0**-digits)
     width = out.dtype.type(high - low)
     out[...] = (u * width + out.dtype.type(low)).reshape(out.shape)
+
+
+def dropout(x: Array, rate: float, key: int, stream: int, out: Array) -> None:
+    """out = 0 where word e mod 4 of draw e / 4 is below rate 2^32, else x / (1 - rate)."""
+    elements = np.arange(x.size, dtype=np.uint64)
+    words = np.stack(_philox(key, stream, elements // np.uint64(4)))
+    word = words[elements % np.uint64(4), np.arange(x.size)].reshape(x.shape)
+    scale = x.dtype.type(1 / (1 - rate))
+    out[...] = np.where(word >= np.uint64(rate * 2.0**32), x * scale, 0)
 
 
 def permutation(key: int, stream: int, out: Array) -> None:

@@ -3,7 +3,7 @@
 from collections import namedtuple
 
 from kernels.intrinsics import LANES, ahead, lane_numbers, load, row_of, select, splat
-from kernels.runtime.jit import inner
+from kernels.runtime.jit import Array, inner, kernel
 
 Target = namedtuple("Target", ["label", "row"])
 """One row's class index; or -1, and where its target probabilities are."""
@@ -24,3 +24,17 @@ def targets_from(target, j, n):
         ones = splat(target.row, LANES, 1.0)
         return select(lane_numbers(ones) == target.label - j, ones, 0.0)
     return load(ahead(target.row, j), LANES, n - j, 0.0)
+
+
+@kernel("labels <n>, below int64 -> out <n>", public=False)
+def own_labels(labels: Array, below: int, out: Array) -> int:
+    """Copy labels, and look at the copy: the first place with one outside [0, below), or -1.
+
+    Compiled code reads memory at a label, and the caller's array may be written to meanwhile.
+    """
+    bad = -1
+    for i in range(labels.size - 1, -1, -1):
+        out[i] = labels[i]
+        if out[i] < 0 or out[i] >= below:
+            bad = i
+    return bad

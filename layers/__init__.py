@@ -9,20 +9,31 @@
 ... )
 """
 
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
 
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
+from layers.activations import GELU as GELU
+from layers.activations import LeakyReLU as LeakyReLU
 from layers.activations import ReLU as ReLU
 from layers.activations import Softmax as Softmax
 from layers.backends import backend as backend
 from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
-from layers.comparison.compare import compare as compare
 from layers.dense import Dense as Dense
+from layers.dropout import Dropout as Dropout
 from layers.files.model_file import load as load
+from layers.formulas import Elementwise as Elementwise
+from layers.formulas import ElementwiseLoss as ElementwiseLoss
+from layers.formulas import ElementwiseOptimizer as ElementwiseOptimizer
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
+from layers.losses import Loss as Loss
+from layers.losses import MeanSquaredError as MeanSquaredError
 from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from layers.optimizers import SGD as SGD
+from layers.optimizers import Adam as Adam
+from layers.optimizers import Optimizer as Optimizer
 
 # from layers.profiling import Profile as Profile
 # from layers.profiling import profile as profile
@@ -30,3 +41,27 @@ from layers.sequential import Sequential as Sequential
 from layers.training.history import History as History
 from layers.training.loop import NonFiniteLoss as NonFiniteLoss
 from layers.training.loop import Progress as Progress
+
+if TYPE_CHECKING:
+    from layers.comparison.compare import Row
+
+
+def compare(dtype: str = "float32", seed: int = 0, timed: bool = True) -> "list[Row]":
+    """Run every public kernel and a training step on both backends.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+    seed : int
+        Of the inputs, at least 0.
+    timed : bool
+        Whether to time both sides, on one thread each, which takes a few seconds.
+
+    Returns
+    -------
+    list of layers.comparison.compare.Row
+        In the order of the kernels' names, the training step last.
+    """
+    from layers.comparison import compare as comparison  # only here: training needs none of it
+
+    return comparison.compare(dtype, seed, timed)

@@ -2,8 +2,10 @@
 
 from typing import Any, ClassVar
 
-from kernels.activations import RELU
+from kernels.activations import GELU as GELU_ENTRY
+from kernels.activations import LEAKY_RELU, RELU
 from kernels.operations import Activation as Entry
+from kernels.runtime import checks
 from kernels.softmax import SOFTMAX_BACKWARD, SOFTMAX_FORWARD
 from layers.base import Layer
 
@@ -41,6 +43,45 @@ class ReLU(Activation):
     """Rectified linear unit: y = 0 where x <= 0, else x; its gradient passes where x > 0."""
 
     entry = RELU
+    default_initializer = "he"
+
+
+class LeakyReLU(Activation):
+    """Leaky rectified linear unit: y = x where x > 0, else slope x.
+
+    Parameters
+    ----------
+    slope : float
+        At least 0.
+    """
+
+    entry = LEAKY_RELU
+    default_initializer = "he"
+
+    def __init__(self, slope: float = 0.01) -> None:
+        self._slope = checks.number("LeakyReLU", "slope", slope, 0)
+
+    @property
+    def slope(self) -> float:
+        """The factor for x <= 0."""
+        return self._slope
+
+    def numbers(self) -> tuple[float, ...]:
+        """The slope."""
+        return (self.slope,)
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor, as JSON can hold them."""
+        return {"slope": self.slope}
+
+    def __repr__(self) -> str:
+        return f"LeakyReLU({self.slope:g})"
+
+
+class GELU(Activation):
+    """Gaussian error linear unit, exact: y = x P(x), P(x) = (1 + erf(x / sqrt(2))) / 2."""
+
+    entry = GELU_ENTRY
     default_initializer = "he"
 
 

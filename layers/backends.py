@@ -8,6 +8,7 @@ from typing import Any
 
 from kernels import reference
 from kernels.runtime.checks import real_dtype, shown
+from kernels.runtime.families import OPERATIONS
 from kernels.runtime.jit import COMPILED, PUBLIC
 
 # The layers have checked their arguments, so they call the kernels behind the doors.
@@ -64,3 +65,5 @@ def warmup(dtype: str = "float32", *, parallel: bool = True) -> None:
     checked = real_dtype("warmup", dtype)
     for kernel in COMPILED:
         kernel.compile(checked, parallel=parallel)
+    for operation in OPERATIONS:
+        operation.compile(checked)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from operator import is_not
 from types import MethodType
 from typing import Any, ClassVar, Self
@@ -95,6 +96,12 @@ class Layer(Part):
     in_model = False
     _inputs: Array | None = None
     _dtype: Any = None
+    _index = 0
+    """Which layer of its model it is."""
+    _RANDOM: ClassVar[bool] = False
+    """Whether it draws random numbers: alone, by a `_key` and a step of its own."""
+    _key = 0
+    _passes = 0
 
     @property
     def dtype(self) -> Any:
@@ -147,9 +154,18 @@ class Layer(Part):
         ndarray, (batch, n_out)
         """
         checked = self._checked_input(x, getattr(self, "n_in", self._WIDTH))
-        output: Array = self.run_forward(runs.EAGER, checked, training)
+        if training and self._RANDOM:
+            self._passes += 1
+        with self._counted():
+            output: Array = self.run_forward(runs.EAGER, checked, training)
         self._inputs, self.output = checked, output
         return output
+
+    def _counted(self) -> AbstractContextManager[None]:
+        """What random numbers are counted by, for a layer that draws them and stands alone."""
+        if not self._RANDOM or runs.position() is not None:
+            return nullcontext()
+        return runs.at(self._key, self._passes)
 
     def backward(self, dy: Array) -> Array:
         """Gradient with respect to the inputs, given that with respect to the output.
@@ -182,7 +198,9 @@ class Layer(Part):
     def _differentiate(self, dy: Array, needs_inputs: bool) -> tuple[Array, Any]:
         inputs, output = self._inputs, self.output
         checked = self._checked_gradient(dy, output)
-        return checked, self.run_backward(runs.EAGER, inputs, output, checked, needs_inputs)
+        with self._counted():
+            dx = self.run_backward(runs.EAGER, inputs, output, checked, needs_inputs)
+        return checked, dx
 
     def parameter_shapes(self) -> dict[str, tuple[int, int]]:
         """Names and shapes of the parameters; none here."""

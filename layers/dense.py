@@ -86,10 +86,14 @@ class Dense(Layer):
         self._own_arrays()
         dweights, dbiases = self._gradients["weights"], self._gradients["biases"]
         run.dense_backward_parameters(x, dy, dweights, dbiases)
-        self._has_gradients = True
         if not needs_inputs:
             return None
         return run.dense_backward_inputs(dy, self._parameters["weights"])
+
+    def _differentiate(self, dy: Array, needs_inputs: bool) -> tuple[Array, Any]:
+        passed = super()._differentiate(dy, needs_inputs)
+        self._has_gradients = True  # not by `run_backward`: a recorder calls that too
+        return passed
 
     # --- parameters ---
 

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.runtime.families import Operation
-from layers.backends import active
+from kernels.operations import run_elementwise
+from kernels.runtime.families import Operation, numbers_array
+from layers.backends import active, is_compiled
 from layers.base import Array
 
 
@@ -68,7 +69,11 @@ class Eager:
     ) -> Array:
         """An elementwise operation on x, or on what is kept and dy."""
         out = np.empty_like(x)
-        getattr(active(), operation.name)(x, *dy, *numbers, out)
+        if is_compiled():
+            run_elementwise(operation, x, dy[0] if dy else x, numbers_array(numbers), out)
+        else:
+            twin = operation.twin or getattr(active(), operation.name)
+            twin(x, *dy, *numbers, out)
         return out
 
     def rowwise(

@@ -10,6 +10,10 @@ INITIALIZE = 1 << 56
 SHUFFLE = 2 << 56
 """Stream of an epoch's order; plus the number of the epoch."""
 
+LAYER = 3 << 56
+"""Stream of what a layer draws in training; plus 2^40 times its index, plus the number of the
+step."""
+
 
 def key_of(place: str, seed: Any) -> int:
     """64 bits from a seed.

@@ -15,7 +15,7 @@ from layers.base import Array, Layer, Part, for_inference
 from layers.columns import Columns
 from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
-from layers.compiled.runner import Compiled, Totals
+from layers.compiled.runner import Compiled, SingleStep, Totals
 from layers.dense import Dense
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.optimizers import SGD, Optimizer
@@ -72,6 +72,7 @@ class Sequential:
         self._layers = checked_layers(layers)
         self._n_in, self._n_out = checked_widths(self.layers)
         self._runner: Compiled | None = None
+        self._single_step: SingleStep | None = None
         self._step = self._first_step = 0
         self._buffers = FlatBuffers([], self.dtype)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
@@ -109,7 +110,7 @@ class Sequential:
     @loss.setter
     def loss(self, loss: Loss) -> None:
         check_loss(self.layers, checked_part("loss", loss, Loss))
-        self._loss, self._runner = loss, None
+        self._loss, self._runner, self._single_step = loss, None, None
 
     @property
     def optimizer(self) -> Optimizer:
@@ -120,7 +121,7 @@ class Sequential:
     def optimizer(self, optimizer: Optimizer) -> None:
         self._optimizer = checked_part("optimizer", optimizer, Optimizer)
         self._buffers.make_states(optimizer.states)
-        self._first_step, self._runner = self._step, None
+        self._first_step, self._runner, self._single_step = self._step, None, None
 
     def _bind(self) -> None:
         """Lay all parameters out in one buffer, gradients in another."""
@@ -136,16 +137,16 @@ class Sequential:
                 self._key,
                 index,
             )
-            layer.dtype = self.dtype
+            layer.dtype, layer._index = self.dtype, index
             layer.in_model = True
 
         self._buffers.make_states(self.optimizer.states)
-        self._runner, self._seen = None, -1
+        self._runner, self._seen, self._single_step = None, -1, None
 
     def _compiled(self) -> Compiled | None:
         """What runs the whole network in one compiled call, where it can."""
         if self._seen != Part.changes() or not is_compiled():
-            self._runner, self._seen = None, Part.changes()
+            self._runner, self._seen, self._single_step = None, Part.changes(), None
         if self._runner is None and self.obstacle() is None:
             self._runner = Compiled(self)
         return self._runner
@@ -159,7 +160,11 @@ class Sequential:
     def _forget(self) -> None:
         """What layers keep of their last pass: a compiled one would leave it out of date."""
         if self._compiled() is not None:
-            for layer in self.layers:
+            self._forget_passes()
+
+    def _forget_passes(self) -> None:
+        for layer in self._layers:
+            if layer.output is not None or layer.dinputs is not None:
                 layer.forget()
 
     # --- one pass ---
@@ -212,11 +217,20 @@ class Sequential:
         float
             The loss before the update. Where it is not finite, nothing is updated.
         """
+        fast = self._single_step
+        if fast is not None and self._seen == Part.changes() and is_compiled():
+            loss = fast.take(x, y, self._step)
+            if loss is not None:
+                self._forget_passes()
+                self._step += math.isfinite(loss)
+                return loss
         checked = self._checked_data("train_step", "x", x)
         targets = self._targets("train_step", "y", y, len(checked))
         self._forget()
         piece = Piece(checked, targets, np.arange(len(checked)), len(checked))
         loss, _ = self._train(piece, piece.order, Totals())
+        if self._runner is not None:
+            self._single_step = self._runner.single_step(checked, targets)
         return loss
 
     def _targets(self, method: str, name: str, y: Any, rows: int) -> Array:
@@ -483,7 +497,7 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the layers bring the parameters, the buffers are made anew."""
-        left_out = ("_buffers", "_runner", "_seen")
+        left_out = ("_buffers", "_runner", "_seen", "_single_step")
         state = {name: value for name, value in self.__dict__.items() if name not in left_out}
         return state | {"states": self._buffers.states}
 

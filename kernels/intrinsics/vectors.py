@@ -64,6 +64,17 @@ def splat(typing, like, lanes, value):
 
 
 @intrinsic
+def splatted(typing, like, value):
+    """``value`` in each lane of a vector like ``like``."""
+    signature = like(like, types.unliteral(value))
+
+    def generate(context, builder, signature, arguments):
+        return as_vector(context, builder, arguments[1], signature.args[1], like)
+
+    return signature, generate
+
+
+@intrinsic
 def first_on(typing, mask):
     """The first lane that a mask has on, int64; the number of lanes where it has none."""
     signature = types.int64(mask)

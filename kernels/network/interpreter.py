@@ -51,6 +51,8 @@ _STOPPED = 2**60
 # The memory that threads share, in lines of their own: tasks done; what is counted; then the last
 # turn that each part was claimed for.
 _DONE, _COUNTED, _CLAIMS = 0, LINE, 2 * LINE
+CONTROL_BYTES = 3 * LINE
+"""What one thread alone needs of it."""
 
 Run = namedtuple(
     "Run",

@@ -89,6 +89,9 @@ GATHER = FunctionShape("gather", types.void, _gather)
 
 FAMILIES = (ELEMENTWISE, ROWWISE, LOSS, COLUMNWISE, UPDATE, GATHER)
 
+OPERATIONS: list["Operation"] = []
+"""All operations of this process."""
+
 
 class Operation:
     """A function of a family, compiled apart and called by its address.
@@ -108,7 +111,11 @@ class Operation:
     name : str
         The function's, without a leading underscore; so the public kernel and its NumPy twin are
         called too, where there are such.
+    twin : callable or None
+        The same in NumPy, where that is not in ``kernels/reference.py``.
     """
+
+    twin: Callable[..., None] | None = None
 
     def __init__(
         self,
@@ -122,6 +129,12 @@ class Operation:
         self.name: str = function.__name__.lstrip("_")
         self._addresses: dict[Any, int] = {}
         self._code: jit.Apart | None = None
+        OPERATIONS.append(self)
+
+    def compile(self, dtype: Any) -> None:
+        """Compile it for one dtype, or load it from the cache, unless Numba is told not to."""
+        if not numba.config.DISABLE_JIT:
+            self.address(dtype)
 
     def address(self, dtype: Any) -> int:
         """Where its machine code for one dtype is: compiled, or loaded from the cache, if need be.

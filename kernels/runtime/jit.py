@@ -225,8 +225,7 @@ class Apart(_Forms):
             It returns something else than the signature says.
         """
         self.make_ready(signature.args)
-        result = self.dispatcher.overloads[signature.args]
-        returned = types.unliteral(result.signature.return_type)  # `return 0` gives a Literal
+        returned = types.unliteral(self.dispatcher.overloads[signature.args].signature.return_type)
         if returned != signature.return_type:
             name = self.dispatcher.py_func.__name__
             raise TypeError(f"{name} returns {returned}, expected {signature.return_type}")

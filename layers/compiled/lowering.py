@@ -176,6 +176,7 @@ def split(made: Program) -> tuple[Program, ...]:
 
     def part(start: int, stop: int) -> Program:
         table = _joined(head._replace(lines=stop - start), rows[start:stop], places)
+        table.flags.writeable = False
         return Program(table, made.lines[start:stop], made.numbers, made.width, made.multiply_adds)
 
     return tuple(part(*each) for each in ranges if each[0] < each[1])

@@ -4,7 +4,7 @@ A layer says its passes against a ``run`` (`layers.runs`). Given a recorder for 
 computed: arrays are `Value` objects, each call appends a line, and the line keeps who wrote it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -294,20 +294,10 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
         Elements of a cache line: each buffer begins at a whole one, for any batch.
     dtype : numpy.dtype
     """
-    width, places, numbers = 0, [Place(program.SPACE, 0, 0, 0)], {}
+    numbers: dict[Value, int] = {}
 
     def number(value: Value | None) -> int:
-        nonlocal width
-        if value is None:
-            return 0
-        if value not in numbers:
-            place = value.place
-            if place is None:
-                place = Place(program.SPACE, width, value.n, 0)
-                width += -(-value.n // unit) * unit
-            numbers[value] = len(places)
-            places.append(place)
-        return numbers[value]
+        return 0 if value is None else numbers.setdefault(value, len(numbers) + 1)
 
     def address(operation: Operation | None) -> int:
         return 0 if operation is None else operation.address(dtype)
@@ -324,8 +314,24 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
         )
         for line in lines
     ]
+    width, places = _laid_out(numbers, unit)
     head = program.Header(
         *(len(rows), len(places), at_losses, first[0] if first else 0, len(first)),
         *(width, header["size"]),
     )
     return np.array([*head, *(n for row in rows for n in row), *(n for p in places for n in p)])
+
+
+def _laid_out(values: Iterable[Value], unit: int) -> tuple[int, list[Place]]:
+    """The width of the workspace, and the place of each value, behind that of none.
+
+    What has a number a row comes last.
+    """
+    width, starts = 0, {}
+    for value in sorted(values, key=lambda value: value.n == 1):
+        if value.place is None:
+            starts[value] = width
+            width += -(-value.n // unit) * unit
+    nowhere = Place(program.SPACE, 0, 0, 0)
+    places = [value.place or Place(program.SPACE, starts[value], value.n, 0) for value in values]
+    return width, [nowhere, *places]

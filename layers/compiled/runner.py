@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kernels.network import interpreter, program
-from kernels.network.schedule import make_schedule
+from kernels.network.interpreter import CONTROL_BYTES
+from kernels.network.schedule import Summary, make_schedule
+from kernels.network.single_step import TAKEN, Record, step_on_labels
 from kernels.operations import as_words
 from kernels.runtime import checks
 from layers.base import Array
@@ -25,6 +27,8 @@ _LONG_SECONDS = 0.1
 """A batch that takes longer is cut into a call for each line, so that Ctrl-C need not wait."""
 _DIRECT = 2**19
 """Multiply-adds of inference (10 us) below which calls are not timed."""
+_SMALL_STEP = 2**21
+"""Multiply-adds of a step (40 us) up to which its arguments and checks would show."""
 _MOST_SCHEDULES = 64
 """Schedules that are kept: a loader may come with batches of any size."""
 
@@ -48,6 +52,7 @@ class _Prepared:
     """A program with its schedules, and its numbers."""
 
     made: Program
+    numbers: Array | None = None
     schedules: dict[tuple[int, int], Array] = field(default_factory=dict)
 
     def schedule(self, rows: int, count: int, like: Array) -> Array:
@@ -76,7 +81,7 @@ class Compiled:
         buffers = model._buffers
         self._parameters = buffers.parameters
         self._empty = np.empty((0, 1), buffers.parameters.dtype)
-        self._no_order = np.empty(0, np.int64)
+        self._no_order, self._no_totals = np.empty(0, np.int64), np.zeros(3)
         self._space = np.empty((1, 0), buffers.parameters.dtype)
         self._key = np.uint64(model._key)
         self._words = 8 // buffers.parameters.itemsize
@@ -113,9 +118,8 @@ class Compiled:
             most, programs = 1, programs[1:]
         else:
             programs = programs[:1]
-        sums = np.array([0.0, totals.loss, totals.rows, *totals.measures], np.float64)
-        if not totals.measures:
-            sums = np.concatenate([sums, np.zeros(len(self._model.loss.measures))])
+        before = totals.measures or (0.0,) * len(self._model.loss.measures)
+        sums = np.array([0.0, totals.loss, totals.rows, *before])
 
         def run(batches: int, count: int) -> None:
             rows = min(batches * batch_size, len(order))
@@ -149,6 +153,16 @@ class Compiled:
         own = np.broadcast_to(np.array(made.numbers), (len(given), len(made.numbers)))
         return np.concatenate([given, own], axis=1)
 
+    def single_step(self, x: Array, targets: Array) -> "SingleStep | None":
+        """What takes steps on batches like this one at little cost, where there is such a thing."""
+        form = self._model.loss.form(targets)
+        if form != "labels":
+            return None
+        (prepared, *_) = self._training(form, self._words)
+        if prepared.made.multiply_adds * len(x) > _SMALL_STEP:
+            return None
+        return SingleStep(self._model, prepared, self._bases, len(x))
+
     # --- inference ---
 
     def scores(self, x: Array, out: Array) -> None:
@@ -177,11 +191,17 @@ class Compiled:
         self, key: Any, make: Any, x: Array, targets: Array, out: Array, measures: Array
     ) -> int:
         if key not in self._programs:
-            self._programs[key] = (_Prepared(make()),)
+            made = make()
+            own = [*([0.0] * self._model.optimizer.entry.count), *made.numbers]
+            self._programs[key] = (_Prepared(made, np.array([own])),)
         (prepared,) = self._programs[key]
-        made, rows = prepared.made, len(x)
-        numbers = np.array([[*([0.0] * self._model.optimizer.entry.count), *made.numbers]])
-        sums = np.zeros(3)
+        made, numbers, rows, sums = prepared.made, prepared.numbers, len(x), self._no_totals
+        if rows * made.multiply_adds <= _DIRECT:
+            unit = min(rows, _ROWS)
+            return self._execute(
+                *(prepared, 1, x, targets, self._no_order, numbers, rows, unit),
+                *(0, self._shared_bases, out, measures, sums),
+            )
 
         def some(start: int, end: int, unit: int, count: int) -> int:
             part = slice(start, end)
@@ -191,8 +211,6 @@ class Compiled:
             )
 
         unit = min(rows, _ROWS)
-        if rows * made.multiply_adds <= _DIRECT:
-            return some(0, rows, unit, 1)
         pace = self._pace(-unit.bit_length(), made.multiply_adds * unit)
         at = counted = 0
         while at < rows:
@@ -237,6 +255,8 @@ class Compiled:
                 *(flat, per_batch, rows, batch, self._key, np.uint64(step), out, measures, sums),
             )
 
+        if count == 1:
+            return interpreter.execute.serial(*arguments(1), 1)  # type: ignore[no-any-return]
         return interpreter.execute.for_threads(count, arguments)  # type: ignore[no-any-return]
 
     def _pace(self, kind: int, multiply_adds: int) -> Pace:
@@ -255,3 +275,57 @@ class Compiled:
                     "smaller batch_size"
                 ) from error
             self._bases[program.SPACE] = self._space.ctypes.data
+
+
+class SingleStep:
+    """Takes steps of a model on batches of one size and labels of its classes, at little cost.
+
+    Parameters
+    ----------
+    model : Sequential
+    prepared : _Prepared
+        Its training program for labels.
+    bases : ndarray of int64
+    rows : int
+    """
+
+    def __init__(self, model: "Sequential", prepared: _Prepared, bases: Array, rows: int) -> None:
+        made, dtype = prepared.made, model.dtype
+        like = model._buffers.parameters
+        schedule = prepared.schedule(rows, 1, like)
+        summary = Summary(*schedule[: len(Summary._fields)].tolist())
+        self._optimizer, self._first_step = model.optimizer, model._first_step
+        self._dtype, self._own = dtype, np.array(made.numbers)
+        self._given: Array | None = None
+        self._numbers = np.zeros(model.optimizer.entry.count + len(made.numbers))
+        self._totals = np.zeros(3 + len(model.loss.measures))
+        order, labels = np.arange(rows), np.empty(rows, np.int64)
+        space = aligned_zeros(made.width * rows, dtype)
+        scratch = aligned_zeros(summary.scratch + 64, np.dtype(np.uint8))
+        control = aligned_zeros(CONTROL_BYTES, np.dtype(np.uint8))
+        own_bases = bases.copy()
+        own_bases[program.SPACE] = space.ctypes.data
+        # What the record holds the addresses of.
+        self._kept = made.table, schedule, own_bases, order, labels, space, scratch, control
+        record = Record(
+            *(made.table.ctypes.data, schedule.ctypes.data, own_bases.ctypes.data),
+            *(order.ctypes.data, labels.ctypes.data, self._numbers.ctypes.data),
+            *(self._totals.ctypes.data, control.ctypes.data, scratch.ctypes.data),
+            *(int(np.uint64(model._key).astype(np.int64)), rows, model.n_in, model.n_out),
+        )
+        self._record = np.array(record, np.int64)
+        step_on_labels.compile(dtype)
+        self._run = getattr(step_on_labels.serial, dtype.name)
+
+    def take(self, x: Array, labels: Array, step: int) -> float | None:
+        """The loss of a batch, by which parameters have moved if it is finite; None if refused."""
+        given = self._optimizer.numbers(step - self._first_step, 1, self._dtype)
+        if given is not self._given:
+            count = given.shape[1]
+            self._numbers[:count], self._numbers[count:] = given[0], self._own
+            self._given = given
+        try:
+            taken = self._run(x, labels, self._record, step)
+        except TypeError:  # not such arrays
+            return None
+        return float(self._totals[0]) if taken == TAKEN else None

@@ -111,6 +111,8 @@ def load(path: StrPath) -> Sequential:
         if architecture.get("columns") is not None:
             model.columns = _columns(architecture["columns"], model.n_in, place)
         model._step, model._first_step = _steps(architecture, place)
+        if model.optimizer.states and architecture.get("optimizer_state") is not True:
+            model._first_step = model._step  # it starts anew, so its steps count anew
         for name, array in [*model.parameters().items(), *_states(model).items()]:
             if name in arrays:
                 array[...] = checks.floating(place, name, arrays[name], model.dtype)

@@ -80,6 +80,7 @@ class Rows:
         self._held = held(x), held(labels)
         self._x, self._labels = (each.array for each in self._held)
         self.rows: int | None = len(self._x)
+        self._is_mapped = any(checks.mapping(each) for each in (self._x, self._labels))
 
     def pieces(self, order: Array | None) -> Iterator[Piece]:
         """All rows, in the given order: one piece, or several of a file that is converted."""
@@ -98,6 +99,8 @@ class Rows:
 
     def check(self) -> None:
         """A page of a mapped file that is no longer there would end the process."""
+        if not self._is_mapped:
+            return
         try:
             checks.unshrunk(PLACE, "x", self._x)
             checks.unshrunk(PLACE, "y", self._labels)

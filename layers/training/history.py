@@ -17,6 +17,10 @@ class History(dict[str, list[float]]):
 
     def add(self, **numbers: float) -> None:
         """Append one epoch."""
+        if numbers.keys() == self.keys():
+            for name, values in self.items():
+                values.append(numbers[name])
+            return
         before = self.epochs
         for name in {**self, **numbers}:
             values = self.setdefault(name, [math.nan] * before)

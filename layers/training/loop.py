@@ -99,7 +99,8 @@ class Fitting:
         with progress_bar(total=total, bar_format=form, disable=not progress) as bar:
             try:
                 for epoch in range(self.epochs):
-                    bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
+                    if progress:
+                        bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
                     self._epoch(epoch, history, bar)
             except _Stop:
                 pass
@@ -108,7 +109,8 @@ class Fitting:
     def _epoch(self, epoch: int, history: History, bar: Any) -> None:
         totals, batch, before = Totals(), 0, bar.n
         for batch, totals in self._steps(epoch):
-            bar.update(before + totals.rows - bar.n)
+            if not bar.disable:
+                bar.update(before + totals.rows - bar.n)
             if self.every and batch % self.every == 0:
                 self._call_back(epoch, batch, self._means(totals), False)
         numbers = self._means(totals)
@@ -120,7 +122,8 @@ class Fitting:
             numbers |= {f"val_{name}": value for name, value in scored.items()}
         history.add(**numbers)
         self.model.history.add(**numbers)
-        bar.set_postfix_str(_shown(numbers), refresh=epoch == self.epochs - 1)
+        if not bar.disable:
+            bar.set_postfix_str(_shown(numbers), refresh=epoch == self.epochs - 1)
         self._call_back(epoch, batch, numbers, True)
 
     def _steps(self, epoch: int) -> Iterator[tuple[int, Totals]]:

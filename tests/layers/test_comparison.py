@@ -1,12 +1,14 @@
 """`layers.comparison`: what it covers, that its bounds hold, that it says when one does not."""
 
 import importlib.util
+import inspect
 import math
 
 import numpy as np
 import pytest
 
 import kernels
+import layers
 from kernels import reference
 from kernels.runtime import jit, threads
 from layers.comparison import compare
@@ -28,6 +30,12 @@ def test_every_kernel_and_a_step_are_within_their_bounds(dtype, seed):
     assert [row.name for row in rows] == [*sorted(jit.PUBLIC), STEP]
     assert all(row.ok and 0 <= row.share <= 1 and row.ratio is None for row in rows)
     assert compare.report(rows).splitlines()[-1].startswith(f"All {len(rows)} bounds hold")
+
+
+def test_the_package_has_it_under_a_name_of_its_own():
+    assert layers.compare(timed=False) == compare.compare(timed=False)
+    given, own = (inspect.signature(each).parameters for each in (layers.compare, compare.compare))
+    assert given == own
 
 
 def test_the_seed_makes_the_inputs():

@@ -11,7 +11,7 @@ import kernels
 import layers
 from kernels.network import interpreter
 from layers import datasets
-from layers.compiled.runner import lowering, runner, tuning
+from layers.compiled import lowering, runner, tuning
 
 pytestmark = pytest.mark.compiled
 
@@ -156,13 +156,12 @@ def paced(monkeypatch):
         def run(self, most, call):
             return call(min(most, int(rng.integers(1, 5))), count)
 
-        def on_threads(kernel):
-            return lambda wanted, *args: kernel.parallel(*args, wanted)
+        def on_so_many(wanted, arguments):
+            return interpreter.execute.parallel(*arguments(count), count)
 
         monkeypatch.setattr(tuning.Pace, "run", run)
         monkeypatch.setattr(runner, "_DIRECT", 0)
-        for kernel in (interpreter.train, interpreter.infer):
-            monkeypatch.setattr(kernel, "on_threads", on_threads(kernel))
+        monkeypatch.setattr(interpreter.execute, "for_threads", on_so_many)
 
     return switch
 
@@ -244,24 +243,31 @@ def test_a_long_batch_in_several_calls(name, dtype, monkeypatch):
     assert everything(make(STACKS[name], dtype), X, Y, **arguments) == together
 
 
+def training_program(model) -> lowering.Program:
+    """The program of a step, for class indices."""
+    return lowering.Lowering(model).training("labels", 8 // model.dtype.itemsize)
+
+
 def test_ctrl_c_within_a_long_batch(monkeypatch):
     """Only the last call of a batch moves parameters."""
     model, calls = make(STACKS["three layers"]), []
-    on_threads = interpreter.train.on_threads
+    pieces = len(lowering.split(training_program(model)))
+    for_threads = interpreter.execute.for_threads
 
     def interrupted(*args):
-        if len(calls) == 9 + 4:  # gather, 3 forward, loss, 2 backward, parameters: 8 calls a batch
+        if len(calls) == 2 * pieces - 1:
             raise KeyboardInterrupt
         calls.append(1)
-        return on_threads(*args)
+        return for_threads(*args)
 
     monkeypatch.setattr(runner, "_LONG_SECONDS", -1.0)
-    monkeypatch.setattr(interpreter.train, "on_threads", interrupted)
+    monkeypatch.setattr(interpreter.execute, "for_threads", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, shuffle=False)
     monkeypatch.undo()
     other = make(STACKS["three layers"])
     other.train_step(X[:32], Y[:32])
+    assert pieces == 9  # two gather, 3 forward, loss, 2 backward, all that moves parameters
     assert model.fingerprint() == other.fingerprint()
 
 
@@ -271,21 +277,25 @@ ALLOCATIONS = """
 import numpy as np
 from numba.core.runtime import rtsys
 import layers
-from kernels import network
+from kernels.network import interpreter
 from layers import datasets
+from layers.compiled import tuning
+from layers.compiled.runner import Totals
 
 x, y = datasets.load_digits()
 model = layers.Sequential([layers.Dense(64, 700), layers.ReLU(), layers.Dense(700, 10)], seed=0)
-model.fit(x[:64], y[:64])  # compiles
-plan, parameters = model._compiled()._plan, model._buffers.parameters
-space, targets = np.empty((1, 32 * lowering.width), "f4"), np.empty((0, 10), "f4")
+compiled, execute = model._compiled(), interpreter.execute
+tuning.Pace.run = lambda self, most, call: call(most, 1)
 counts = []
-for run, threads in ((interpreter.train.serial, 1), (interpreter.train.parallel, 2)):
+for threads in (1, 2):
+    twin = execute.serial if threads == 1 else execute.parallel
+    execute.for_threads = lambda wanted, arguments: twin(*arguments(threads), threads)
     for batches in (1, 1, 50):
         order = np.arange(32 * batches)
         before = rtsys.get_allocation_stats()
-        run(x, order, y, targets, lowering.training, 0.1, 32, 0.0, parameters, space, threads)
+        _, totals = compiled.train(x, y, order, 32, 0, Totals())
         after = rtsys.get_allocation_stats()
+        assert totals.rows == len(order)
         counts.append([after.alloc - before.alloc, after.free - before.free])
 print(counts)
 """
@@ -301,20 +311,17 @@ def test_no_batch_allocates(python):
 
 
 def test_peak_memory_is_the_parameters_and_one_workspace():
-    model = make([(64, 2000), "ReLU", (2000, 10)])
+    model, other = (make([(64, 2000), "ReLU", (2000, 10)]) for _ in range(2))
     kernels.set_num_threads(1)  # to start and to try others takes memory of Numba's own
     try:
-        model.fit(X, Y, batch_size=256)  # compiles
-        runner = model._compiled()
-        space = 4 * 256 * runner._plan.width
-        runner._space = np.empty((1, 0), np.float32)
+        other.fit(X, Y, batch_size=256)  # compiles
         tracemalloc.start()
         model.fit(X, Y, batch_size=256, epochs=2)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
         kernels.set_num_threads(None)
-    orders = 3 * Y.nbytes
+    space, orders = 4 * 256 * training_program(model).width, 3 * Y.nbytes
     assert space < peak < space + orders + 200_000
 
 
@@ -338,23 +345,26 @@ def test_no_memory_for_the_workspace(monkeypatch):
 
 
 class OwnReLU(layers.ReLU):
-    pass
+    def forward(self, x, training=False):
+        return super().forward(x, training)
 
 
 class OwnLoss(layers.SoftmaxCrossEntropy):
-    pass
+    def rows(self, scores, targets, out_losses):
+        return super().rows(scores, targets, out_losses)
 
 
 class OwnSGD(layers.SGD):
-    pass
+    def update(self, parameters, gradients, states, step):
+        super().update(parameters, gradients, states, step)
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"layers": [layers.Dense(64, 10), OwnReLU()]}, "layer 1 is a OwnReLU of your own"),
-        ({"loss": OwnLoss()}, "the loss is a OwnLoss of your own"),
-        ({"optimizer": OwnSGD(0.1)}, "the optimizer is a OwnSGD of your own"),
+        ({"layers": [layers.Dense(64, 10), OwnReLU()]}, "layer 1 is an OwnReLU of your own"),
+        ({"loss": OwnLoss()}, "the loss is an OwnLoss of your own"),
+        ({"optimizer": OwnSGD(0.1)}, "the optimizer is an OwnSGD of your own"),
     ],
 )
 def test_a_part_of_the_users_own_runs_layer_by_layer(changes, why):
@@ -366,6 +376,26 @@ def test_a_part_of_the_users_own_runs_layer_by_layer(changes, why):
     assert own.obstacle() == why
     assert own.summary().endswith(f"\nruns layer by layer: {why}")
     assert everything(own, X[:250], Y[:250]) == everything(made({}), X[:250], Y[:250])
+
+
+class SameReLU(layers.ReLU):
+    """Nothing of its own but its name."""
+
+
+class SameLoss(layers.SoftmaxCrossEntropy):
+    """The same."""
+
+
+class SameSGD(layers.SGD):
+    """The same."""
+
+
+def test_a_subclass_that_overrides_nothing_is_compiled():
+    stack = [layers.Dense(64, 10), SameReLU()]
+    same = layers.Sequential(stack, SameLoss(), SameSGD(0.1), seed=0)
+    usual = layers.Sequential([layers.Dense(64, 10), layers.ReLU()], None, layers.SGD(0.1), seed=0)
+    assert same.obstacle() is None
+    assert everything(same, X[:250], Y[:250]) == everything(usual, X[:250], Y[:250])
 
 
 def test_a_replaced_method_is_called():
@@ -441,7 +471,7 @@ def test_another_loss_or_optimizer_is_heeded():
     model.fit(X[:64], Y[:64])
     assert model.fingerprint() == before
     model.loss = OwnLoss()
-    assert model.obstacle() == "the loss is a OwnLoss of your own"
+    assert model.obstacle() == "the loss is an OwnLoss of your own"
 
 
 def test_the_numpy_backend_runs_layer_by_layer():
@@ -557,11 +587,12 @@ def test_one_thread_is_one_thread(monkeypatch):
     kernels.set_num_threads(1)
     try:
         counts = []
-        monkeypatch.setattr(
-            interpreter.train,
-            "on_threads",
-            lambda n, *a: counts.append(n) or interpreter.train.serial(*a, 1),
-        )
+
+        def on_one(wanted, arguments):
+            counts.append(wanted)
+            return interpreter.execute.serial(*arguments(1), 1)
+
+        monkeypatch.setattr(interpreter.execute, "for_threads", on_one)
         make(STACKS["wide"]).fit(X, Y, batch_size=300, epochs=3)
     finally:
         kernels.set_num_threads(None)

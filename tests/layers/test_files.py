@@ -263,7 +263,7 @@ def test_symbolic_link_is_followed(tmp_path):
 CHILD = """
 import os, signal, sys
 import numpy as np
-from layers.files import archive as files
+from layers.files import archive
 path, where = sys.argv[1:]
 
 def die(*arguments):

@@ -20,6 +20,7 @@ print(json.dumps({
     "counts": cache.counts(),
     "layer": threads.layer(),
     "modules": sorted({name.partition(".")[0] for name in sys.modules}),
+    "own": [name for name in sys.modules if name.startswith("layers.")],
 }))
 """
 
@@ -62,6 +63,13 @@ def test_import_loads_nothing_heavy(python: Callable):
     assert heavy & set(modules) == set()
 
 
+def test_import_loads_nothing_of_the_comparison(python: Callable):
+    """What measures errors and derives their bounds is no part of training."""
+    own = json.loads(python(IMPORT))["own"]
+    assert "layers.sequential" in own
+    assert [name for name in own if name.startswith("layers.comparison")] == []
+
+
 @pytest.mark.compiled
 def test_a_second_process_compiles_nothing(python: Callable):
     """The first process compiles what the cache lacks; the second one finds all of it there."""
@@ -70,7 +78,37 @@ def test_a_second_process_compiles_nothing(python: Callable):
     assert sum(first) > 20
 
 
-# Some kernels that compile quickly: the parallel twins, in both dtypes.
+WARM = """
+import json
+import numpy as np
+import layers
+from kernels.runtime import cache
+
+layers.warmup()
+before = cache.counts()
+for last in ([], [layers.Softmax()]):
+    loss = layers.CategoricalCrossEntropy() if last else layers.SoftmaxCrossEntropy()
+    stack = [layers.Dense(20, 40), layers.ReLU(), layers.Dense(40, 30), *last]
+    model = layers.Sequential(stack, loss=loss, seed=0)
+    x, y = np.ones((64, 20), "f4"), np.arange(64) % 30
+    model.fit(x, y, validation_data=(x, y))
+    model.fit(x, np.eye(30)[y])
+    model.predict(x)
+    model.predict_proba(x)
+    model.forward(x)
+    model.backward(np.ones((64, 30), "f4"))
+print(json.dumps([before, cache.counts()]))
+"""
+
+
+@pytest.mark.compiled
+def test_nothing_waits_after_a_warmup(python: Callable):
+    before, after = json.loads(python(WARM, NUMBA_NUM_THREADS="2"))
+    assert sum(before) > 20
+    assert after == before
+
+
+# What compiles quickly, in both dtypes: four operations, and the parallel twins of two kernels.
 USE_FEW = """
 import json
 import numpy as np
@@ -90,5 +128,5 @@ def test_a_new_cache_serves_the_second_process(python: Callable, tmp_path: Path)
     folder = {"NUMBA_LAYERS_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "2"}
     tmp_path.chmod(0o700)
     first, second = (json.loads(python(USE_FEW, **folder)) for _ in range(2))
-    assert first == [0, 8]
-    assert second == [8, 0]
+    assert first == [0, 12]
+    assert second == [12, 0]

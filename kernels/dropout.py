@@ -1,0 +1,55 @@
+"""Dropout: numbers left out at random, by random numbers that belong to an element and a step."""
+
+import numpy as np
+
+from kernels.intrinsics import as_item
+from kernels.operations import run_rowwise
+from kernels.random import philox
+from kernels.runtime.families import ROWWISE, Operation
+from kernels.runtime.jit import Array, door
+
+_WORDS = 4
+"""Elements that share one draw of four words."""
+_RANGE = 2.0**32
+
+
+def _dropout(x, dy, out, rows, n, parameters, numbers, counter):
+    rate = numbers[0]
+    limit, scale = np.uint64(rate * _RANGE), as_item(1.0 / (1.0 - rate), x)
+    zero = as_item(0.0, x)
+    first = counter.first * n
+    end = rows * n
+    place = np.int64(0)
+    while place < end:
+        element = first + place
+        words = philox(counter.key, counter.stream, np.uint64(element // _WORDS))
+        some = element % _WORDS
+        for word in words[0], words[1], words[2], words[3]:
+            if some <= 0 and place < end:
+                out[place] = x[place] * scale if word >= limit else zero
+                place += 1
+            some -= 1
+    return 0
+
+
+DROPOUT = Operation(ROWWISE, _dropout, nanoseconds=5.0)
+
+
+@door("x (batch, n), rate >= 0, key uint64, stream uint64 -> out (batch, n)")
+def dropout(x: Array, rate: float, key: int, stream: int, out: Array) -> None:
+    """Dropout: out = 0 with probability ``rate``, else x / (1 - rate); its own gradient from dy.
+
+    Element e of the batch, counted row by row, is left out where word e mod 4 of Philox's draw
+    e / 4 is below rate 2^32.
+
+    Parameters
+    ----------
+    x : ndarray, (batch, n)
+        float32 or float64. For the gradient: dy, with the same key and stream.
+    rate : float
+        At least 0, below 1.
+    key, stream : int
+        64 bits each, without sign.
+    out : ndarray, (batch, n)
+    """
+    run_rowwise(DROPOUT, x, x, out, (rate,), key=key, stream=stream)
