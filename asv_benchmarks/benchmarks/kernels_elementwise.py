@@ -6,9 +6,19 @@ import kernels
 
 from .common import CASES, WITHOUT_SMALL, Data, Timed
 
+NUMBERS = {
+    "relu_forward": (),
+    "relu_backward": (),
+    "leaky_relu_forward": (0.1,),
+    "leaky_relu_backward": (0.1,),
+    "gelu_forward": (),
+    "gelu_backward": (),
+}
+"""The activations, and their own numbers."""
+
 
 class Elementwise(Timed):
-    params = [["relu_forward", "relu_backward", "exp", "log"], WITHOUT_SMALL]
+    params = [[*NUMBERS, "exp", "log"], WITHOUT_SMALL]
     param_names = ["kernel", "network"]
 
     def setup(self, kernel, network):
@@ -16,4 +26,10 @@ class Elementwise(Timed):
         x, dy = (data.numbers(*case.hidden) for _ in range(2))
         inputs = (x, dy) if kernel.endswith("_backward") else (np.abs(x) if kernel == "log" else x,)
         out = data.output(*case.hidden)
-        self.prepare(getattr(kernels, kernel).bare, *inputs, out, threads=case.threads)
+        self.prepare(
+            getattr(kernels, kernel).bare,
+            *inputs,
+            *NUMBERS.get(kernel, ()),
+            out,
+            threads=case.threads,
+        )

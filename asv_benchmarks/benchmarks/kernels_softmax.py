@@ -50,6 +50,15 @@ class LossGradient(Timed):
         self.prepare(getattr(kernels, kernel).bare, p, labels, *outputs, threads=case.threads)
 
 
+class SquaredErrorGradient(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        y, targets = (data.numbers(*case.scores) for _ in range(2))
+        outputs = data.output(*case.scores), data.output(case.batch, 1)
+        function = kernels.squared_error_gradient.bare
+        self.prepare(function, y, targets, *outputs, threads=case.threads)
+
+
 class SoftmaxMinusTarget(_ByRows):
     def setup(self, network):
         case, data = CASES[network], Data()

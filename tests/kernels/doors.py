@@ -10,7 +10,7 @@ import pytest
 
 from kernels.runtime import jit, threads
 
-SIZES = {"batch": 6, "n_in": 5, "n_out": 4, "n_classes": 3, "m": 6, "k": 5, "n": 4}
+SIZES = {"batch": 6, "n_in": 5, "n_out": 4, "n_classes": 3, "m": 6, "k": 5, "n": 4, "s": 2, "q": 30}
 FLOATING = ("matrix", "any_shape")
 ARRAYS = (*FLOATING, "labels", "indices")
 

@@ -76,6 +76,7 @@ FINGERPRINTS = {
 # Odd sizes, so that tiles and vectors have edges; more than one chain of 4,096 terms, more than one
 # block of elements; enough work for two threads.
 SIZES = {"m": 70, "n": 101, "k": 4999, "batch": 4999, "n_in": 37, "n_out": 53, "n_classes": 37}
+SIZES |= {"s": 2, "q": 50_021}
 OTHER_SIZES = {
     "gather_rows": {"k": 61},  # its out is (batch, k)
     # Square, since flags transpose; B large enough to be packed.
@@ -83,7 +84,8 @@ OTHER_SIZES = {
     "small_product": dict.fromkeys("mnk", 101),
 }
 ELEMENTS = 50_021  # where any shape will do
-NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1}
+NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope": 0.1}
+NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
 
 
 # The part that runs in a process of its own
@@ -124,6 +126,8 @@ def made(seed, argument, size_of, dtype, setting):
     match argument.kind:
         case "matrix" if argument.name == "probabilities":
             value = numbers(seed, sizes, dtype) + np.finfo(dtype).tiny
+        case "matrix" if argument.name == "states":
+            value = numbers(seed, sizes, dtype)
         case "matrix":
             value = numbers(seed, sizes, dtype) * dtype(16) - dtype(8)
         case "any_shape":

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from kernels.intrinsics.cpu import COMMON_LEVEL_2, Cache, level_2
 
 ICE_LAKE = {

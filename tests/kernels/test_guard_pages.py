@@ -90,7 +90,11 @@ def size_names(contract):
     names += [argument.below for argument in contract.arguments if argument.below]
     if any(argument.kind == "any_shape" for argument in contract.arguments):
         names.append("...")
-    return sorted({name for name in names if isinstance(name, str)})
+    return sorted({name for name in names if isinstance(name, str)} - set(OF_STATES))
+
+
+# The sizes of an optimizer's states: their number, and that of the weights.
+OF_STATES = ("s", "q")
 
 
 def size_choices(names):
@@ -104,6 +108,8 @@ def size_choices(names):
 
 def made(argument, sizes, dtype, flags, targets):
     """What a kernel takes for one argument of its contract: numbers in (0, 1), valid indices."""
+    if argument.sizes == OF_STATES:
+        sizes = dict(zip(OF_STATES, (2, sizes["..."]), strict=True))
     shape = tuple(sizes.get(size, size) for size in argument.sizes)
     kind = "targets" if argument.kind == "labels" and targets else argument.kind
     if argument.swap and flags[argument.swap]:
@@ -248,6 +254,10 @@ BY_FAMILY = {
 }
 
 
+LAYERS = (layers.ReLU, layers.Softmax, layers.LeakyReLU, layers.GELU, layers.Dropout)
+LOSSES = (layers.SoftmaxCrossEntropy, layers.MeanSquaredError)
+
+
 def network_cases():
     """Whole networks: programs of the package's own, with odd widths, rows and batches."""
     drawn = random.Random(2)
@@ -260,16 +270,19 @@ def network_cases():
         )
         stack = []
         for pair in itertools.pairwise(widths):
-            stack += [layers.Dense(*pair), drawn.choice((layers.ReLU, layers.Softmax))()]
+            stack += [layers.Dense(*pair), drawn.choice(LAYERS)()]
         if drawn.random() < 0.3:
-            stack.insert(0, layers.ReLU())
+            stack.insert(0, drawn.choice(LAYERS)())
         loss = layers.CategoricalCrossEntropy()
         if not isinstance(stack[-1], layers.Softmax):
-            stack, loss = stack[: drawn.choice((-1, None))], layers.SoftmaxCrossEntropy()
-        model = layers.Sequential(stack, loss, seed=0, dtype=np.dtype(dtype).name)
+            stack, loss = stack[: drawn.choice((-1, None))], drawn.choice(LOSSES)()
+        optimizer = drawn.choice((layers.SGD, layers.Adam))()
+        name = np.dtype(dtype).name
+        model = layers.Sequential(stack, loss, optimizer, seed=0, dtype=name)
         x = np.linspace(-0.9, 0.9, rows * widths[0], dtype=dtype).reshape(rows, -1)
         targets = np.arange(rows) % widths[-1]
-        if number % 3 == 0:
+        has_classes = loss.prediction is not None
+        if number % 3 == 0 or not has_classes:
             targets = np.full((rows, widths[-1]), 1 / widths[-1], dtype)
         for at_end, count in itertools.product((False, True), (1, 2)):
             kind = "parallel" if count > 1 and number % 20 == 0 else "serial"
@@ -285,6 +298,8 @@ def network_cases():
                 "classes": lambda: ours.classes(x, classes),  # noqa: B023
                 "evaluate": lambda: ours.evaluate(x, targets, column, column.copy()),  # noqa: B023
             }.items():
+                if name == "classes" and not has_classes:
+                    continue
                 for given in fenced.what_is_called(run):
                     yield f"{name} {place}", fenced, given, at_end
 
@@ -316,8 +331,13 @@ class Fenced:
             calls.append((*given.values(), space, *self.own.values()))
             return 0
 
+        execute = Compiled._execute
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(interpreter.execute, "for_threads", for_threads)
+            # Whatever the work is worth: with 2 it asks `for_threads`.
+            patch.setattr(
+                Compiled, "_execute", lambda ours, made, count, *rest: execute(ours, made, 2, *rest)
+            )
             if self.is_cut:  # into a call for each line, as a batch is that takes long
                 patch.setattr(runner, "_LONG_SECONDS", -1)
             run()
@@ -343,7 +363,7 @@ def cases():
     yield from network_cases()
 
 
-BY_ADDRESS = ("function", "then", "program", "flags")
+BY_ADDRESS = ("function", "then", "program", "flags", "record")
 
 
 def door_cases():
