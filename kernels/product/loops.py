@@ -88,8 +88,6 @@ and is waited for; a packed panel is small, lies in a row and is asked for in ti
 _WAY = LEVEL_2.size // LEVEL_2.ways
 BLOCK = 2048
 """Rows and columns of a block at most, which bounds the memory for packing."""
-MOST_NEEDED = (BLOCK, PACK_ROWS - 1, ROWS - 1, 1)
-"""A part of the rows, of an A as it lies, needs no more memory than one of so many, or of all."""
 GRAIN = 2**26
 """Multiply-adds a thread (1 ms) from where on there are more blocks than threads, so that a thread
 that is slowed down takes fewer."""

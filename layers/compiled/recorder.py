@@ -355,7 +355,10 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
         *(len(rows), len(places), at_losses, first[0] if first else 0, len(first)),
         *(width, header["size"]),
     )
-    return np.array([*head, *(n for row in rows for n in row), *(n for p in places for n in p)])
+    numbers_of_all: list[int] = [*head]
+    for row in [*rows, *places]:
+        numbers_of_all += row
+    return np.array(numbers_of_all, np.int64)
 
 
 def _laid_out(values: Iterable[Value], unit: int) -> tuple[int, list[Place]]:
