@@ -249,8 +249,10 @@ class Compiled:
 
         def some(start: int, end: int, unit: int, count: int) -> int:
             part = slice(start, end)
-            sizes = end - start, unit, 0, self._shared_bases
-            call = _Call(x[part], targets[part], *given, *sizes, out[part], measures[part], sums)
+            call = _Call(
+                *(x[part], targets[part], *given, end - start, unit),
+                *(0, self._shared_bases, out[part], measures[part], sums),
+            )
             return self._execute(prepared, count, call)
 
         unit = min(rows, _ROWS)
