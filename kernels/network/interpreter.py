@@ -57,24 +57,10 @@ CONTROL_BYTES = 3 * LINE
 Run = namedtuple(
     "Run",
     [
-        "program",
-        "schedule",
-        "rest",
-        "bases",
-        "order",
-        "rows",
-        "batch",
-        "numbers",
-        "per_batch",
-        "key",
-        "step",
-        "totals",
-        "control",
-        "scratch",
-        "bytes",
-        "like",
+        "program", "schedule", "rest", "bases", "order", "rows", "batch", "numbers",
+        "per_batch", "key", "step", "totals", "control", "scratch", "bytes", "like",
     ],
-)
+)  # fmt: skip
 """What a call is about: how the rows are to be taken, and where all memory is."""
 
 Batch = namedtuple("Batch", ["schedule", "start", "rows", "numbers", "step"])

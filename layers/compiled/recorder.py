@@ -343,10 +343,9 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
     at_losses = -1 if losses is None else number(losses)
     rows = [
         program.Line(
-            *(line.family, address(line.operation), line.n_in, line.n_out),
-            *(number(value) for value in (line.x, line.dy, line.out, line.extra)),
-            *(line.numbers, line.flags, address(line.then)),
-            *(number(line.other), number(line.states), line.stream),
+            *(line.family, address(line.operation), line.n_in, line.n_out, number(line.x)),
+            *(number(line.dy), number(line.out), number(line.extra), line.numbers, line.flags),
+            *(address(line.then), number(line.other), number(line.states), line.stream),
         )
         for line in lines
     ]
