@@ -8,9 +8,10 @@ import numpy as np
 
 from kernels.network import program
 from kernels.network.program import Place
+from kernels.runtime import checks
 from layers.base import Array
 from layers.compiled.fusing import fused
-from layers.compiled.recorder import Line, Recorder, Value, Writer, numbered
+from layers.compiled.recorder import Line, Recorder, Value, Writer, numbered, shown_writer
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -126,7 +127,9 @@ class Lowering:
         values = [x]
         for index, layer in enumerate(self._model.layers):
             recorder.writer = Writer("forward", (index,))
-            values.append(layer.run_forward(recorder, values[-1], training))
+            y = layer.run_forward(recorder, values[-1], training)
+            n = getattr(layer, "n_out", values[-1].n)
+            values.append(_checked(recorder, y, "run_forward", n))
         return values
 
     def _backward(self, recorder: Recorder, values: Sequence[Value], gradient: Value) -> None:
@@ -137,8 +140,8 @@ class Lowering:
             recorder.writer = Writer("backward", (index,))
             x, y = values[index], values[index + 1]
             dx = layers[index].run_backward(recorder, x, y, gradient, index > first)
-            if dx is not None:
-                gradient = dx
+            if index > first:
+                gradient = _checked(recorder, dx, "run_backward", x.n)
 
     def _made(
         self,
@@ -160,30 +163,36 @@ class Lowering:
         )
 
 
+def _checked(recorder: Recorder, value: Any, method: str, n: int) -> Value:
+    """What a layer has returned: numbers of a run, as many a row as its neighbours expect."""
+    place = f"{shown_writer(recorder.writer)}: {method} has returned"
+    if not isinstance(value, Value):
+        raise TypeError(f"{place} {checks.shown(value)}, expected what a run's methods give")
+    if value.n != n:
+        raise ValueError(f"{place} {value.n} numbers a row, expected {n}")
+    return value
+
+
+def cut(made: Program, start: int, stop: int) -> Program:
+    """Some lines of a program as one of their own, on the same places."""
+    fields = len(program.Header._fields), len(program.Line._fields)
+    head = program.Header(*made.table[: fields[0]])._replace(lines=stop - start)
+    end = fields[0] + len(made.lines) * fields[1]
+    rows = made.table[fields[0] : end].reshape(-1, fields[1])
+    table = np.concatenate([np.array(head, np.int64), rows[start:stop].ravel(), made.table[end:]])
+    table.flags.writeable = False
+    return Program(table, made.lines[start:stop], made.numbers, made.width, made.multiply_adds)
+
+
 def split(made: Program) -> tuple[Program, ...]:
     """A program for each line, the last for all that move what training keeps.
 
     Where a batch takes so long that Python should have its turn within it.
     """
-    fields = len(program.Header._fields), len(program.Line._fields)
-    head = program.Header(*made.table[: fields[0]])
-    end = fields[0] + len(made.lines) * fields[1]
-    rows = made.table[fields[0] : end].reshape(-1, fields[1])
-    places = made.table[end:]
     moving = [bool(line.flags & program.MOVES) for line in made.lines]
     first = moving.index(True) if True in moving else len(moving)
     ranges = [*((i, i + 1) for i in range(first)), (first, len(moving))]
-
-    def part(start: int, stop: int) -> Program:
-        table = _joined(head._replace(lines=stop - start), rows[start:stop], places)
-        table.flags.writeable = False
-        return Program(table, made.lines[start:stop], made.numbers, made.width, made.multiply_adds)
-
-    return tuple(part(*each) for each in ranges if each[0] < each[1])
-
-
-def _joined(head: Any, rows: Array, places: Array) -> Array:
-    return np.concatenate([np.array(head, np.int64), rows.ravel(), places])
+    return tuple(cut(made, *each) for each in ranges if each[0] < each[1])
 
 
 def obstacle(model: "Sequential") -> str | None:

@@ -4,7 +4,7 @@ A layer says its passes against a ``run`` (`layers.runs`). Given a recorder for 
 computed: arrays are `Value` objects, each call appends a line, and the line keeps who wrote it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,8 @@ from kernels.gather import GATHERED
 from kernels.network import program
 from kernels.network.program import Place
 from kernels.product.column_sum import COLUMN_SUM
-from kernels.product.microkernel import ADD_BIASES, BY_COLUMNS, TRANSPOSE_A, TRANSPOSE_B
+from kernels.product.flags import ADD_BIASES, BY_COLUMNS, TRANSPOSE_A, TRANSPOSE_B
+from kernels.runtime import checks
 from kernels.runtime.families import ELEMENTWISE, GATHER, LOSS, ROWWISE, Operation
 from layers.base import Array
 
@@ -108,6 +109,8 @@ class Recorder:
     def dense_forward(self, x: Value, weights: Array, biases: Array) -> Value:
         """Record the product with weights, biases added."""
         n_in, n_out = weights.shape
+        self._check("dense_forward", {"x": x}, n_in)
+        self._check_biases("dense_forward", "biases", biases, n_out)
         out = Value(n_out)
         self._product((n_in, n_out), x, self._array(weights), out, ADD_BIASES, self._array(biases))
         return out
@@ -115,6 +118,7 @@ class Recorder:
     def dense_backward_inputs(self, dy: Value, weights: Array) -> Value:
         """Record the product with the weights transposed."""
         n_in, n_out = weights.shape
+        self._check("dense_backward_inputs", {"dy": dy}, n_out)
         out = Value(n_in)
         self._product((n_out, n_in), dy, self._array(weights), out, TRANSPOSE_B, None)
         return out
@@ -124,6 +128,9 @@ class Recorder:
     ) -> None:
         """Record the sums over rows that the gradients of weights and biases are."""
         n_in, n_out = dweights.shape
+        self._check("dense_backward_parameters", {"x": x}, n_in)
+        self._check("dense_backward_parameters", {"dy": dy}, n_out)
+        self._check_biases("dense_backward_parameters", "dbiases", dbiases, n_out)
         writers = (self._gradient_writer(),)
         flags = TRANSPOSE_A | BY_COLUMNS
         self.gradient_lines += [
@@ -145,6 +152,7 @@ class Recorder:
         self, operation: Operation, x: Value, *dy: Value, numbers: Sequence[float] = ()
     ) -> Value:
         """Record an elementwise operation."""
+        self._check("elementwise", {"x": x, **dict(zip(["dy"], dy, strict=False))})
         return self._through(operation, x, dy, numbers)
 
     def rowwise(
@@ -156,6 +164,7 @@ class Recorder:
         stream: int | None = None,
     ) -> Value:
         """Record a rowwise operation; ``stream`` is that of its random numbers at step 0."""
+        self._check("rowwise", {"x": x, **dict(zip(["dy"], dy, strict=False))})
         return self._through(operation, x, dy, numbers, stream or 0)
 
     # --- what the lowering calls ---
@@ -217,6 +226,23 @@ class Recorder:
 
     # --- inside ---
 
+    def _check(self, method: str, given: Mapping[str, Any], n: int | None = None) -> None:
+        """Operands are what this run has given, of ``n`` numbers a row, or as many as the first.
+
+        A layer of the user's own says them, and compiled code looks at no sizes.
+        """
+        for name, value in given.items():
+            place = f"{shown_writer(self.writer)}: run.{method}: {name}"
+            if not isinstance(value, Value):
+                raise TypeError(f"{place} is {checks.shown(value)}, expected what a run has given")
+            n = value.n if n is None else n
+            if value.n != n:
+                raise ValueError(f"{place} has {value.n} numbers a row, expected {n}")
+
+    def _check_biases(self, method: str, name: str, array: Array, n: int) -> None:
+        place = f"{shown_writer(self.writer)}: run.{method}"
+        checks.shape(place, name, array, (1, n))
+
     def _gradient_writer(self, line: Line | None = None) -> Writer:
         layers = self.writer.layers if line is None else line.writers[0].layers
         return Writer("update", layers)
@@ -272,6 +298,9 @@ class Recorder:
 
     def _array(self, array: Array) -> Value:
         """An array within one of the model's flat buffers."""
+        writer = shown_writer(self.writer)
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{writer}: an array is not C-contiguous, expected a whole parameter")
         for base, buffer in (
             (program.PARAMETERS, self.parameters),
             (program.GRADIENTS, self.gradients),
@@ -279,7 +308,14 @@ class Recorder:
             if np.may_share_memory(array, buffer):
                 start = (array.ctypes.data - buffer.ctypes.data) // array.itemsize
                 return Value(array.size, Place(base, start, 0, 0))
-        raise ValueError("an array of a recorded layer is not in its model's buffers")
+        raise ValueError(
+            f"{writer}: an array is not in its model's buffers, expected one that `bind` has given"
+        )
+
+
+def shown_writer(writer: Writer) -> str:
+    """Who a line is from, for an error."""
+    return f"layer {', '.join(map(str, writer.layers))}, {writer.part}"
 
 
 def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: Any) -> Array:
@@ -307,10 +343,9 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
     at_losses = -1 if losses is None else number(losses)
     rows = [
         program.Line(
-            *(line.family, address(line.operation), line.n_in, line.n_out),
-            *(number(value) for value in (line.x, line.dy, line.out, line.extra)),
-            *(line.numbers, line.flags, address(line.then)),
-            *(number(line.other), number(line.states), line.stream),
+            *(line.family, address(line.operation), line.n_in, line.n_out, number(line.x)),
+            *(number(line.dy), number(line.out), number(line.extra), line.numbers, line.flags),
+            *(address(line.then), number(line.other), number(line.states), line.stream),
         )
         for line in lines
     ]
@@ -319,7 +354,10 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
         *(len(rows), len(places), at_losses, first[0] if first else 0, len(first)),
         *(width, header["size"]),
     )
-    return np.array([*head, *(n for row in rows for n in row), *(n for p in places for n in p)])
+    numbers_of_all: list[int] = [*head]
+    for row in [*rows, *places]:
+        numbers_of_all += row
+    return np.array(numbers_of_all, np.int64)
 
 
 def _laid_out(values: Iterable[Value], unit: int) -> tuple[int, list[Place]]:

@@ -186,15 +186,20 @@ def _numbers(name: str, numbers: Any, place: str) -> list[float]:
         raise ValueError(f"{place}: history {name!r} has an integer beyond float64") from None
 
 
-def _columns(config: Any, n_in: int, path: StrPath) -> Columns:
+def _columns(config: Any, n_in: int, place: str) -> Columns:
     """Columns of the training data, one feature for each input."""
     try:
         columns = Columns.from_config(config)
     except ValueError as error:
-        raise ValueError(f"layers.load: {path}: {error}") from error
+        raise ValueError(f"{place}: {error}") from error
+    except (KeyError, TypeError) as error:  # no such fields, or nothing like them in one
+        raise ValueError(
+            f"{place}: columns in its architecture is {checks.shown(config)}, expected a dict of "
+            "names, features and label"
+        ) from error
     if len(columns.features) != n_in:
         raise ValueError(
-            f"layers.load: {path} has {len(columns.features)} columns of features, expected {n_in}"
+            f"{place} has {len(columns.features)} columns of features, expected {n_in}"
         )
     return columns
 

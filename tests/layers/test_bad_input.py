@@ -162,6 +162,47 @@ def test_bad_labels(entrance: str, y: object, words: list[str]):
 
 
 @pytest.mark.parametrize(
+    ("x", "y"),
+    [(x, LABELS) for x, _ in BAD_X.values()] + [(X, y) for y, _ in BAD_Y.values()],
+    ids=[f"x: {name}" for name in BAD_X] + [f"y: {name}" for name in BAD_Y],
+)
+def test_a_step_after_others_refuses_the_same(x: object, y: object):
+    """After the first, a step on as many rows goes a shorter way."""
+    first, later = make(), make()
+    for _ in range(2):
+        later.train_step(X, LABELS)
+    before = later.fingerprint()
+    with pytest.raises((ValueError, TypeError)) as expected:
+        first.train_step(x, y)
+    with pytest.raises(type(expected.value), match=f"^{re.escape(str(expected.value))}$"):
+        later.train_step(x, y)
+    assert later.fingerprint() == before
+
+
+LATER = {
+    "every other label": lambda y: np.repeat(y, 2)[::2],
+    "backwards": lambda y: y[::-1].copy()[::-1],
+    "of the other byte order": lambda y: y.astype(y.dtype.newbyteorder()),
+    "unaligned": lambda y: np.frombuffer(b"x" + y.tobytes(), y.dtype, len(y), 1),
+    "of 8 bits": lambda y: y.astype(np.uint8),
+    "of 64 bits, unsigned": lambda y: y.astype(np.uint64),
+    "a list": lambda y: y.tolist(),
+    "a subclass": lambda y: y.view(type("Own", (np.ndarray,), {})),
+    "one hot": lambda y: np.eye(N_CLASSES, dtype=np.float32)[y],
+}
+
+
+@pytest.mark.parametrize("form", LATER.values(), ids=LATER)
+def test_a_step_after_others_takes_the_same(form):
+    plain, other = make(), make()
+    for model in (plain, other):
+        model.train_step(X, LABELS)
+    y = LABELS[::-1].copy()
+    assert other.train_step(X, form(y)) == plain.train_step(X, y)
+    assert other.fingerprint() == plain.fingerprint()
+
+
+@pytest.mark.parametrize(
     "loss", [layers.SoftmaxCrossEntropy(), layers.CategoricalCrossEntropy()], ids=repr
 )
 def test_bad_input_of_a_loss_by_itself(loss):
@@ -247,7 +288,7 @@ def test_another_loss_or_optimizer_is_checked_as_the_first_was():
         model.loss = layers.CategoricalCrossEntropy()
     with pytest.raises(TypeError, match=r"^Sequential: loss is None, expected .* Loss$"):
         model.loss = None
-    with pytest.raises(TypeError, match=r"^Sequential: optimizer is 'sgd', expected .* SGD$"):
+    with pytest.raises(TypeError, match=r"^Sequential: optimizer is 'sgd', expected .* Optimizer$"):
         model.optimizer = "sgd"
     model.fit(X, LABELS)
 

@@ -140,6 +140,7 @@ FUSED = {
     "column_sum": ["dense_backward_parameters"],
     "dense_backward_inputs": ["dense_relu_backward_inputs"],
     "sgd_update": ["dense_sgd_update"],
+    "softmax_minus_target": ["softmax_cross_entropy_gradient"],
 }
 
 

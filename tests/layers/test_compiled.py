@@ -10,6 +10,7 @@ import pytest
 import kernels
 import layers
 from kernels.network import interpreter
+from kernels.runtime import threads
 from layers import datasets
 from layers.compiled import lowering, runner, tuning
 
@@ -35,6 +36,8 @@ STACKS = {
     "Softmax first": ["Softmax", "ReLU", (64, 10)],
     "Softmax last": [(64, 16), "ReLU", (16, 10), "Softmax"],
     "two Softmax last": [(64, 10), "Softmax", "Softmax"],
+    "GELU, LeakyReLU": [(64, 33), "GELU", (33, 20), "LeakyReLU", (20, 10), "GELU"],
+    "Dropout": ["Dropout", (64, 33), "Dropout", "ReLU", (33, 10), "Dropout"],
     "wide": [(64, 700), "ReLU", (700, 300), "ReLU", (300, 10)],
 }
 each_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
@@ -111,6 +114,83 @@ def test_target_rows(name, dtype, layer_by_layer):
     together = everything(make(STACKS[name], dtype), X[:250], rows)
     layer_by_layer()
     assert everything(make(STACKS[name], dtype), X[:250], rows) == together
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ["three layers", "ReLU last", "wide"])
+def test_adam(name, dtype, layer_by_layer):
+    def trained() -> list[object]:
+        model = make(STACKS[name], dtype)
+        model.optimizer = layers.Adam(0.01)
+        return [*everything(model, X[:250], Y[:250]), model._buffers.states.tobytes()]
+
+    together = trained()
+    layer_by_layer()
+    assert trained() == together
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ["one layer", "ReLU between", "Dropout", "Softmax last"])
+@pytest.mark.parametrize("optimizer", [layers.SGD, layers.Adam])
+def test_steps_one_by_one(name, optimizer, dtype, layer_by_layer):
+    """From the second on they go a shorter way, until something is not as it was."""
+
+    def trained() -> list[object]:
+        model, losses = make(STACKS[name], dtype), []
+        model.optimizer = optimizer(0.05)
+
+        def step(first: int, end: int, x=X) -> None:
+            losses.append(repr(model.train_step(x[first:end], Y[first:end])))
+
+        for first in range(0, 64, 16):
+            step(first, first + 16)
+        model.optimizer.learning_rate = 0.01
+        step(0, 16)
+        step(0, 11)  # fewer rows
+        bad = np.array(X)
+        bad[3, 5] = np.nan
+        step(0, 11, bad)  # nothing moves
+        step(11, 22)
+        model.fit(X[:50], Y[:50])
+        step(11, 22)
+        model.predict(X)
+        model.optimizer = optimizer(0.02)
+        step(0, 11)
+        step(11, 22)
+        states = model._buffers.states.tobytes()
+        return [losses, model.fingerprint(), states, model._step, model._first_step]
+
+    together = trained()
+    assert together[0][6] == "nan"
+    layer_by_layer()
+    assert trained() == together
+
+
+def test_a_step_after_others_forgets_what_passes_left_behind():
+    model = make(STACKS["ReLU between"])
+    for _ in range(2):
+        model.train_step(X[:8], Y[:8])
+    model.loss.forward(model.forward(X[:8]), Y[:8])
+    model.backward(model.loss.backward())
+    model.train_step(X[:8], Y[:8])
+    assert model.layers[0].dweights is None
+    assert model.layers[1].output is None
+
+
+@each_dtype
+def test_numbers_as_targets(dtype, layer_by_layer):
+    def trained() -> list[object]:
+        stack = [layers.Dense(64, 20), layers.GELU(), layers.Dense(20, 3)]
+        loss = layers.MeanSquaredError()
+        model = layers.Sequential(stack, loss, layers.Adam(0.01), seed=3, dtype=dtype)
+        history = model.fit(X[:250], X[:250, 20:23])
+        step = model.train_step(X[:19], X[:19, 20:23])
+        scores = model.predict(X).tobytes()
+        return [dict(history), step, model.evaluate(X, X[:, 20:23]), scores, model.fingerprint()]
+
+    together = trained()
+    layer_by_layer()
+    assert trained() == together
 
 
 @each_dtype
@@ -252,16 +332,16 @@ def test_ctrl_c_within_a_long_batch(monkeypatch):
     """Only the last call of a batch moves parameters."""
     model, calls = make(STACKS["three layers"]), []
     pieces = len(lowering.split(training_program(model)))
-    for_threads = interpreter.execute.for_threads
+    execute = runner.Compiled._execute
 
     def interrupted(*args):
         if len(calls) == 2 * pieces - 1:
             raise KeyboardInterrupt
         calls.append(1)
-        return for_threads(*args)
+        return execute(*args)
 
     monkeypatch.setattr(runner, "_LONG_SECONDS", -1.0)
-    monkeypatch.setattr(interpreter.execute, "for_threads", interrupted)
+    monkeypatch.setattr(runner.Compiled, "_execute", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, shuffle=False)
     monkeypatch.undo()
@@ -285,11 +365,10 @@ from layers.compiled.runner import Totals
 x, y = datasets.load_digits()
 model = layers.Sequential([layers.Dense(64, 700), layers.ReLU(), layers.Dense(700, 10)], seed=0)
 compiled, execute = model._compiled(), interpreter.execute
-tuning.Pace.run = lambda self, most, call: call(most, 1)
+tuning.Pace.run = lambda self, most, call: call(most, threads)
+execute.for_threads = lambda wanted, arguments: execute.parallel(*arguments(wanted), wanted)
 counts = []
 for threads in (1, 2):
-    twin = execute.serial if threads == 1 else execute.parallel
-    execute.for_threads = lambda wanted, arguments: twin(*arguments(threads), threads)
     for batches in (1, 1, 50):
         order = np.arange(32 * batches)
         before = rtsys.get_allocation_stats()
@@ -586,14 +665,9 @@ def test_small_work_stays_on_one_thread(monkeypatch):
 def test_one_thread_is_one_thread(monkeypatch):
     kernels.set_num_threads(1)
     try:
-        counts = []
-
-        def on_one(wanted, arguments):
-            counts.append(wanted)
-            return interpreter.execute.serial(*arguments(1), 1)
-
-        monkeypatch.setattr(interpreter.execute, "for_threads", on_one)
+        asked = []
+        monkeypatch.setattr(threads.Region, "enter", lambda region: asked.append(region) or False)
         make(STACKS["wide"]).fit(X, Y, batch_size=300, epochs=3)
     finally:
         kernels.set_num_threads(None)
-    assert set(counts) == {1}
+    assert asked == []

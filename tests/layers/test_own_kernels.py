@@ -122,7 +122,7 @@ print(out.tolist(), *cache.counts())
         )
         assert (done.returncode, done.stderr) == (0, "")
         printed.append(done.stdout.strip())
-    assert printed == ["[[0.0, 2.0]] 0 1", "[[0.0, 2.0]] 1 0"]
+    assert printed == ["[[0.0, 2.0]] 0 2", "[[0.0, 2.0]] 2 0"]  # a kernel and its operation
 
 
 def test_a_module_without_a_file_imported_before():

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,21 +12,15 @@ import layers
 from kernels.activations import RELU
 from kernels.network import program
 from kernels.network.program import MOVES, Place
-from kernels.optimizers import SGD
+from kernels.optimizers import ADAM, SGD
 from kernels.product.column_sum import COLUMN_SUM
-from kernels.product.microkernel import CLIP, MASK, SCALE
+from kernels.product.flags import CLIP, MASK, SCALE
 from kernels.softmax import SOFTMAX_BACKWARD, SOFTMAX_FORWARD
 from layers import datasets
 from layers.compiled import lowering
 from layers.compiled.fusing import fused
 from layers.compiled.recorder import Recorder, Value, Writer
-from tests.own_parts import (
-    MOMENTUM,
-    Bottleneck,
-    Momentum,
-    SoftmaxOfReLU,
-    known_momentum,  # noqa: F401 - a fixture
-)
+from layers.files import model_file
 
 pytestmark = pytest.mark.compiled
 
@@ -149,7 +144,7 @@ def test_nothing_runs_on_what_is_no_sum():
     assert families(lines)[2:] == [program.ROWWISE, program.ELEMENTWISE]
 
 
-@pytest.mark.parametrize(("operation", "flag"), [(SGD.operation, SCALE), (MOMENTUM.operation, 0)])
+@pytest.mark.parametrize(("operation", "flag"), [(SGD.operation, SCALE), (ADAM.operation, 0)])
 def test_an_update_runs_on_both_sums_so_no_gradient_is_stored(operation, flag):
     tape = Tape()
     tape.sums()
@@ -175,6 +170,14 @@ def test_a_gradient_that_somebody_else_reads_is_stored():
     lines = fused([*sums, update])
     assert lines[0].out is of_weights
     assert lines[0].then is None
+
+
+def test_an_update_of_what_is_no_sum_is_a_pass_of_its_own():
+    tape = Tape()
+    tape.sums()
+    sums = tape.run.gradient_lines
+    sums[:] = [replace(sums[1], family=program.ROWWISE, operation=SOFTMAX_FORWARD)]
+    assert families(tape.fused()) == [program.ROWWISE, program.UPDATE]
 
 
 def test_an_activation_does_not_run_on_a_sum_over_rows():
@@ -246,6 +249,57 @@ def test_programs_are_read_only():
 # --- layers of the user's own ---------------------------------------------------------------------
 
 
+class SoftmaxOfReLU(layers.Layer):
+    """Two operations forward, three backward: it computes the ReLU once more."""
+
+    gives = "probabilities"
+
+    def run_forward(self, run, x, training):
+        return run.rowwise(SOFTMAX_FORWARD, run.elementwise(RELU.forward, x))
+
+    def run_backward(self, run, x, y, dy, needs_inputs):
+        kept = run.elementwise(RELU.forward, x)
+        return run.elementwise(RELU.backward, kept, run.rowwise(SOFTMAX_BACKWARD, y, dy))
+
+
+class Bottleneck(layers.Layer):
+    """Through a few numbers and back: four parameters, two products forward, five backward."""
+
+    gives = "scores"
+
+    def __init__(self, n_in, n_out, width=5):
+        self.n_in, self.n_out, self.width = n_in, n_out, width
+
+    def parameter_shapes(self):
+        return {
+            "into": (self.n_in, self.width),
+            "in_biases": (1, self.width),
+            "out_of": (self.width, self.n_out),
+            "out_biases": (1, self.n_out),
+        }
+
+    def parameters(self):
+        return self._parameters
+
+    def bind(self, parameters, gradients, default, key, index):
+        self._parameters, self._gradients = parameters, gradients
+        for number, array in enumerate(parameters.values()):
+            array[...] = np.sin(np.arange(array.size) + number).reshape(array.shape)
+
+    def run_forward(self, run, x, training):
+        own = self._parameters
+        inside = run.dense_forward(x, own["into"], own["in_biases"])
+        return run.dense_forward(inside, own["out_of"], own["out_biases"])
+
+    def run_backward(self, run, x, y, dy, needs_inputs):
+        own, found = self._parameters, self._gradients
+        inside = run.dense_forward(x, own["into"], own["in_biases"])
+        run.dense_backward_parameters(inside, dy, found["out_of"], found["out_biases"])
+        back = run.dense_backward_inputs(dy, own["out_of"])
+        run.dense_backward_parameters(x, back, found["into"], found["in_biases"])
+        return run.dense_backward_inputs(back, own["into"]) if needs_inputs else None
+
+
 def everything(model, **arguments):
     """What training changes and what the model then says, to the bit."""
     history = model.fit(X, Y, 2, **arguments)
@@ -305,41 +359,122 @@ def test_a_layer_that_overrides_a_pass_as_well_runs_layer_by_layer():
     assert Counts.seen == 1
 
 
-def test_an_array_that_is_not_the_models_is_refused():
-    class Elsewhere(Bottleneck):
-        def run_forward(self, run, x, training):
-            copied = {name: array.copy() for name, array in self._parameters.items()}
-            return run.dense_forward(x, copied["into"], copied["in_biases"])
+WRONG = {
+    "a copy of a parameter": (
+        lambda own, run, x: run.dense_forward(x, own["into"].copy(), own["in_biases"]),
+        ValueError,
+        "layer 1, forward: an array is not in its model's buffers, expected one that `bind`",
+    ),
+    "a transposed parameter": (
+        lambda own, run, x: run.dense_forward(x, own["out_of"].T, own["in_biases"]),
+        ValueError,
+        "layer 1, forward: an array is not C-contiguous, expected a whole parameter",
+    ),
+    "another width": (
+        lambda own, run, x: run.dense_forward(x, own["out_of"], own["out_biases"]),
+        ValueError,
+        "layer 1, forward: run.dense_forward: x has 10 numbers a row, expected 5",
+    ),
+    "biases of another width": (
+        lambda own, run, x: run.dense_forward(x, own["into"], own["out_biases"]),
+        ValueError,
+        "layer 1, forward: run.dense_forward: biases has shape (1, 10), expected (1, 5)",
+    ),
+    "gradients of another width": (
+        lambda own, run, x: run.elementwise(
+            RELU.backward, x, run.dense_forward(x, own["into"], own["in_biases"])
+        ),
+        ValueError,
+        "layer 1, forward: run.elementwise: dy has 5 numbers a row, expected 10",
+    ),
+    "something else": (
+        lambda own, run, x: run.rowwise(SOFTMAX_FORWARD, None),
+        TypeError,
+        "layer 1, forward: run.rowwise: x is None, expected what a run has given",
+    ),
+    "an array": (
+        lambda own, run, x: run.elementwise(RELU.forward, np.ones((3, 10), np.float32)),
+        TypeError,
+        "layer 1, forward: run.elementwise: x is a ndarray, expected what a run has given",
+    ),
+    "nothing returned": (
+        lambda own, run, x: None,
+        TypeError,
+        "layer 1, forward: run_forward has returned None, expected what a run's methods give",
+    ),
+    "too few numbers returned": (
+        lambda own, run, x: run.dense_forward(x, own["into"], own["in_biases"]),
+        ValueError,
+        "layer 1, forward: run_forward has returned 5 numbers a row, expected 10",
+    ),
+}
 
-    model = layers.Sequential([Elsewhere(64, 10, 10)], seed=0)
-    with pytest.raises(ValueError, match="recorded layer is not in its model's buffers"):
-        model.predict(X)
+
+@pytest.mark.parametrize(("forward", "error", "message"), WRONG.values(), ids=WRONG)
+def test_what_a_layer_says_has_to_fit(forward, error, message):
+    """Compiled code looks at no sizes."""
+
+    class Wrong(Bottleneck):
+        def run_forward(self, run, x, training):
+            return forward(self._parameters, run, x)
+
+    model = layers.Sequential([layers.Dense(64, 10), Wrong(10, 10)], seed=0)
+    for call in (lambda: model.predict(X), lambda: model.fit(X, Y), lambda: model.evaluate(X, Y)):
+        with pytest.raises(error, match=f"^{re.escape(message)}"):
+            call()
+
+
+def test_a_gradient_that_is_not_returned_is_missed():
+    class Forgets(SoftmaxOfReLU):
+        def run_backward(self, run, x, y, dy, needs_inputs):
+            super().run_backward(run, x, y, dy, needs_inputs)
+
+    model = layers.Sequential([layers.Dense(64, 10), Forgets(), layers.Dense(10, 10)], seed=0)
+    with pytest.raises(TypeError, match=r"^layer 1, backward: run_backward has returned None, exp"):
+        model.fit(X, Y)
+
+
+def test_numbers_of_an_optimizer_are_read_at_each_step():
+    class InPlace(layers.SGD):
+        given = np.zeros((1, 1))
+
+        def numbers(self, first, steps, dtype):
+            self.given[...] = self.learning_rate
+            return self.given
+
+    def trained(kind):
+        model = layers.Sequential([layers.Dense(64, 10)], None, kind(0.1), seed=0)
+        for rate in (0.1, 0.1, 0.2, 0.3):
+            model.optimizer.learning_rate = rate
+            model.train_step(X[:16], Y[:16])
+        return model.fingerprint()
+
+    assert trained(InPlace) == trained(layers.SGD)
 
 
 # --- states of an optimizer -----------------------------------------------------------------------
 
 
-def with_momentum():
+def with_adam():
     stack = [layers.Dense(64, 12), layers.ReLU(), layers.Dense(12, 10)]
-    return layers.Sequential(stack, optimizer=Momentum(), seed=1)
+    return layers.Sequential(stack, optimizer=layers.Adam(0.01), seed=1)
 
 
-@pytest.mark.usefixtures("known_momentum")
 def test_an_optimizer_with_states_has_the_bits_of_the_eager_path(layer_by_layer):
-    together = with_momentum()
+    together = with_adam()
     assert together.obstacle() is None
     found = everything(together)
     states = together._buffers.states.copy()
     assert np.count_nonzero(states) > 500
     layer_by_layer()
-    apart = with_momentum()
+    apart = with_adam()
     assert everything(apart) == found
     assert np.array_equal(apart._buffers.states, states)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_a_copy_of_a_model_keeps_states_and_steps(copied):
-    model = with_momentum()
+    model = with_adam()
     model.fit(X, Y)
     other = copied(model)
     assert np.array_equal(other._buffers.states, model._buffers.states)
@@ -351,20 +486,19 @@ def test_a_copy_of_a_model_keeps_states_and_steps(copied):
 
 
 def test_another_optimizer_starts_from_its_first_step():
-    model = with_momentum()
+    model = with_adam()
     model.fit(X, Y)
-    other = with_momentum()
+    other = with_adam()
     for name, array in other.parameters().items():
         array[...] = model.parameters()[name]
-    model.optimizer = Momentum()
+    model.optimizer = layers.Adam(0.01)
     assert not model._buffers.states.any()
     assert model.train_step(X, Y) == other.train_step(X, Y)
     assert model.fingerprint() == other.fingerprint()
 
 
-@pytest.mark.usefixtures("known_momentum")
 def test_a_saved_state_goes_on_where_it_was(tmp_path):
-    model = with_momentum()
+    model = with_adam()
     model.fit(X, Y)
     model.save(tmp_path / "model.npz", optimizer_state=True)
     loaded = layers.load(tmp_path / "model.npz")
@@ -374,27 +508,22 @@ def test_a_saved_state_goes_on_where_it_was(tmp_path):
     assert loaded.fingerprint() == model.fingerprint()
 
 
-@pytest.mark.usefixtures("known_momentum")
 def test_without_a_saved_state_an_optimizer_starts_from_its_first_step(tmp_path):
-    model = with_momentum()
+    model = with_adam()
     model.fit(X, Y)
     model.save(tmp_path / "model.npz")
     loaded = layers.load(tmp_path / "model.npz")
     assert not loaded._buffers.states.any()
-    model.optimizer = Momentum()
+    model.optimizer = layers.Adam(0.01)
     for each in (model, loaded):
         each.fit(X, Y)
     assert loaded.fingerprint() == model.fingerprint()
 
 
-@pytest.mark.usefixtures("known_momentum")
 def test_a_file_without_the_states_that_it_speaks_of_is_refused(tmp_path, monkeypatch):
-    from layers.files import model_file
-
     monkeypatch.setattr(model_file, "_states", lambda model: {})
-    with_momentum().save(tmp_path / "model.npz", optimizer_state=True)
+    with_adam().save(tmp_path / "model.npz", optimizer_state=True)
     monkeypatch.undo()
-    monkeypatch.setattr(layers, "Momentum", Momentum, raising=False)
     with pytest.raises(ValueError, match=r"^layers\.load: .*optimizer\.0\.0\.weights"):
         layers.load(tmp_path / "model.npz")
 
