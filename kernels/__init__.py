@@ -14,7 +14,6 @@ from kernels.activations import (
     relu_forward,
 )
 from kernels.dense import (
-    column_sum,
     dense_backward_inputs,
     dense_backward_parameters,
     dense_backward_weights,
@@ -39,6 +38,7 @@ from kernels.losses import (
 )
 from kernels.metrics import accuracy, argmax_rows, count_correct
 from kernels.optimizers import adam_update, sgd_update
+from kernels.product.column_sum import column_sum
 from kernels.product.matmul import matmul
 from kernels.random import permutation, uniform
 from kernels.runtime.threads import get_num_threads, set_num_threads

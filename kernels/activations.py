@@ -7,7 +7,7 @@ A gradient takes dy rather than giving a factor, since ReLU's is 0, not NaN, whe
 from kernels.exp_log import normal
 from kernels.intrinsics import fma, select
 from kernels.operations import Activation, Number
-from kernels.product.microkernel import CLIP, MASK
+from kernels.product.flags import CLIP, MASK
 from kernels.runtime.jit import inner
 
 

@@ -13,15 +13,10 @@ Four more do in the same pass what would be a pass of its own over the result, w
 it concerns is still in registers. They give the bits of the kernels that they stand for.
 """
 
-from numba import prange
-
 from kernels.activations import RELU
-from kernels.intrinsics import ahead, pointer
 from kernels.optimizers import SGD
-from kernels.product.column_sum import columns_at_a_time, sum_columns
 from kernels.product.fast_path import Request, asks
-from kernels.product.matmul import product, small_product
-from kernels.product.microkernel import (
+from kernels.product.flags import (
     ADD_BIASES,
     CLIP,
     MASK,
@@ -33,7 +28,8 @@ from kernels.product.microkernel import (
     TRANSPOSE_B,
     UPDATES,
 )
-from kernels.runtime.jit import Array, kernel
+from kernels.product.matmul import product, small_product
+from kernels.runtime.jit import Array
 
 
 @asks(
@@ -176,23 +172,3 @@ def dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) 
     """
     then = SGD.operation.address(weights.dtype)
     return x, dz, weights, weights, learning_rate, then, TRANSPOSE_A | UPDATES | SCALE | NEVER_EMPTY
-
-
-@kernel("dz (batch, n_out) -> out (1, n_out)", nanoseconds=lambda dz, out: 0.05 * dz.size)
-def column_sum(dz: Array, out: Array) -> None:
-    """Gradient of the biases: out[0, j] = sum over i of dz[i, j].
-
-    The product with a row of ones, by the same rule: rows ascending, cut every 4,096 terms.
-
-    Parameters
-    ----------
-    dz : ndarray, (batch, n_out)
-    out : ndarray, (1, n_out)
-        (n_out,) is accepted.
-    """
-    batch, n_out = dz.shape
-    width = columns_at_a_time(pointer(dz))
-    for part in prange((n_out + width - 1) // width):
-        j = part * width
-        source, target = ahead(pointer(dz), j), ahead(pointer(out), j)
-        sum_columns(source, batch, n_out, min(width, n_out - j), target)

@@ -36,8 +36,8 @@ from kernels.intrinsics import (
     splat,
     store,
     sum_of_lanes,
-    to_float64,
 )
+from kernels.mean import mean
 from kernels.metrics import is_right
 from kernels.operations import LossEntry, elementwise_loss
 from kernels.product.microkernel import Strided
@@ -124,13 +124,14 @@ def _sixteen_rows(z, labels, out, losses, right, n, count, batch):
         classes[i] = as_item(labels[i] if i < count else -1, z)
     pack(Strided(z, n, 1), count, n, LANES, square)
 
-    label = load(classes, LANES, LANES, 0.0)
+    label, if_right = load(classes, LANES, LANES, 0.0), splat(z, LANES, 1.0)
     top, of_label, best = splat(z, LANES, -np.inf), splat(z, LANES, 0.0), splat(z, LANES, 0.0)
     for j in range(n):
         z_j, class_j = _line(square, j), as_item(j, z)
         of_label = select(label == class_j, z_j, of_label)
         best = select(z_j > top, class_j, best)
         top = select(z_j > top, z_j, top)
+        if_right = select(z_j == z_j, if_right, 0.0)  # a row with NaN has no class
     for j in range(n):
         e = vector_exp(_line(square, j) - top)
         store(e, ahead(square, j * LANES), LANES)
@@ -143,7 +144,7 @@ def _sixteen_rows(z, labels, out, losses, right, n, count, batch):
         store(gradient, ahead(square, j * LANES), LANES)
 
     pack(Strided(square, LANES, 1), n, count, n, out)
-    store(select(label == best, splat(z, LANES, 1.0), 0.0), right, count)
+    store(select(label == best, if_right, 0.0), right, count)
 
 
 @inner
@@ -374,15 +375,6 @@ def mean_loss(losses: Array) -> float:
         The denominator is the batch size.
     """
     return mean(pointer(losses), losses.shape[0])
-
-
-@inner
-def mean(numbers, count):
-    """`mean_loss` of ``count`` numbers."""
-    partial = to_float64(splat(numbers, LANES, 0.0))
-    for i in range(0, count, LANES):
-        partial = partial + to_float64(load(ahead(numbers, i), LANES, count - i, 0.0))
-    return sum_of_lanes(partial) / count
 
 
 @inner

@@ -2,7 +2,7 @@
 
 from kernels.intrinsics import fma, square_root
 from kernels.operations import Number, Step
-from kernels.product.microkernel import SCALE
+from kernels.product.flags import SCALE
 from kernels.runtime.jit import inner
 
 

@@ -227,6 +227,7 @@ def cross_entropy_gradient(
 
 
 def _right(scores: Array, labels: Array) -> Array:
+    """Of each row, (batch, 1): whether its largest score is at its label."""
     predicted = np.empty(len(scores), np.int64)
     argmax_rows(scores, predicted)
     wanted = labels.argmax(axis=1) if labels.ndim == 2 else labels
@@ -260,9 +261,7 @@ def accuracy(scores: Array, labels: Array) -> float:
 
 def count_correct(scores: Array, labels: Array) -> int:
     """How many rows have their largest score at their label."""
-    predicted = np.empty(len(scores), np.int64)
-    argmax_rows(scores, predicted)
-    return int((predicted == (labels.argmax(axis=1) if labels.ndim == 2 else labels)).sum())
+    return int(_right(scores, labels).sum())
 
 
 def gather_rows(x: Array, rows: Array, out: Array) -> None:

@@ -34,9 +34,8 @@ from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from layers.optimizers import SGD as SGD
 from layers.optimizers import Adam as Adam
 from layers.optimizers import Optimizer as Optimizer
-
-# from layers.profiling import Profile as Profile
-# from layers.profiling import profile as profile
+from layers.profiling.profile import profile as profile
+from layers.profiling.results import Profile as Profile
 from layers.sequential import Sequential as Sequential
 from layers.training.history import History as History
 from layers.training.loop import NonFiniteLoss as NonFiniteLoss

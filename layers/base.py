@@ -35,9 +35,13 @@ class Part:
         """How often a pass of any object has been replaced: a model looks again when that moves."""
         return Part._changes
 
+    def has_own_methods(self) -> bool:
+        """Whether the object has a pass of its own, beside those of its class."""
+        return any(name in vars(self) for name in self._PASSES + self._RUNS)
+
     def own_code(self) -> str | None:
         """What of it is the user's; None where nothing is."""
-        if any(name in vars(self) for name in self._PASSES + self._RUNS):
+        if self.has_own_methods():
             return "has a method of its own"
         for name in self._PASSES:
             home = getattr(getattr(type(self), name), "__module__", "")

@@ -175,7 +175,7 @@ class ElementwiseOptimizer(Optimizer):
     def _made(self) -> None:
         place, names = "ElementwiseOptimizer", list(self._numbers)
         taken = list(inspect.signature(self._formula).parameters)[2 + self._states :]
-        if callable(self._formula) and taken != names:
+        if taken != names:
             raise TypeError(
                 f"{place}: numbers are {names}, expected {taken}, the arguments of update behind "
                 f"the parameter, its gradient and {self._states} states, in this order"

@@ -120,7 +120,7 @@ class Loss(Part):
         kept = (self.takes, self._kept), ("labels", self._targets)
         for (name, array), shape in zip(kept, self._shapes, strict=True):
             checks.shape(place, name, array, shape)
-        dinputs = np.empty_like(self._kept)
+        dinputs: Array = np.empty_like(self._kept)
         self.gradient(self._kept, self._targets, dinputs)
         self.dinputs = dinputs
         return dinputs

@@ -16,7 +16,6 @@ from layers.columns import Columns
 from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
-from layers.dense import Dense
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.optimizers import SGD, Optimizer
 from layers.summary import summary
@@ -195,13 +194,13 @@ class Sequential:
     def backward(self, dy: Array) -> None:
         """Fill every layer's gradients from the gradient by the scores, last layer first."""
         for index in reversed(range(len(self.layers))):
-            layer = self.layers[index]
-            method = getattr(layer.backward, "__func__", None)
-            if index == 0 and isinstance(layer, Dense) and method is Dense.backward:
-                # Nothing needs the gradient by the data, and it is a whole product.
-                layer.backward_parameters(dy)
-            else:
-                dy = layer.backward(dy)
+            dy = getattr(self.layers[index], self._backward_of(index))(dy)
+
+    def _backward_of(self, index: int) -> str:
+        """Which method a layer goes backward by."""
+        method = getattr(self.layers[index].backward, "__func__", None)
+        # Nothing needs the gradient by the data, which may be a whole product.
+        return "backward_parameters" if index == 0 and method is Layer.backward else "backward"
 
     def train_step(self, x: Array, y: Any) -> float:
         """One forward, loss, backward and update on one batch.

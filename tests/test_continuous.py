@@ -104,7 +104,7 @@ def test_a_shallow_clone_is_told_how_to_become_whole(repository, tmp_path):
 # --- what of asv's results counts ---
 
 
-RELU = "kernels_elementwise.ReLUForward.time_call"
+SOFTMAX = "kernels_softmax.SoftmaxForward.time_call"
 SIZES = [["16", "128"]]
 STEADY, SLOWER = [1.0, 1.001, 1.002] * 4, [1.2, 1.201, 1.202] * 4
 NAN = float("nan")
@@ -152,22 +152,22 @@ def changes(tmp_path):
 
 
 def test_what_differs_is_found_whichever_way(changes):
-    old = {RELU: (SIZES, [STEADY, STEADY], "1"), "some.track": ([], [SLOWER], "1")}
-    new = {RELU: (SIZES, [STEADY, SLOWER], "1"), "some.track": ([], [STEADY], "1")}
+    old = {SOFTMAX: (SIZES, [STEADY, STEADY], "1"), "some.track": ([], [SLOWER], "1")}
+    new = {SOFTMAX: (SIZES, [STEADY, SLOWER], "1"), "some.track": ([], [STEADY], "1")}
     slower, faster = changes(old, new)
-    assert (slower.name, faster.name) == (f"{RELU}(128)", "some.track")
+    assert (slower.name, faster.name) == (f"{SOFTMAX}(128)", "some.track")
     assert (slower.base, slower.head) == pytest.approx((1.001, 1.201))
-    assert slower.paired == ("kernels_elementwise.ReLUForward", [128])
+    assert slower.paired == ("kernels_softmax.SoftmaxForward", [128])
     assert (faster.base, faster.head) == pytest.approx((1.201, 1.001))
     assert faster.paired is None
 
 
 def test_a_small_difference_is_none(changes):
-    old = {RELU: ([], [STEADY], "1")}
-    assert changes(old, {RELU: ([], [[each * 1.04 for each in STEADY]], "1")}) == []
-    assert changes(old, {RELU: ([], [[each / 1.04 for each in STEADY]], "1")}) == []
+    old = {SOFTMAX: ([], [STEADY], "1")}
+    assert changes(old, {SOFTMAX: ([], [[each * 1.04 for each in STEADY]], "1")}) == []
+    assert changes(old, {SOFTMAX: ([], [[each / 1.04 for each in STEADY]], "1")}) == []
     # asv asks for intervals that do not meet; what is measured again anyway need not.
-    assert len(changes(old, {RELU: ([], [[0.9, 1.07, 1.3]], "1")})) == 1
+    assert len(changes(old, {SOFTMAX: ([], [[0.9, 1.07, 1.3]], "1")})) == 1
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_results_that_are_no_times(changes, before, after, differ):
 
 def test_what_fails_now_is_found(changes):
     for params, cases in (([], [None]), (SIZES, [STEADY, None])):
-        good = {RELU: (params, [STEADY] * len(cases), "1")}
-        bad = {RELU: (params, cases, "1")}
+        good = {SOFTMAX: (params, [STEADY] * len(cases), "1")}
+        bad = {SOFTMAX: (params, cases, "1")}
         (change,) = changes(good, bad)
         assert change.head is None
         assert changes(bad, bad) == []
@@ -190,16 +190,16 @@ def test_what_fails_now_is_found(changes):
 
 
 def test_what_cannot_be_compared_is_left_out(changes):
-    old, new = {RELU: (SIZES, [STEADY] * 2, "1")}, {RELU: (SIZES, [SLOWER] * 2, "1")}
+    old, new = {SOFTMAX: (SIZES, [STEADY] * 2, "1")}, {SOFTMAX: (SIZES, [SLOWER] * 2, "1")}
     assert len(changes(old, new)) == 2
-    assert changes(old, {RELU: (SIZES, [SLOWER] * 2, "2")}) == []  # it measures something else
+    assert changes(old, {SOFTMAX: (SIZES, [SLOWER] * 2, "2")}) == []  # it measures something else
     assert changes(old, {"other.Name.time_call": (SIZES, [SLOWER] * 2, "1")}) == []
-    assert changes(old, {RELU: (SIZES, [NAN] * 2, "1")}) == []  # skipped
-    assert changes({RELU: (SIZES, [NAN] * 2, "1")}, new) == []
+    assert changes(old, {SOFTMAX: (SIZES, [NAN] * 2, "1")}) == []  # skipped
+    assert changes({SOFTMAX: (SIZES, [NAN] * 2, "1")}, new) == []
 
 
 def test_times_of_two_environments_are_not_compared(changes):
-    old, new = {RELU: ([], [STEADY], "1")}, {RELU: ([], [SLOWER], "1")}
+    old, new = {SOFTMAX: ([], [STEADY], "1")}, {SOFTMAX: ([], [SLOWER], "1")}
     assert changes(old, new, environment="virtualenv-py3.13") == []
 
 

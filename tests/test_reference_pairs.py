@@ -13,7 +13,7 @@ from kernels import reference
 from kernels.runtime import jit
 from layers.comparison import bounds as table
 from tests.helpers import check_close
-from tests.kernels.doors import backwards, byte_swapped, read_only, strided, unaligned
+from tests.kernels.doors import backwards, byte_swapped, path_of, read_only, strided, unaligned
 
 # Rows, terms and columns of a product. Tiles are 8 rows by 48 or 24 columns where they are widest
 # (AVX-512), of vectors of 16 or 8; tasks are 64 rows; chains are cut at 4,096 terms.
@@ -70,6 +70,9 @@ def sizes_of(name):
     elif name == "gather_rows":
         for (batch, k), n in zip(MATRICES, itertools.cycle((1, 2, 1009)), strict=False):
             yield {"n": n, "k": k, "batch": batch}
+    elif name == "adam_update":
+        for rows, columns in ELEMENTS:
+            yield {"rows": rows, "columns": columns, "s": 2, "q": rows * columns}
     elif name == "permutation":
         yield from ({"n": n} for n in sorted({columns for _, columns in ELEMENTS}))
     else:
@@ -246,17 +249,16 @@ def test_the_bound_holds_for_very_small_and_for_large_numbers(name, dtype, expon
 
 @pytest.mark.compiled
 @pytest.mark.parametrize(
-    "name", [name for name, door in jit.PUBLIC.items() if isinstance(door, jit.Kernel)]
+    "name", [name for name, door in jit.PUBLIC.items() if path_of(door, "serial")]
 )
 @each_dtype
 def test_both_compiled_twins_have_the_bits_of_the_door(name, dtype):
-    kernel = jit.PUBLIC[name]
-    twins = kernel.serial, kernel.parallel
+    twins = [path_of(jit.PUBLIC[name], path) for path in ("serial", "parallel")]
     large = list(sizes_of(name))[-1]
     for _, given in [*small(name, dtype), (large, drawn(name, large, dtype))]:
         plain = through_the_door(name, given)
-        for twin in filter(None, twins):
-            assert same_bits(table.results(name, twin, given), plain)
+        for function in filter(None, twins):
+            assert same_bits(table.results(name, function, given), plain)
 
 
 def test_every_public_kernel_is_in_the_table():

@@ -102,8 +102,8 @@ def test_a_plant_is_calibrated(monkeypatch):
     tried = []
 
     def measure(findings, old, new, number):
-        text = (new / "kernels" / "activations.py").read_text(encoding="utf-8")
-        tried.append(int(re.search(r"count \* (\d+) // 40", text)[1]))
+        text = (new / "kernels" / "operations.py").read_text(encoding="utf-8")
+        tried.append(int(re.search(r"columns \* (\d+) // 40", text)[1]))
         findings[0].ratios.append(1 + 0.45 * tried[-1] / 40)
 
     monkeypatch.setattr(verdict, "_measure_pair", measure)

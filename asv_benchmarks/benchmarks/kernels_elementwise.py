@@ -6,36 +6,30 @@ import kernels
 
 from .common import CASES, WITHOUT_SMALL, Data, Timed
 
+NUMBERS = {
+    "relu_forward": (),
+    "relu_backward": (),
+    "leaky_relu_forward": (0.1,),
+    "leaky_relu_backward": (0.1,),
+    "gelu_forward": (),
+    "gelu_backward": (),
+}
+"""The activations, and their own numbers."""
 
-class _Elementwise(Timed):
-    params = [WITHOUT_SMALL]
-    param_names = ["network"]
 
+class Elementwise(Timed):
+    params = [[*NUMBERS, "exp", "log"], WITHOUT_SMALL]
+    param_names = ["kernel", "network"]
 
-class ReLUForward(_Elementwise):
-    def setup(self, network):
+    def setup(self, kernel, network):
         case, data = CASES[network], Data()
-        x, out = data.numbers(*case.hidden), data.output(*case.hidden)
-        self.prepare(kernels.relu_forward.bare, x, out, threads=case.threads)
-
-
-class ReLUBackward(_Elementwise):
-    def setup(self, network):
-        case, data = CASES[network], Data()
-        x, dy = data.numbers(*case.hidden), data.numbers(*case.hidden)
+        x, dy = (data.numbers(*case.hidden) for _ in range(2))
+        inputs = (x, dy) if kernel.endswith("_backward") else (np.abs(x) if kernel == "log" else x,)
         out = data.output(*case.hidden)
-        self.prepare(kernels.relu_backward.bare, x, dy, out, threads=case.threads)
-
-
-class Exp(_Elementwise):
-    def setup(self, network):
-        case, data = CASES[network], Data()
-        x, out = data.numbers(*case.hidden), data.output(*case.hidden)
-        self.prepare(kernels.exp.bare, x, out, threads=case.threads)
-
-
-class Log(_Elementwise):
-    def setup(self, network):
-        case, data = CASES[network], Data()
-        x, out = np.abs(data.numbers(*case.hidden)), data.output(*case.hidden)
-        self.prepare(kernels.log.bare, x, out, threads=case.threads)
+        self.prepare(
+            getattr(kernels, kernel).bare,
+            *inputs,
+            *NUMBERS.get(kernel, ()),
+            out,
+            threads=case.threads,
+        )

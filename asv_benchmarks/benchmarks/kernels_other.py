@@ -29,6 +29,22 @@ class SGDUpdate(_TwoForms):
         self.prepare(kernels.sgd_update.bare, weights, dweights, 1e-6, threads=case.threads)
 
 
+class AdamUpdate(_TwoForms):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        weights, dweights = (data.numbers(case.n_in, case.n_out) for _ in range(2))
+        states, numbers = np.abs(data.numbers(2, weights.size)), (1e-6, 0.9, 0.999, 1e-8)
+        function = kernels.adam_update.bare
+        self.prepare(function, weights, dweights, states, *numbers, threads=case.threads)
+
+
+class Dropout(_TwoForms):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        x, out = data.numbers(*case.hidden), data.output(*case.hidden)
+        self.prepare(kernels.dropout.bare, x, 0.5, KEY, STREAM, out, threads=case.threads)
+
+
 class Uniform(_TwoForms):
     def setup(self, network):
         case = CASES[network]

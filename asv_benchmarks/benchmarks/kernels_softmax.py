@@ -36,6 +36,29 @@ class SoftmaxCrossEntropy(_ByRows):
         self.prepare(kernels.softmax_cross_entropy.bare, z, labels, *outputs, threads=case.threads)
 
 
+class LossGradient(Timed):
+    """A row's loss and its gradient in one pass, as a model trains."""
+
+    params = [["softmax_cross_entropy_gradient", "cross_entropy_gradient"], WITHOUT_SMALL]
+    param_names = ["kernel", "network"]
+
+    def setup(self, kernel, network):
+        case, data = CASES[network], Data()
+        p, labels = data.probabilities(*case.scores), data.labels(*case.scores)
+        columns = (data.output(case.batch, 1) for _ in range(2))
+        outputs = data.output(*case.scores), *columns
+        self.prepare(getattr(kernels, kernel).bare, p, labels, *outputs, threads=case.threads)
+
+
+class SquaredErrorGradient(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        y, targets = (data.numbers(*case.scores) for _ in range(2))
+        outputs = data.output(*case.scores), data.output(case.batch, 1)
+        function = kernels.squared_error_gradient.bare
+        self.prepare(function, y, targets, *outputs, threads=case.threads)
+
+
 class SoftmaxMinusTarget(_ByRows):
     def setup(self, network):
         case, data = CASES[network], Data()

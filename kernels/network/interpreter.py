@@ -28,7 +28,7 @@ from kernels.intrinsics import (
     read_at,
     start_counting,
 )
-from kernels.losses import mean
+from kernels.mean import mean
 from kernels.network.program import (
     MEASURES,
     OUT,
@@ -56,9 +56,11 @@ CONTROL_BYTES = 3 * LINE
 
 Run = namedtuple(
     "Run",
-    ["program", "schedule", "rest", "bases", "order", "rows", "batch", "numbers", "per_batch"]
-    + ["key", "step", "totals", "control", "scratch", "bytes", "like"],
-)
+    [
+        "program", "schedule", "rest", "bases", "order", "rows", "batch", "numbers",
+        "per_batch", "key", "step", "totals", "control", "scratch", "bytes", "like",
+    ],
+)  # fmt: skip
 """What a call is about: how the rows are to be taken, and where all memory is."""
 
 Batch = namedtuple("Batch", ["schedule", "start", "rows", "numbers", "step"])

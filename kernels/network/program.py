@@ -30,9 +30,11 @@ each other, and the batch's loss is looked at before the first of them."""
 
 Line = namedtuple(
     "Line",
-    ["family", "function", "n_in", "n_out", "x", "dy", "out", "extra", "numbers", "flags"]
-    + ["then", "other", "states", "stream"],
-)
+    [
+        "family", "function", "n_in", "n_out", "x", "dy", "out", "extra", "numbers", "flags",
+        "then", "other", "states", "stream",
+    ],
+)  # fmt: skip
 """One pass over a batch, from rows of ``n_in`` to rows of ``n_out``.
 
 ``x``, ``dy``, ``out``, ``extra``, ``other`` and ``states`` are numbers of places; ``numbers`` is

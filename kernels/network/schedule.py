@@ -15,8 +15,9 @@ import numpy as np
 
 from kernels.intrinsics import LINE, ahead, pointer
 from kernels.network.program import COLUMNWISE, MOVES, PRODUCT, UPDATE, Line, lines_in
+from kernels.product.flags import TRANSPOSE_A, TRANSPOSE_B
 from kernels.product.loops import Plan, plan_of
-from kernels.product.microkernel import ROWS, TRANSPOSE_A, TRANSPOSE_B
+from kernels.product.microkernel import ROWS
 from kernels.runtime.jit import Array, inner, kernel
 
 BY_ROWS, BY_BLOCKS, BY_LINES = range(3)

@@ -20,9 +20,11 @@ TAKEN, REFUSED = 1, 0
 
 Record = namedtuple(
     "Record",
-    ["program", "schedule", "bases", "order", "labels", "numbers", "totals", "control"]
-    + ["scratch", "key", "rows", "n_in", "n_classes"],
-)
+    [
+        "program", "schedule", "bases", "order", "labels", "numbers", "totals", "control",
+        "scratch", "key", "rows", "n_in", "n_classes",
+    ],
+)  # fmt: skip
 """Addresses of what `interpreter.execute` takes, of a copy of the labels, of memory that threads
 would share and of a thread's own; the model's key as int64; and what a batch has to be."""
 

@@ -20,15 +20,9 @@ from kernels.network.program import (
     place_of,
 )
 from kernels.network.schedule import plan_for, tasks_of
+from kernels.product.flags import TRANSPOSE_A
 from kernels.product.loops import one_block, operands_at, share
-from kernels.product.microkernel import (
-    ROWS,
-    TRANSPOSE_A,
-    Epilogue,
-    Rows,
-    Then,
-    run_then,
-)
+from kernels.product.microkernel import ROWS, Epilogue, Rows, Then, run_then
 from kernels.runtime import families
 from kernels.runtime.families import Counter
 from kernels.runtime.jit import inner

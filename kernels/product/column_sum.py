@@ -4,11 +4,14 @@ It is the product with a row of ones, fma(1, x, sum) being x + sum, so that the 
 the public kernel agree to the bit.
 """
 
+from numba import prange
+
 from kernels.intrinsics import (
     TileShape,
     ahead,
     lanes_of,
     load_tile,
+    pointer,
     store_tile,
     tile_of_zeros,
     tile_plus_stored,
@@ -16,7 +19,7 @@ from kernels.intrinsics import (
 from kernels.product.microkernel import next_strip
 from kernels.product.tile_sizes import TILE
 from kernels.runtime.families import COLUMNWISE, Operation
-from kernels.runtime.jit import inlined, inner
+from kernels.runtime.jit import Array, inlined, inner, kernel
 
 CUT = 4096
 """Terms of one chain: longer sums are chains of CUT, added in order."""
@@ -77,3 +80,23 @@ def _column_sum(x, dy, out, rows, columns, stride, numbers):
 
 
 COLUMN_SUM = Operation(COLUMNWISE, _column_sum, nanoseconds=0.05)
+
+
+@kernel("dz (batch, n_out) -> out (1, n_out)", nanoseconds=lambda dz, out: 0.05 * dz.size)
+def column_sum(dz: Array, out: Array) -> None:
+    """Gradient of the biases: out[0, j] = sum over i of dz[i, j].
+
+    The product with a row of ones, by the same rule: rows ascending, cut every 4,096 terms.
+
+    Parameters
+    ----------
+    dz : ndarray, (batch, n_out)
+    out : ndarray, (1, n_out)
+        (n_out,) is accepted.
+    """
+    batch, n_out = dz.shape
+    width = columns_at_a_time(pointer(dz))
+    for part in prange((n_out + width - 1) // width):
+        j = part * width
+        source, target = ahead(pointer(dz), j), ahead(pointer(out), j)
+        sum_columns(source, batch, n_out, min(width, n_out - j), target)

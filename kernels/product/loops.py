@@ -26,16 +26,18 @@ from numba import types
 
 from kernels.intrinsics import LINE, ahead, itemsize, memory_at
 from kernels.product.column_sum import CUT, sum_columns
-from kernels.product.microkernel import (
+from kernels.product.flags import (
     ACCUMULATE,
-    ASK,
     BY_COLUMNS,
     IN_REGISTERS,
-    ROWS,
     SCALE,
     SUM_COLUMNS,
     TRANSPOSE_A,
     TRANSPOSE_B,
+)
+from kernels.product.microkernel import (
+    ASK,
+    ROWS,
     Epilogue,
     Pass,
     Rows,
@@ -86,8 +88,6 @@ and is waited for; a packed panel is small, lies in a row and is asked for in ti
 _WAY = LEVEL_2.size // LEVEL_2.ways
 BLOCK = 2048
 """Rows and columns of a block at most, which bounds the memory for packing."""
-MOST_NEEDED = (BLOCK, PACK_ROWS - 1, ROWS - 1, 1)
-"""A part of the rows, of an A as it lies, needs no more memory than one of so many, or of all."""
 GRAIN = 2**26
 """Multiply-adds a thread (1 ms) from where on there are more blocks than threads, so that a thread
 that is slowed down takes fewer."""

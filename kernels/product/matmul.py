@@ -22,8 +22,7 @@ from kernels.intrinsics import (
     start_counting,
 )
 from kernels.product.fast_path import FLOAT32, FLOAT64, Request, asks
-from kernels.product.loops import nothing_then, one_block, operands_at, plan_for
-from kernels.product.microkernel import (
+from kernels.product.flags import (
     ACCUMULATE,
     ADD_BIASES,
     NEVER_EMPTY,
@@ -32,9 +31,9 @@ from kernels.product.microkernel import (
     TRANSPOSE_A,
     TRANSPOSE_B,
     UPDATES,
-    Epilogue,
-    Then,
 )
+from kernels.product.loops import nothing_then, one_block, operands_at, plan_for
+from kernels.product.microkernel import Epilogue, Then
 from kernels.product.split_k import chain_bytes, chains_apart, join_chains, one_chain
 from kernels.runtime.jit import DONE, LARGE, MISFIT, Array, inlined, kernel, registered
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from kernels.intrinsics import ahead, memory_at
 from kernels.product.column_sum import CUT, sum_columns
+from kernels.product.flags import SUM_COLUMNS
 from kernels.product.loops import Operands, block_product, nothing_then, plan_for, units
-from kernels.product.microkernel import SUM_COLUMNS, Epilogue, Rows, Strided, join
+from kernels.product.microkernel import Epilogue, Rows, Strided, join
 from kernels.runtime.jit import inner
 
 FEW = 2**14

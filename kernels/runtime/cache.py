@@ -2,11 +2,13 @@
 
 It stands where ``cache=True`` would, because Numba's own cache was seen to give wrong numbers.
 
-- A folder is keyed by all that shapes the code: each source file of this package, the versions,
-  the CPU and its caches, the compiler's switches. Numba's key misses an edited helper and
+- A folder is keyed by what shapes all code: the versions, the CPU and its caches, the compiler's
+  switches. An entry is keyed by each source that its function can reach (``sources.py``), so that
+  the edit of a formula compiles that operation alone. Numba's key misses an edited helper and
   NUMBA_BOUNDSCHECK=1.
 - An entry is one file, renamed into place, with its whole key and a checksum inside. Numba's index
-  of numbered files can be crossed by two processes, so there is none.
+  of numbered files can be crossed by two processes, so there is none. What was not used for a month
+  goes.
 - An entry is a pickle and runs code when it is loaded: only folders that are ours alone are used.
 - A bad entry is compiled anew; a disk or lock that fails costs one warning and the cache.
 """
@@ -33,7 +35,7 @@ import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
-from kernels.runtime import interrupts
+from kernels.runtime import interrupts, sources
 
 if sys.platform == "win32":
     import msvcrt
@@ -45,7 +47,8 @@ _compiler_lock = _core.compiler_lock.global_compiler_lock
 
 _PACKAGE = Path(__file__).parents[1]
 _KEY_LENGTH = 20
-_UNUSED_SECONDS = 30 * 24 * 3600
+_DAY = 24 * 3600.0
+_UNUSED_SECONDS = 30 * _DAY
 _LOCK_SECONDS = 120.0  # no compilation takes so long: the holder is stuck, not busy
 
 # They change the machine code, and Numba's own key leaves them out. Not listed: what shows in the
@@ -75,6 +78,7 @@ class _State:
     resolved: bool = False
     depth: int = 0
     lock: int | None = None
+    swept: bool = False
     loaded: int = 0
     compiled: int = 0
 
@@ -93,8 +97,23 @@ def attach(dispatcher: Any) -> None:
     function = dispatcher.py_func
     # Not by the code's own file name: where only byte code is installed, that is the packager's.
     ours = Path(function.__globals__.get("__file__", "")).is_relative_to(_PACKAGE)
+    modules = _modules(function)
+    ours = ours and all(name.partition(".")[0] == sources.PACKAGE for name in modules)
     if ours and "<locals>" not in function.__qualname__:
-        dispatcher._cache = _Entries(dispatcher)
+        dispatcher._cache = _Entries(dispatcher, modules)
+
+
+def _called(function: Any) -> dict[str, Any]:
+    """The compiled functions that names in a function's text stand for."""
+    stand_for = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    kind = _core.dispatcher.Dispatcher
+    return {name: of.py_func for name, of in stand_for.items() if isinstance(of, kind)}
+
+
+def _modules(function: Any) -> set[str]:
+    """Where a function is from: its text, itself, and what was put into a copy of the text."""
+    called = {each.__module__ for each in _called(function).values()}
+    return {function.__globals__["__name__"], function.__module__} | called
 
 
 @contextlib.contextmanager
@@ -158,12 +177,16 @@ class _Payload(CompileResultCacheImpl):
 class _Entries(FunctionCache):
     """The entries of one dispatcher, which calls this under the compiler lock."""
 
-    def __init__(self, dispatcher: Any) -> None:
+    def __init__(self, dispatcher: Any, modules: set[str]) -> None:
         # Without super().__init__, which would look for a directory.
         self._py_func = dispatcher.py_func
         self._name = f"{self._py_func.__module__}.{self._py_func.__qualname__}"
         # Twins of one Python function differ in nothing else.
         self._options = repr(sorted(dispatcher.targetoptions.items()))
+        # Nor do copies of one text, some of whose names stand for other functions.
+        called = _called(self._py_func).items()
+        self._called = [(name, of.__module__, of.__qualname__) for name, of in called]
+        self._modules = modules
         self._impl = _Payload(self._py_func)
         self._cache_path = None
         self._enabled = True
@@ -179,13 +202,14 @@ class _Entries(FunctionCache):
         return overload
 
     def _read(self, sig: Any, target_context: Any) -> Any:
-        folder = _folder() if self._enabled else None
-        if folder is None:
+        folder, reached = self._place()
+        if folder is None or reached is None:
             return None
-        key, name = self._key_and_file(sig, target_context.codegen())
+        key, name = self._key_and_file(sig, target_context.codegen(), reached)
         # Whatever is wrong with an entry, the answer is to compile, which overwrites it.
         with contextlib.suppress(Exception):
             content = (folder / name).read_bytes()
+            _touch(folder / name)
             if hashlib.sha256(content[32:]).digest() == content[:32]:
                 stored, reduced = pickle.loads(content[32:])
                 return self._impl.rebuild(target_context, reduced) if stored == key else None
@@ -194,10 +218,10 @@ class _Entries(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         """Store an overload that Numba has just compiled."""
         _state.compiled += 1
-        folder = _folder() if self._enabled else None
-        if folder is None or not self._impl.check_cachable(data):
+        folder, reached = self._place()
+        if folder is None or reached is None or not self._impl.check_cachable(data):
             return
-        key, name = self._key_and_file(sig, data.codegen)
+        key, name = self._key_and_file(sig, data.codegen, reached)
         aside = ""
         try:
             payload = _core.serialize.dumps((key, self._impl.reduce(data)))
@@ -209,6 +233,9 @@ class _Entries(FunctionCache):
             with contextlib.suppress(OSError):
                 os.unlink(aside)
             _give_up(f"cannot write to {folder} ({error})")
+        if not _state.swept:  # beside a compilation, this takes no time
+            _state.swept = True
+            _remove_unused()
 
     def flush(self) -> None:
         """Forget the function's entries, for ``dispatcher.recompile()``."""
@@ -216,36 +243,19 @@ class _Entries(FunctionCache):
         for path in folder.glob(f"{self._name}-*.nbc") if folder else ():
             path.unlink(missing_ok=True)
 
-    def _key_and_file(self, sig: Any, generator: Any) -> tuple[Any, str]:
+    def _place(self) -> tuple[Path | None, str | None]:
+        """The folder, and the digest of what the function reaches; with a None, go without."""
+        return (_folder(), sources.digest(self._modules)) if self._enabled else (None, None)
+
+    def _key_and_file(self, sig: Any, generator: Any, reached: str) -> tuple[Any, str]:
         line = self._py_func.__code__.co_firstlineno
         index: Any = self._index_key  # types, target triple and CPU, byte code
         key = (
-            *(self._name, line, self._options),
+            *(self._name, line, self._options, self._called, reached),
             index(_core.sigutils.normalize_signature(sig), generator),
         )
         digest = hashlib.sha256(repr(key).encode()).hexdigest()
         return key, f"{self._name}-{digest[:_KEY_LENGTH]}.nbc"
-
-
-def _sources() -> bytes:
-    """Digest the package's sources; empty where there are none to read, as in a zip file.
-
-    A package may be installed as byte code alone, which then lies where the sources would.
-    """
-    digest = hashlib.sha256()
-    files = [*_PACKAGE.rglob("*.py"), *_PACKAGE.rglob("*.pyc")]
-    paths = sorted(path for path in files if path.parent.name != "__pycache__" and path.is_file())
-    for path in paths:
-        try:
-            content = path.read_bytes()
-        except OSError:
-            return b""
-        digest.update(f"{path.relative_to(_PACKAGE)}\0{len(content)}\0".encode() + content)
-    return digest.digest() if paths else b""
-
-
-# Read at import (1 ms): what was imported must not be filed under the hash of a later edit.
-_IMPORTED = _sources()
 
 
 # What else the machine code holds, from `add_to_key`.
@@ -261,14 +271,13 @@ def add_to_key(fact: object) -> None:
 
 
 def _key() -> str | None:
-    """Return the folder's name; None if the sources are no longer those that were imported."""
-    if not _IMPORTED or _sources() != _IMPORTED:
+    """Return the folder's name; None if there are no sources to key entries by."""
+    if not sources.IMPORTED:
         return None
     config = _core.config
     config.reload_config()  # as every compilation does, since the environment may have changed
     name, features = config.CPU_NAME, config.CPU_FEATURES
     parts = (
-        _IMPORTED,
         (sys.implementation.name, sys.version, llvmlite.binding.get_process_triple()),
         (numba.__version__, llvmlite.__version__, np.__version__),
         llvmlite.binding.llvm_version_info,
@@ -288,18 +297,32 @@ def _folder() -> Path | None:
     folder = root / key
     try:
         _make_private(root)
-        fresh = not folder.exists()
         _make_private(folder)
-        os.utime(folder)
     except OSError as error:
         _give_up(f"cannot use {folder} ({error})")
         return None
-    if fresh:
-        with contextlib.suppress(OSError):  # another process may be removing the same
-            for other in _keyed_folders():
-                if other.stat().st_mtime < time.time() - _UNUSED_SECONDS:
-                    shutil.rmtree(other, ignore_errors=True)
+    _touch(folder)
     return folder
+
+
+def _touch(path: Path) -> None:
+    """Mark a folder or an entry as used, once a day: a warm start writes nothing."""
+    with contextlib.suppress(OSError):  # another process may be removing the same
+        if path.stat().st_mtime < time.time() - _DAY:
+            os.utime(path)
+
+
+def _remove_unused() -> None:
+    """Remove folders and entries that no process has used for long."""
+    oldest = time.time() - _UNUSED_SECONDS
+    for folder in _keyed_folders():
+        with contextlib.suppress(OSError):
+            if folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            for path in folder.iterdir():
+                if path.name != "lock" and path.lstat().st_mtime < oldest:
+                    path.unlink(missing_ok=True)
 
 
 def _root() -> Path | None:

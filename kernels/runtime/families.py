@@ -150,8 +150,8 @@ class Operation:
     def _ready(self, dtype: np.dtype[Any]) -> int:
         if numba.config.DISABLE_JIT:
             raise NotImplementedError(
-                f"{self.name} is called by its address, which Python cannot do: unset "
-                "NUMBA_DISABLE_JIT, or take the NumPy twins in kernels.reference"
+                f"kernels: the operation {self.name} is called by its address, which Python cannot "
+                "do: unset NUMBA_DISABLE_JIT, or take the NumPy twins in kernels.reference"
             )
         signature = self.family.result(*self.family.arguments(checks.FLOATS[dtype]))
         with cache.filling():  # so that one thread makes it

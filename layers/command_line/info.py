@@ -87,7 +87,7 @@ def _cache_lines() -> list[tuple[str, str]]:
     entries = len(list(folder.glob("*.nbc")))
     return [
         ("compile cache", str(folder)),
-        ("cache size", f"{cache.size() / 1e6:.1f} MB in all, {entries} entries for this version"),
+        ("cache size", f"{cache.size() / 1e6:.1f} MB in all, {entries} entries for this CPU"),
     ]
 
 

@@ -9,6 +9,7 @@ divided or averaged over positive terms stay within gamma of their sum.
 Bounds hold for any shape and both dtypes, where the inputs are finite and nothing overflows.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,10 +120,16 @@ def _whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return rng.integers(-4, 5, shape)
 
 
+def _whole_wide(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """The same, further apart: logits."""
+    return np.asarray(np.rint(_wide(rng, shape)))
+
+
 _DRAWS: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = {
     "probabilities": _probabilities,
     "losses": _positive,
     "scores": _whole,
+    "states": _positive,
     "z": _wide,
 }
 _NUMBERS = {
@@ -131,6 +138,11 @@ _NUMBERS = {
     "low": -0.3,
     "high": 0.5,  # high - low is no power of two, so u * width rounds
     "learning_rate": 0.1,
+    "slope": 0.1,
+    "rate": 0.3,
+    "beta1": 0.9,
+    "beta2": 0.99,
+    "epsilon": 1e-3,
 }
 
 # --- bounds: one function for each kernel, with the kernel's arguments ----------------------------
@@ -253,6 +265,72 @@ def _sgd_update(weights: Array, dweights: Array, learning_rate: float) -> tuple[
     return (u * size + 2 * u * (result + 2 * u * size) + tiny(weights.dtype),)
 
 
+def _adam_update(
+    weights: Array,
+    dweights: Array,
+    states: Array,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> tuple[Array, Array]:
+    # Each side: the means, of terms of one sign each, by at most 2 and 3 roundings of each term.
+    dtype = weights.dtype
+    t, u = tiny(dtype), gamma(1, dtype)
+    m0, v0 = _size(states).reshape(2, *weights.shape)
+    g = _size(dweights)
+    rate, beta1, rest1, beta2, rest2, epsilon = (
+        float(dtype.type(number)) for number in (rate, beta1, 1 - beta1, beta2, 1 - beta2, epsilon)
+    )
+    m, v = beta1 * m0 + rest1 * g, beta2 * v0 + rest2 * g * g
+    m_off, v_off = gamma(2, dtype) * m + t, gamma(3, dtype) * v + 2 * t
+    # |sqrt a - sqrt b| is at most |a - b| / sqrt a and at most sqrt |a - b|; a root and a sum.
+    root = np.sqrt(v)
+    root_off = np.minimum(v_off / np.maximum(root, t), np.sqrt(v_off))
+    below = root + epsilon
+    below_off = root_off + gamma(2, dtype) * (below + root_off)
+    least = below - below_off
+    # The step: a product, and a quotient or a reciprocal; then the difference, of one rounding.
+    above, above_off = rate * m, rate * m_off + u * rate * (m + m_off) + t
+    step_off = (above_off + above * below_off / below + u * (above + above_off)) / least
+    step_off = step_off + t * (1 + above + above_off)
+    side = step_off + u * (_size(weights) + above / below + step_off) + t
+    side = np.where(np.isinf(below), 0.0, side)  # neither side moves
+    means = np.stack([2 * m_off, 2 * v_off]).reshape(2, -1)
+    return np.asarray(2 * side), np.asarray(means)
+
+
+def _gauss(x: Array) -> tuple[Array, Array, Array, Array]:
+    """The standard normal distribution in float64, and how far apart the two sides may be of it.
+
+    Ours err by less than 4 ulp, 8 u. NumPy's side has float64's error: of the argument, which erfc
+    multiplies by at most 2 t^2 + 1 and exp by x^2 / 2, and of 4 ulp of those functions.
+    """
+    wide = np.clip(x.astype(np.float64), -40, 40)
+    erfc = np.vectorize(math.erfc, otypes=[np.float64])
+    below = 0.5 * erfc(-wide / math.sqrt(2))
+    density = np.exp(-0.5 * wide**2) / math.sqrt(2 * math.pi)
+    shares = (gamma(8, x.dtype) + gamma(2 * wide**2 + 16, np.float64) for _ in range(2))
+    return below, density, *shares
+
+
+def _gelu_forward(x: Array, out: Array) -> tuple[Array]:
+    below, _, share, _ = _gauss(x)
+    size = _size(x)
+    return (size * below * (share + 2 * gamma(1, x.dtype)) + (8 * size + 2) * tiny(x.dtype),)
+
+
+def _gelu_backward(x: Array, dy: Array, out: Array) -> tuple[Array]:
+    # A sum of two terms of either sign, and a product, on each side.
+    below, density, share, other = _gauss(x)
+    dy64, size = _size(dy), _size(x)
+    slope = np.where(density == 0, 0, size * density)
+    roundings = 2 * gamma(3, x.dtype)
+    off = below * (share + roundings) + slope * (other + roundings)
+    small = np.where(density == 0, 8, 8 * (size + 1))
+    return (dy64 * (off + small * tiny(x.dtype)) + 2 * tiny(x.dtype),)
+
+
 def _exp(x: Array, out: Array) -> tuple[Array]:
     share = gamma(_OURS, x.dtype) + gamma(_NUMPYS[x.dtype], x.dtype)
     ulps = _OURS + _NUMPYS[x.dtype]  # below the normal numbers, where an ulp is tiny
@@ -351,6 +429,35 @@ def _softmax_cross_entropy(
     return (*_softmax_forward(z, out), np.asarray(bound))
 
 
+def _softmax_cross_entropy_gradient(
+    z: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
+) -> tuple[Array, Array, float]:
+    # (p - t) / batch is two roundings behind a p that is off by `apart` on the two sides together.
+    apart, losses = _softmax_cross_entropy(z, labels, out, out_losses)
+    shifted = (z - z.max(axis=1, keepdims=True)).astype(np.float64)
+    e = np.exp(shifted)
+    difference = abs(e / e.sum(axis=1, keepdims=True) - target_rows(labels, z)) + apart
+    sides = apart + 2 * gamma(2, z.dtype) * difference
+    return np.asarray(sides / len(z) + tiny(z.dtype)), losses, 0.0
+
+
+def _cross_entropy_gradient(
+    probabilities: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
+) -> tuple[float, Array, float]:
+    # -t / p / batch: the same two divisions on both sides.
+    return 0.0, *_cross_entropy_rows(probabilities, labels), 0.0
+
+
+def _squared_error_gradient(
+    y: Array, targets: Array, out: Array, out_losses: Array
+) -> tuple[float, Array]:
+    # Squares and slopes are the same on both sides. A sum of n of them, and a division.
+    difference = y - targets
+    squares = _size(difference * difference)
+    share = 2 * gamma(y.shape[1], y.dtype)
+    return 0.0, share * squares.mean(axis=1, keepdims=True) + tiny(y.dtype)
+
+
 def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tuple[float]:
     # u_i is exact. Ours is one rounding, of the result; NumPy's one of u_i * width and one more.
     u = gamma(1, out.dtype)
@@ -361,12 +468,14 @@ def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tupl
 
 CASES: Mapping[str, Case] = {
     "accuracy": Case(_exact, {"batch": 256, "n_classes": 10}),
+    "adam_update": Case(_adam_update, {"rows": 128, "columns": 128, "s": 2, "q": 128 * 128}),
     "argmax_rows": Case(_exact, {"batch": 256, "n_classes": 10}),
     "column_sum": Case(_column_sum, {"batch": 128, "n_out": 128}),
     "count_correct": Case(_exact, {"batch": 256, "n_classes": 10}),
     "cross_entropy": Case(_cross_entropy, {"batch": 128, "n_classes": 10}),
     # -t / p / batch: the same two divisions on both sides.
     "cross_entropy_backward": Case(_exact, {"batch": 128, "n_classes": 10}),
+    "cross_entropy_gradient": Case(_cross_entropy_gradient, {"batch": 128, "n_classes": 10}),
     "cross_entropy_rows": Case(_cross_entropy_rows, {"batch": 128, "n_classes": 10}),
     "dense_backward_inputs": Case(
         _dense_backward_inputs, {"batch": 128, "n_in": 256, "n_out": 128}
@@ -383,8 +492,14 @@ CASES: Mapping[str, Case] = {
     ),
     "dense_relu_forward": Case(_dense_relu_forward, {"batch": 128, "n_in": 256, "n_out": 128}),
     "dense_sgd_update": Case(_dense_sgd_update, {"batch": 128, "n_in": 256, "n_out": 128}),
+    "dropout": Case(_exact, {"batch": 128, "n": 128}),
     "exp": Case(_exp, {"rows": 128, "columns": 128}, {"x": _wide}),
     "gather_rows": Case(_exact, {"n": 1000, "k": 64, "batch": 128}),
+    "gelu_backward": Case(_gelu_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "gelu_forward": Case(_gelu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    # The same product on both sides.
+    "leaky_relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
+    "leaky_relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "log": Case(_log, {"rows": 128, "columns": 128}, {"x": _positive}),
     "matmul": Case(_matmul, {"m": 192, "k": 192, "n": 192}),
     "mean_loss": Case(_mean_loss, {"batch": 128}),
@@ -394,9 +509,13 @@ CASES: Mapping[str, Case] = {
     "sgd_update": Case(_sgd_update, {"rows": 128, "columns": 128}),
     "softmax_backward": Case(_softmax_backward, {"batch": 128, "n_classes": 10}),
     "softmax_cross_entropy": Case(_softmax_cross_entropy, {"batch": 128, "n_classes": 10}),
+    "softmax_cross_entropy_gradient": Case(
+        _softmax_cross_entropy_gradient, {"batch": 128, "n_classes": 10}, {"z": _whole_wide}
+    ),
     "softmax_forward": Case(_softmax_forward, {"batch": 128, "n_classes": 10}),
     # (p - t) / batch: the same difference and the same division on both sides.
     "softmax_minus_target": Case(_exact, {"batch": 128, "n_classes": 10}),
+    "squared_error_gradient": Case(_squared_error_gradient, {"batch": 128, "n": 10}),
     "uniform": Case(_uniform, {"rows": 128, "columns": 128}),
 }
 """How each public kernel is compared, by name."""

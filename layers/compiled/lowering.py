@@ -173,30 +173,26 @@ def _checked(recorder: Recorder, value: Any, method: str, n: int) -> Value:
     return value
 
 
+def cut(made: Program, start: int, stop: int) -> Program:
+    """Some lines of a program as one of their own, on the same places."""
+    fields = len(program.Header._fields), len(program.Line._fields)
+    head = program.Header(*made.table[: fields[0]])._replace(lines=stop - start)
+    end = fields[0] + len(made.lines) * fields[1]
+    rows = made.table[fields[0] : end].reshape(-1, fields[1])
+    table = np.concatenate([np.array(head, np.int64), rows[start:stop].ravel(), made.table[end:]])
+    table.flags.writeable = False
+    return Program(table, made.lines[start:stop], made.numbers, made.width, made.multiply_adds)
+
+
 def split(made: Program) -> tuple[Program, ...]:
     """A program for each line, the last for all that move what training keeps.
 
     Where a batch takes so long that Python should have its turn within it.
     """
-    fields = len(program.Header._fields), len(program.Line._fields)
-    head = program.Header(*made.table[: fields[0]])
-    end = fields[0] + len(made.lines) * fields[1]
-    rows = made.table[fields[0] : end].reshape(-1, fields[1])
-    places = made.table[end:]
     moving = [bool(line.flags & program.MOVES) for line in made.lines]
     first = moving.index(True) if True in moving else len(moving)
     ranges = [*((i, i + 1) for i in range(first)), (first, len(moving))]
-
-    def part(start: int, stop: int) -> Program:
-        table = _joined(head._replace(lines=stop - start), rows[start:stop], places)
-        table.flags.writeable = False
-        return Program(table, made.lines[start:stop], made.numbers, made.width, made.multiply_adds)
-
-    return tuple(part(*each) for each in ranges if each[0] < each[1])
-
-
-def _joined(head: Any, rows: Array, places: Array) -> Array:
-    return np.concatenate([np.array(head, np.int64), rows.ravel(), places])
+    return tuple(cut(made, *each) for each in ranges if each[0] < each[1])
 
 
 def obstacle(model: "Sequential") -> str | None:

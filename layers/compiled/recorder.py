@@ -14,7 +14,7 @@ from kernels.gather import GATHERED
 from kernels.network import program
 from kernels.network.program import Place
 from kernels.product.column_sum import COLUMN_SUM
-from kernels.product.microkernel import ADD_BIASES, BY_COLUMNS, TRANSPOSE_A, TRANSPOSE_B
+from kernels.product.flags import ADD_BIASES, BY_COLUMNS, TRANSPOSE_A, TRANSPOSE_B
 from kernels.runtime import checks
 from kernels.runtime.families import ELEMENTWISE, GATHER, LOSS, ROWWISE, Operation
 from layers.base import Array
@@ -343,10 +343,9 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
     at_losses = -1 if losses is None else number(losses)
     rows = [
         program.Line(
-            *(line.family, address(line.operation), line.n_in, line.n_out),
-            *(number(value) for value in (line.x, line.dy, line.out, line.extra)),
-            *(line.numbers, line.flags, address(line.then)),
-            *(number(line.other), number(line.states), line.stream),
+            *(line.family, address(line.operation), line.n_in, line.n_out, number(line.x)),
+            *(number(line.dy), number(line.out), number(line.extra), line.numbers, line.flags),
+            *(address(line.then), number(line.other), number(line.states), line.stream),
         )
         for line in lines
     ]
@@ -355,7 +354,10 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
         *(len(rows), len(places), at_losses, first[0] if first else 0, len(first)),
         *(width, header["size"]),
     )
-    return np.array([*head, *(n for row in rows for n in row), *(n for p in places for n in p)])
+    numbers_of_all: list[int] = [*head]
+    for row in [*rows, *places]:
+        numbers_of_all += row
+    return np.array(numbers_of_all, np.int64)
 
 
 def _laid_out(values: Iterable[Value], unit: int) -> tuple[int, list[Place]]:

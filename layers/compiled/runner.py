@@ -1,7 +1,7 @@
 """A model's programs at work: whole mini-batches in each compiled call."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,12 +48,28 @@ class Totals(NamedTuple):
         return Totals(self.loss + loss * rows, self.rows + rows, sums)
 
 
+class _Call(NamedTuple):
+    """What a program is run on; see `kernels.network.interpreter.execute`."""
+
+    x: Array
+    targets: Array
+    order: Array
+    numbers: Array
+    rows: int
+    batch: int
+    step: int
+    bases: Array
+    out: Array
+    measures: Array
+    sums: Array
+
+
 @dataclass
 class _Prepared:
     """A program with its schedules, and its numbers."""
 
     made: Program
-    numbers: Array | None = None
+    numbers: Array = field(default_factory=lambda: np.zeros((1, 1)))
     schedules: dict[tuple[int, int], Array] = field(default_factory=dict)
 
     def schedule(self, rows: int, count: int, like: Array) -> Array:
@@ -125,17 +141,45 @@ class Compiled:
         def run(batches: int, count: int) -> None:
             rows = min(batches * batch_size, len(order))
             numbers = self._numbers(made, step - self._model._first_step, batches)
+            call = _Call(
+                *(x, words, order, numbers, rows, batch_size, step),
+                *(self._bases, self._empty, self._empty, sums),
+            )
             for each in programs:
-                self._execute(
-                    *(each, count, x, words, order, numbers, rows, batch_size, step),
-                    *(self._bases, self._empty, self._empty, sums),
-                )
+                self._execute(each, count, call)
 
         pace.run(most, run)
         loss, losses, rows, *measures = sums.tolist()
         if not math.isfinite(loss):
             self._paces.pop(kind, None)  # it counts batches that were not begun
         return loss, Totals(losses, int(rows), tuple(measures))
+
+    def step(self, targets: Array) -> Program:
+        """The program of a training step, for targets like these."""
+        words = as_words(targets, self._parameters.dtype).shape[1]
+        return self._training(self._model.loss.form(targets), words)[0].made
+
+    def serially(
+        self, made: Program, x: Array, targets: Array, batch_size: int
+    ) -> Callable[[Array], None]:
+        """What runs `step`, or a part of it, on the rows in an order, once, on one thread.
+
+        Each batch has the optimizer's numbers of the first step. A part of a step reads what the
+        last whole one of that batch size has left in the workspace.
+        """
+        prepared, words = _Prepared(made), as_words(targets, x.dtype)
+        numbers = self._numbers(made, 0, 1)
+        sums = np.zeros(3 + len(self._model.loss.measures))
+        self._make_space(made.width * batch_size, batch_size)
+
+        def run(order: Array) -> None:
+            call = _Call(
+                *(x, words, order, numbers, len(order), batch_size, 0),
+                *(self._bases, self._empty, self._empty, sums),
+            )
+            self._execute(prepared, 1, call)
+
+        return run
 
     def _training(self, form: str, words: int) -> tuple[_Prepared, ...]:
         """The training program, then the same cut into one for each line."""
@@ -196,20 +240,20 @@ class Compiled:
             own = [*([0.0] * self._model.optimizer.entry.count), *made.numbers]
             self._programs[key] = (_Prepared(made, np.array([own])),)
         (prepared,) = self._programs[key]
-        made, numbers, rows, sums = prepared.made, prepared.numbers, len(x), self._no_totals
+        made, rows, sums = prepared.made, len(x), self._no_totals
+        given = self._no_order, prepared.numbers
         if rows * made.multiply_adds <= _DIRECT:
             unit = min(rows, _ROWS)
-            return self._execute(
-                *(prepared, 1, x, targets, self._no_order, numbers, rows, unit),
-                *(0, self._shared_bases, out, measures, sums),
-            )
+            call = _Call(x, targets, *given, rows, unit, 0, self._shared_bases, out, measures, sums)
+            return self._execute(prepared, 1, call)
 
         def some(start: int, end: int, unit: int, count: int) -> int:
             part = slice(start, end)
-            return self._execute(
-                *(prepared, count, x[part], targets[part], self._no_order, numbers),
-                *(end - start, unit, 0, self._shared_bases, out[part], measures[part], sums),
+            call = _Call(
+                *(x[part], targets[part], *given, end - start, unit),
+                *(0, self._shared_bases, out[part], measures[part], sums),
             )
+            return self._execute(prepared, count, call)
 
         unit = min(rows, _ROWS)
         pace = self._pace(-unit.bit_length(), made.multiply_adds * unit)
@@ -228,23 +272,9 @@ class Compiled:
 
     # --- both ---
 
-    def _execute(  # noqa: PLR0913, PLR0917 - what the compiled call takes
-        self,
-        prepared: _Prepared,
-        count: int,
-        x: Array,
-        targets: Array,
-        order: Array,
-        numbers: Array,
-        rows: int,
-        batch: int,
-        step: int,
-        bases: Array,
-        out: Array,
-        measures: Array,
-        sums: Array,
-    ) -> int:
-        batch = min(batch, rows)
+    def _execute(self, prepared: _Prepared, count: int, call: _Call) -> int:
+        """Run a program on as many threads, or on one while another caller has them."""
+        numbers, rows, batch = call.numbers, call.rows, min(call.batch, call.rows)
         per_batch = numbers.shape[1] if len(numbers) > 1 else 0
         flat, left, like = numbers.reshape(-1), rows % batch, self._parameters
 
@@ -252,13 +282,12 @@ class Compiled:
             schedule = prepared.schedule(batch, threads, like)
             rest = prepared.schedule(left, threads, like) if left else schedule
             return (
-                *(x, targets, order, prepared.made.table, schedule, rest, bases),
-                *(flat, per_batch, rows, batch, self._key, np.uint64(step), out, measures, sums),
+                *(call.x, call.targets, call.order, prepared.made.table, schedule, rest),
+                *(call.bases, flat, per_batch, rows, batch, self._key, np.uint64(call.step)),
+                *(call.out, call.measures, call.sums),
             )
 
-        if count == 1:
-            return interpreter.execute.serial(*arguments(1), 1)  # type: ignore[no-any-return]
-        return interpreter.execute.for_threads(count, arguments)  # type: ignore[no-any-return]
+        return int(interpreter.execute.for_threads(count, arguments))
 
     def _pace(self, kind: int, multiply_adds: int) -> Pace:
         if kind not in self._paces:

@@ -1,14 +1,16 @@
 """Every public kernel with arguments that it takes, and the same arrays in odd layouts."""
 
+import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from kernels.runtime import jit
+from kernels.runtime import jit, threads
 
-SIZES = {"batch": 6, "n_in": 5, "n_out": 4, "n_classes": 3, "m": 6, "k": 5, "n": 4}
+SIZES = {"batch": 6, "n_in": 5, "n_out": 4, "n_classes": 3, "m": 6, "k": 5, "n": 4, "s": 2, "q": 30}
 FLOATING = ("matrix", "any_shape")
 ARRAYS = (*FLOATING, "labels", "indices")
 
@@ -51,6 +53,25 @@ def arguments(*kinds: str, output: bool | None = None, only=lambda door, argumen
     ]
     ids = [f"{door.__name__}.{name}" for door, name in found]
     return pytest.mark.parametrize(("door", "name"), found, ids=ids)
+
+
+# On one thread, and on all that there are
+
+
+def path_of(door: Any, path: str) -> Callable[..., Any] | None:
+    """A door without its checks, ``"serial"`` or ``"parallel"``; None where it has no such form."""
+    if isinstance(door, jit.Kernel):
+        return getattr(door, path)
+    if type(door) is jit.Door:
+        return functools.partial(_forced, door, path == "parallel")
+    return None  # a product's, whose kernel has its own twins
+
+
+def _forced(door: jit.Door, parallel: bool, *args: Any) -> Any:
+    """Run what calls kernels, with each of them on several threads, or none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "worthwhile", lambda nanoseconds: parallel)
+        return door.bare(*args)
 
 
 # Layouts

@@ -23,9 +23,12 @@ import numpy as np
 import pytest
 
 from kernels.intrinsics.cpu import instruction_set
-from kernels.product.microkernel import MASK
+from kernels.product.flags import OTHER
+from kernels.product.matmul import product, small_product
 from kernels.runtime import cache, jit
-from tests.kernels.product_flags import PLAIN_FLAGS, PRODUCT_FLAGS
+from tests.kernels.doors import path_of
+from tests.kernels.operations import every_operation
+from tests.kernels.product_flags import IN_REGISTERS, PLAIN_FLAGS
 
 pytestmark = pytest.mark.compiled
 
@@ -42,6 +45,7 @@ FINGERPRINTS = {
     "count_correct": "860df9627ab7 860df9627ab7",
     "cross_entropy": "b4c87809ecfc 5c813dbef052",
     "cross_entropy_backward": "11441f7ee075 78d70f1a069f",
+    "cross_entropy_gradient": "494a32a6b4e3 4df7c78916cd",
     "cross_entropy_rows": "370c7ccecda1 88491145bb12",
     "dense_backward_inputs": "0ec9169af490 584b58cf302f",
     "dense_backward_parameters": "11787ba00c05 559deb17cdd9",
@@ -63,6 +67,7 @@ FINGERPRINTS = {
     "small_product": "f4befa04db61 3d169361dc4d",
     "softmax_backward": "7ff2d6988002 ee091c2215f7",
     "softmax_cross_entropy": "3bffa534c5af 94932531fed0",
+    "softmax_cross_entropy_gradient": "3f6ea7c458fd 9df0b67f4071",
     "softmax_forward": "675efee12706 2184a5e01ae7",
     "softmax_minus_target": "834f5fd111e3 519850f4b7ce",
     "uniform": "8d8875c5a84a a4f0ba05aea4",
@@ -71,6 +76,7 @@ FINGERPRINTS = {
 # Odd sizes, so that tiles and vectors have edges; more than one chain of 4,096 terms, more than one
 # block of elements; enough work for two threads.
 SIZES = {"m": 70, "n": 101, "k": 4999, "batch": 4999, "n_in": 37, "n_out": 53, "n_classes": 37}
+SIZES |= {"s": 2, "q": 50_021}
 OTHER_SIZES = {
     "gather_rows": {"k": 61},  # its out is (batch, k)
     # Square, since flags transpose; B large enough to be packed.
@@ -78,7 +84,8 @@ OTHER_SIZES = {
     "small_product": dict.fromkeys("mnk", 101),
 }
 ELEMENTS = 50_021  # where any shape will do
-NUMBERS = {"rate": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1}
+NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope": 0.1}
+NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
 
 
 # The part that runs in a process of its own
@@ -119,6 +126,8 @@ def made(seed, argument, size_of, dtype, setting):
     match argument.kind:
         case "matrix" if argument.name == "probabilities":
             value = numbers(seed, sizes, dtype) + np.finfo(dtype).tiny
+        case "matrix" if argument.name == "states":
+            value = numbers(seed, sizes, dtype)
         case "matrix":
             value = numbers(seed, sizes, dtype) * dtype(16) - dtype(8)
         case "any_shape":
@@ -133,6 +142,8 @@ def made(seed, argument, size_of, dtype, setting):
             value = words(seed, 1)[0]
         case "number":
             value = NUMBERS[argument.name]
+        case "int64" if argument.name == "then":
+            value = setting["asked"].address(dtype)
         case "flag" | "int64" | "threads":
             value = setting[argument.name]
     return value
@@ -141,8 +152,8 @@ def made(seed, argument, size_of, dtype, setting):
 def settings(arguments):
     """Every choice of the flags, and both forms of labels."""
     if any(argument.kind == "threads" for argument in arguments):
-        for flags, count in itertools.product(PRODUCT_FLAGS, (1, 3)):
-            yield {"flags": flags, "count": count}
+        for asked, count in itertools.product(IN_REGISTERS, (1, 3)):
+            yield {"asked": asked, "flags": asked.flags, "count": count}
         return
     if any(argument.kind == "int64" for argument in arguments):
         yield from ({"flags": flags} for flags in PLAIN_FLAGS)
@@ -160,7 +171,7 @@ def hashed(function, kernel, dtype):
     size_of = SIZES | OTHER_SIZES.get(kernel.__name__, {})
     for setting in settings(arguments):
         values = [made(seed, a, size_of, dtype, setting) for seed, a in enumerate(arguments)]
-        if "count" in setting and not setting["flags"] & MASK:
+        if "count" in setting and not setting["flags"] & OTHER:
             values[2] = values[2][:1]  # the extra operand is biases or column sums: one row
         returned = function(*values)
         if "flags" in setting:
@@ -183,10 +194,11 @@ def without_count(function, *values):
 def report(*paths):
     """Hashes of all kernels by path, and what the process ran on."""
     hashes = {}
-    every = {*jit.PUBLIC.values(), *jit.COMPILED}
+    # What runs an operation, or a program of them, is called by these.
+    every = {*jit.PUBLIC.values(), product, small_product}
     for kernel in sorted(every, key=lambda kernel: kernel.__name__):
         for path in paths:
-            function = getattr(kernel, path, None)  # not every kernel has a parallel twin
+            function = kernel.bare if path == "bare" else path_of(kernel, path)
             if path == "bare" and kernel.contract.arguments[-1].kind == "threads":
                 function = functools.partial(without_count, function)
             if function is not None:
@@ -201,11 +213,16 @@ def report(*paths):
 
 
 def registers_by_kernel():
-    """The kinds of vector registers in each serial twin, which only fresh compilation shows."""
+    """The kinds of vector registers in each serial twin and each operation.
+
+    Only fresh compilation shows them.
+    """
+    codes = {kernel.__name__: kernel.serial.dispatcher for kernel in jit.COMPILED}
+    codes |= {each.name: each._code.dispatcher for each in every_operation() if each._code}
     found = {}
-    for kernel in jit.COMPILED:
-        assembly = "".join(kernel.serial.dispatcher.inspect_asm().values())
-        found[kernel.__name__] = [kind for kind in ("xmm", "ymm", "zmm") if f"%{kind}" in assembly]
+    for name, code in codes.items():
+        assembly = "".join(code.inspect_asm().values())
+        found[name] = [kind for kind in ("xmm", "ymm", "zmm") if f"%{kind}" in assembly]
     return found
 
 

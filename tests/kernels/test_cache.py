@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks, modes and signals are POSIX")
 
-SOURCE = Path(__file__).parents[2] / "kernels" / "runtime" / "cache.py"
+RUNTIME = Path(__file__).parents[2] / "kernels" / "runtime"
 ROUNDS = 10
 TYPES = ("int32", "int64", "float32", "float64")
 DAY = 24 * 3600
@@ -65,8 +65,8 @@ import numpy as np
 from kernels import helper, toy
 from kernels.runtime import cache
 
-def call(name, *args, **flags):
-    dispatcher = toy.build(getattr(toy, name), **flags)
+def call(name, *args, module=toy, **flags):
+    dispatcher = toy.build(getattr(module, name), **flags)
     with cache.filling():
         dispatcher.compile(tuple(numba.typeof(arg) for arg in args))
     return dispatcher(*args)
@@ -124,8 +124,8 @@ class Package:
         (root / "tmp").mkdir()
         (package / "__init__.py").touch()
         (package / "runtime" / "__init__.py").touch()
-        for source in (SOURCE, SOURCE.with_name("interrupts.py")):  # the second one it needs
-            shutil.copy(source, package / "runtime")
+        for name in ("cache.py", "interrupts.py", "sources.py"):  # which need no others
+            shutil.copy(RUNTIME / name, package / "runtime")
         (package / "helper.py").write_text(HELPER)
         (package / "toy.py").write_text(TOY)
         (root / "probe.py").write_text(PROBE)
@@ -286,6 +286,160 @@ report(call("add", 1.0))
     assert package.add()["result"] == 3.0
 
 
+BELOW = """
+import numba
+
+@numba.njit
+def step(x):
+    return x + 1
+"""
+
+ABOVE = """
+import numba
+from kernels.below import step
+
+@numba.njit
+def shift(x):
+    return step(x)
+"""
+
+APART = """
+from kernels.runtime import cache
+
+def twice(x):
+    return 2 * x
+"""
+
+ADD_AND_TWICE = """
+from kernels import apart
+
+call("add", 1.0)
+report([call("add", 1.0), call("twice", 3.0, module=apart)])
+"""
+
+
+@pytest.fixture
+def three_floors(package):
+    """A function that calls a helper, which calls one below; and a module apart from them."""
+    for name, text in {"helper": ABOVE, "below": BELOW, "apart": APART}.items():
+        (package.root / "kernels" / f"{name}.py").write_text(text)
+    first = package.run(ADD_AND_TWICE)
+    assert (first["result"], first["loaded"], first["compiled"]) == ([2.0, 6.0], 1, 2)
+    return package
+
+
+def test_edit_is_seen_from_above_and_not_from_beside(three_floors):
+    below = three_floors.root / "kernels" / "below.py"
+    below.write_text(BELOW.replace("x + 1", "x + 2"))
+    edited = three_floors.run(ADD_AND_TWICE)
+    assert (edited["result"], edited["loaded"], edited["compiled"]) == ([3.0, 6.0], 2, 1)
+
+    below.write_text(BELOW)
+    back = three_floors.run(ADD_AND_TWICE)
+    assert (back["result"], back["loaded"], back["compiled"]) == ([2.0, 6.0], 3, 0)
+
+
+def test_edit_of_what_nothing_reaches_compiles_nothing(three_floors):
+    (three_floors.root / "kernels" / "new.py").write_text("x = 1\n")
+    assert three_floors.run(ADD_AND_TWICE)["compiled"] == 0
+
+
+def test_edit_after_import_stops_only_what_reaches_it(three_floors):
+    body = f"Path(helper.__file__).with_name('below.py').write_text({BELOW + '# new'!r})\n"
+    report = three_floors.run(body + ADD_AND_TWICE)
+    assert (report["result"], report["loaded"], report["compiled"]) == ([2.0, 6.0], 1, 2)
+    assert len(three_floors.entries()) == 2
+
+
+def test_copies_of_one_text_have_entries_of_their_own(package):
+    """A name of it stands for another function; its own name and place may be the same."""
+    (package.root / "kernels" / "below.py").write_text(BELOW.replace("x + 1", "x - 1"))
+    body = """
+import types
+from kernels import below
+
+def text(x):
+    return formula(x)
+
+def copy(formula, module="kernels.toy"):
+    made = types.FunctionType(text.__code__, vars(toy) | {"formula": formula}, "text")
+    made.__module__ = module
+    return toy.build(made)(1.0)
+
+@numba.njit
+def foreign(x):
+    return 7.0
+
+ours = [copy(helper.shift), copy(below.step)]
+report([*ours, copy(foreign), copy(foreign, "user"), copy(helper.shift, "user")])
+"""
+    first, second = package.run(body), package.run(body)
+    assert first["result"] == second["result"] == [2.0, 0.0, 7.0, 7.0, 2.0]
+    assert (first["loaded"], first["compiled"]) == (0, 2), "what is not ours is in no cache"
+    assert (second["loaded"], second["compiled"]) == (2, 0)
+
+
+# Some of this package's own, which compile quickly: which of them were compiled, by a copy of it.
+OF_THIS_PACKAGE = """
+import json, sys
+import numpy as np
+import kernels
+from kernels.runtime import cache, jit, sources
+
+compiled, save = [], cache._Entries.save_overload
+def noted(entries, *args):
+    compiled.append(entries._name)
+    save(entries, *args)
+cache._Entries.save_overload = noted
+
+x = np.ones((2, 3), np.float32)
+kernels.relu_forward(x, np.empty_like(x))
+kernels.sgd_update(np.ones_like(x), x, 0.5)
+kernels.softmax_forward(x, np.empty_like(x))
+kernels.uniform(1, 0, 0.0, 1.0, np.empty_like(x))
+names = ("kernels.product.matmul", "kernels.network.interpreter", "kernels.losses")
+print(json.dumps([compiled, {name: sources.digest([name]) for name in names}]))
+"""
+
+
+@pytest.mark.compiled
+def test_edit_of_a_formula_compiles_that_operation_alone(tmp_path):
+    copy = tmp_path / "kernels"
+    shutil.copytree(RUNTIME.parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def compiled_by():
+        done = subprocess.run(
+            [sys.executable, "-c", OF_THIS_PACKAGE],
+            env=environment(PYTHONPATH=str(tmp_path), NUMBA_LAYERS_CACHE_DIR=str(tmp_path / "c")),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        names, digests = json.loads(done.stdout)
+        return sorted(name.removeprefix("kernels.") for name in names), digests
+
+    def edit(name, old, new):
+        text = (copy / name).read_text(encoding="utf-8")
+        assert old in text
+        (copy / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    everything, digests = compiled_by()
+    assert len(everything) == 7
+    assert compiled_by() == ([], digests)
+
+    edit("activations.py", "select(x <= 0.0, 0.0, x)", "select(x <= 0.0, 0.0, x + 0.0)")
+    assert compiled_by() == (["activations.relu_forward"], digests)
+    edit("optimizers.py", "fma(-learning_rate, dw, w)", "fma(-learning_rate, dw, w + 0.0)")
+    assert compiled_by() == (["optimizers.sgd_update"], digests)
+
+    edit("intrinsics/vectors.py", '"""', '"""Edited. ')
+    names, others = compiled_by()
+    assert names == everything
+    assert all(others[name] != digest for name, digest in digests.items())
+
+
 def test_each_setting_that_changes_the_code_has_its_own_key(package):
     settings = [
         {},
@@ -370,6 +524,39 @@ def test_unused_keys_are_removed(package):
     os.utime(used, (time.time() - 40 * DAY,) * 2)
     assert package.add()["loaded"] == 1
     assert used.stat().st_mtime > time.time() - DAY
+
+
+def test_unused_entries_are_removed(package):
+    package.run("call('f1', 1.0)\ncall('f2', 1.0)\nreport(call('f3', 1.0))")
+    ages = dict(zip(package.entries(), (40, 29, 40), strict=True))
+    left_over = package.entries()[0].with_name("tmp-of-a-dead-process")
+    left_over.touch()
+    lock = left_over.with_name("lock")
+    for path, days in (ages | {left_over: 40, lock: 40}).items():
+        os.utime(path, (time.time() - days * DAY,) * 2)
+
+    warm = package.run("report(call('f3', 1.0))")
+    assert warm["loaded"] == 1, "only what compiles looks for what is old"
+    package.run("report(call('f4', 1.0))")
+    assert [path.name[:15] for path in package.entries()] == [
+        *("kernels.toy.f2-", "kernels.toy.f3-", "kernels.toy.f4-")
+    ]
+    assert lock.exists()
+    assert not left_over.exists()
+
+
+def test_use_is_marked_once_a_day(package):
+    folder = Path(package.add()["directory"])
+    (entry,) = package.entries()
+    for path in (folder, entry):
+        os.utime(path, (time.time() - DAY / 2,) * 2)
+    marked = [path.stat().st_mtime_ns for path in (folder, entry)]
+    assert package.add()["loaded"] == 1
+    assert [path.stat().st_mtime_ns for path in (folder, entry)] == marked
+
+    os.utime(entry, (time.time() - 2 * DAY,) * 2)
+    assert package.add()["loaded"] == 1
+    assert entry.stat().st_mtime > time.time() - DAY
 
 
 # ------------------------------------------------------------------------------------- directories

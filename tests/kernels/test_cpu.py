@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from kernels.simd.cpu import COMMON_LEVEL_2, Cache, level_2
+
+from kernels.intrinsics.cpu import COMMON_LEVEL_2, Cache, level_2
 
 ICE_LAKE = {
     "index0": ("1", "Data", "48K", "12"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kernels
+from tests.kernels.doors import path_of
 
 pytestmark = pytest.mark.compiled
 
@@ -225,6 +226,6 @@ def test_any_shape(name, dtype):
 def test_the_parallel_twin_gives_the_same_bits(name, dtype):
     x = np.linspace(0.01, 40, 5 * BLOCK + 3).astype(dtype).reshape(1, -1)
     serial, parallel = np.empty_like(x), np.empty_like(x)
-    getattr(kernels, name).serial(x, serial)
-    getattr(kernels, name).parallel(x, parallel)
+    path_of(getattr(kernels, name), "serial")(x, serial)
+    path_of(getattr(kernels, name), "parallel")(x, parallel)
     np.testing.assert_array_equal(parallel, serial)

@@ -8,6 +8,7 @@ are made of the kernels' contracts: a new kernel is among them without being nam
 
 import ctypes
 import faulthandler
+import functools
 import itertools
 import mmap
 import os
@@ -21,12 +22,18 @@ import numpy as np
 import pytest
 
 import layers
-from kernels.network import interpreter
+from kernels.intrinsics import LANES
+from kernels.metrics import CLASSES
+from kernels.network import interpreter, program
+from kernels.product.flags import OTHER, TRANSPOSE_A, TRANSPOSE_B
 from kernels.product.matmul import product, small_product
-from kernels.product.microkernel import MASK, TRANSPOSE_A, TRANSPOSE_B
 from kernels.runtime import jit
-from layers.compiled.runner import lowering
-from tests.kernels.product_flags import PLAIN_FLAGS, PRODUCT_FLAGS
+from kernels.runtime.families import Counter
+from layers.compiled import runner
+from layers.compiled.runner import Compiled, Totals
+from tests.kernels.doors import path_of
+from tests.kernels.operations import call, every_operation, loss_forms, numbers_of, states_of
+from tests.kernels.product_flags import ALL_ASKED, PLAIN_FLAGS
 
 pytestmark = [
     pytest.mark.compiled,
@@ -83,7 +90,11 @@ def size_names(contract):
     names += [argument.below for argument in contract.arguments if argument.below]
     if any(argument.kind == "any_shape" for argument in contract.arguments):
         names.append("...")
-    return sorted({name for name in names if isinstance(name, str)})
+    return sorted({name for name in names if isinstance(name, str)} - set(OF_STATES))
+
+
+# The sizes of an optimizer's states: their number, and that of the weights.
+OF_STATES = ("s", "q")
 
 
 def size_choices(names):
@@ -97,6 +108,8 @@ def size_choices(names):
 
 def made(argument, sizes, dtype, flags, targets):
     """What a kernel takes for one argument of its contract: numbers in (0, 1), valid indices."""
+    if argument.sizes == OF_STATES:
+        sizes = dict(zip(OF_STATES, (2, sizes["..."]), strict=True))
     shape = tuple(sizes.get(size, size) for size in argument.sizes)
     kind = "targets" if argument.kind == "labels" and targets else argument.kind
     if argument.swap and flags[argument.swap]:
@@ -106,7 +119,7 @@ def made(argument, sizes, dtype, flags, targets):
     if kind == "targets":
         shape = (sizes[argument.sizes[0]], sizes[argument.below])
     if kind in ("matrix", "any_shape", "targets"):
-        return np.linspace(0.1, 0.9, int(np.prod(shape)), dtype=dtype).reshape(shape)
+        return values_of(shape, dtype)
     if kind in ("labels", "indices"):
         return np.arange(*shape) % sizes.get(argument.below, 1)
     return {"number": 0.5, "uint64": np.uint64(7), "int64": 3, "flag": flags.get(argument.name)}[
@@ -118,32 +131,131 @@ def product_cases():
     """The product takes its shapes by flags, and its operands lie packed or as they are."""
     drawn = random.Random(1)
     sizes = [tuple(drawn.choice(SIZES) for _ in range(3)) for _ in range(600)]
-    chosen = [(s, drawn.choice(PRODUCT_FLAGS), drawn.choice(DTYPES)) for s in sizes]
+    chosen = [(s, drawn.choice(ALL_ASKED), drawn.choice(DTYPES)) for s in sizes]
     # More than one chain; these are few, and the last ones packed: every choice of flags.
     sizes = [(1, 9, 4097), (33, 130, 4100), (35, 701, 770), (35, 101, 257), (33, 70, 101)]
     sizes += [(768, 20, 99), (2, 20, 4100), (33, 512, 600), (7, 50, 4099)]
-    chosen += itertools.product(sizes, PRODUCT_FLAGS, DTYPES)
+    chosen += itertools.product(sizes, ALL_ASKED, DTYPES)
     twins = ((product.serial, 1), (product.serial, 3), (product.parallel, 2))
-    for (m, n, k), flags, dtype in chosen:
+    for (m, n, k), asked, dtype in chosen:
+        flags = asked.flags
         shapes = (
             (k, m) if flags & TRANSPOSE_A else (m, k),
             (n, k) if flags & TRANSPOSE_B else (k, n),
-            (m, n) if flags & MASK else (1, n),
+            (m, n) if flags & OTHER else (1, n),
             (m, n),
         )
-        values = [
-            np.linspace(0.1, 0.9, int(np.prod(shape)), dtype=dtype).reshape(shape)
-            for shape in shapes
-        ]
+        values = [values_of(shape, dtype) for shape in shapes]
         for at_end in (False, True):
             twin, count = drawn.choice(twins)
             place = f"{np.dtype(dtype)} at the {'end' if at_end else 'start'}"
-            description = f"{twin.dispatcher.__name__} {place} {m, n, k} flags {flags}"
-            yield description, twin, (*values, 0.5, flags, count), at_end
+            description = f"{twin.dispatcher.__name__} {place} {m, n, k} {asked}"
+            yield description, twin, (*values, 0.5, asked.address(dtype), flags, count), at_end
             if flags in PLAIN_FLAGS:
                 a, b, _, out = values
                 small = small_product.serial
                 yield f"small {description}", small, (a, b, out, flags), at_end
+
+
+def values_of(shape, dtype):
+    return np.linspace(0.1, 0.9, int(np.prod(shape)), dtype=dtype).reshape(shape)
+
+
+def operation_cases():
+    """Each operation by its address, on blocks of every width; rows that lie apart have gaps."""
+    drawn = random.Random(3)
+    for operation in every_operation():
+        arguments = BY_FAMILY[operation.family.name]
+        for n, dtype, at_end in itertools.product((*SIZES, 4097), DTYPES, (False, True)):
+            for rows in drawn.sample((1, 2, 9, 15, 16, 17, 33), 3):
+                given = arguments(operation, rows, n, dtype, drawn)
+                place = f"{np.dtype(dtype)} at the {'end' if at_end else 'start'}"
+                called = functools.partial(call_on_block, operation, dtype)
+                yield f"{operation} {place} rows {rows} n {n}", called, given, at_end
+
+
+def call_on_block(operation, dtype, *given):
+    """Call it; what lies between the rows of what it writes is another thread's."""
+    written = []
+    if operation.family.name == "elementwise":
+        _, _, out, _, n, stride, _ = given
+        written = [(out, n, stride)]
+    if operation.family.name == "update":
+        parameters, _, states, _, _, n, stride, *_ = given
+        written = [(array, n, stride) for array in (parameters, *states)]
+    gaps = [(array, np.arange(array.size) % stride >= n) for array, n, stride in written]
+    before = [array[gap] for array, gap in gaps]
+    call(operation, dtype, *given)
+    if not all((array[gap] == kept).all() for (array, gap), kept in zip(gaps, before, strict=True)):
+        sys.exit("wrote between the rows of a block")
+
+
+def own_numbers(operation):
+    return np.full(numbers_of(operation), 0.5)
+
+
+def reach(rows, columns, stride):
+    """Elements from the first of a block to its last."""
+    return (rows - 1) * stride + columns
+
+
+def elementwise_arguments(operation, rows, n, dtype, drawn):
+    stride = n + drawn.choice((0, 1, 16))
+    x, dy, out = (values_of((reach(rows, n, stride),), dtype) for _ in range(3))
+    return x, dy, out, rows, n, stride, own_numbers(operation)
+
+
+def rowwise_arguments(operation, rows, n, dtype, drawn):
+    x, dy, out = (values_of((rows, n), dtype) for _ in range(3))
+    if operation is CLASSES:
+        out = np.zeros(rows, np.int64)
+    parameters = values_of((1, n), dtype)
+    return x, dy, out, rows, n, parameters, own_numbers(operation), Counter(7, 5, 3)
+
+
+def loss_arguments(operation, rows, n, dtype, drawn):
+    form = loss_forms()[operation]
+    if form == "few labels":
+        n = min(n, LANES)
+    scores, out = (values_of((rows, n), dtype) for _ in range(2))
+    targets = np.arange(rows) % n if "labels" in form else values_of((rows, n), dtype)
+    losses, measures = (values_of((rows, 1), dtype) for _ in range(2))
+    given = rows, n, rows + drawn.choice((0, 3)), own_numbers(operation)
+    return scores, targets, out, losses, measures, *given
+
+
+def columnwise_arguments(operation, rows, n, dtype, drawn):
+    stride = n + drawn.choice((0, 1, 16))
+    x, dy = (values_of((reach(rows, n, stride),), dtype) for _ in range(2))
+    return x, dy, values_of((n,), dtype), rows, n, stride, own_numbers(operation)
+
+
+def update_arguments(operation, rows, n, dtype, drawn):
+    stride, g_stride = (n + drawn.choice((0, 1, 16)) for _ in range(2))
+    size = reach(rows, n, stride)
+    parameters, gradients = values_of((size,), dtype), values_of((reach(rows, n, g_stride),), dtype)
+    states = values_of((states_of()[operation], size), dtype)
+    return parameters, gradients, states, size, rows, n, stride, g_stride, own_numbers(operation)
+
+
+def gather_arguments(operation, rows, n, dtype, drawn):
+    x, left = values_of((9, n), dtype), rows + drawn.choice((0, 20))
+    order = np.array([drawn.randrange(9) for _ in range(left)])
+    return x, order, left, values_of((rows, n), dtype), rows, n
+
+
+BY_FAMILY = {
+    "elementwise": elementwise_arguments,
+    "rowwise": rowwise_arguments,
+    "loss": loss_arguments,
+    "columnwise": columnwise_arguments,
+    "update": update_arguments,
+    "gather": gather_arguments,
+}
+
+
+LAYERS = (layers.ReLU, layers.Softmax, layers.LeakyReLU, layers.GELU, layers.Dropout)
+LOSSES = (layers.SoftmaxCrossEntropy, layers.MeanSquaredError)
 
 
 def network_cases():
@@ -158,76 +270,145 @@ def network_cases():
         )
         stack = []
         for pair in itertools.pairwise(widths):
-            stack += [layers.Dense(*pair), drawn.choice((layers.ReLU, layers.Softmax))()]
+            stack += [layers.Dense(*pair), drawn.choice(LAYERS)()]
         if drawn.random() < 0.3:
-            stack.insert(0, layers.ReLU())
+            stack.insert(0, drawn.choice(LAYERS)())
         loss = layers.CategoricalCrossEntropy()
         if not isinstance(stack[-1], layers.Softmax):
-            stack, loss = stack[: drawn.choice((-1, None))], layers.SoftmaxCrossEntropy()
-        model = layers.Sequential(stack, loss, seed=0, dtype=np.dtype(dtype).name)
-        lowered = lowering.lower(model, model._buffers.places)
+            stack, loss = stack[: drawn.choice((-1, None))], drawn.choice(LOSSES)()
+        optimizer = drawn.choice((layers.SGD, layers.Adam))()
+        name = np.dtype(dtype).name
+        model = layers.Sequential(stack, loss, optimizer, seed=0, dtype=name)
         x = np.linspace(-0.9, 0.9, rows * widths[0], dtype=dtype).reshape(rows, -1)
-        labels, targets = np.arange(rows) % widths[-1], np.empty((0, widths[-1]), dtype)
-        if number % 3 == 0:
-            labels, targets = labels[:0], np.full((rows, widths[-1]), 1 / widths[-1], dtype)
-        space = np.zeros((1, lowered.width * batch), dtype)
-        parameters = model._buffers.parameters
-        arguments = (x, np.arange(rows)[::-1].copy(), labels, targets, lowered.training, 0.1, batch)
-        arguments += (0.0, parameters, space)
+        targets = np.arange(rows) % widths[-1]
+        has_classes = loss.prediction is not None
+        if number % 3 == 0 or not has_classes:
+            targets = np.full((rows, widths[-1]), 1 / widths[-1], dtype)
         for at_end, count in itertools.product((False, True), (1, 2)):
             kind = "parallel" if count > 1 and number % 20 == 0 else "serial"
             place = f"{kind} {widths} {model!r} rows {rows} batch {batch} end {at_end}"
-            twin = getattr(interpreter.train, kind)
-            yield f"train {place}", twin, (*arguments, count), at_end
-            twin = getattr(interpreter.infer, kind)
+            fenced = Fenced(getattr(interpreter.execute, kind), count, model, number % 5 == 0)
+            order, size = np.arange(rows)[::-1].copy(), min(batch, rows)
             out, classes = np.zeros((rows, widths[-1]), dtype), np.zeros(rows, np.int64)
-            some = x, lowered.scoring, parameters, batch, out, classes[:0], count
-            yield f"scores {place}", twin, some, at_end
-            some = x, lowered.predicting, parameters, batch, out[:0], classes, count
-            yield f"classes {place}", twin, some, at_end
+            column = np.zeros((rows, 1), dtype)
+            ours = Compiled(model)
+            for name, run in {
+                "train": lambda: ours.train(x, targets, order, size, 0, Totals()),  # noqa: B023
+                "scores": lambda: ours.scores(x, out),  # noqa: B023
+                "classes": lambda: ours.classes(x, classes),  # noqa: B023
+                "evaluate": lambda: ours.evaluate(x, targets, column, column.copy()),  # noqa: B023
+            }.items():
+                if name == "classes" and not has_classes:
+                    continue
+                for given in fenced.what_is_called(run):
+                    yield f"{name} {place}", fenced, given, at_end
 
 
-def cases(kernel):
-    """(description, twin, arguments, at_end) of every call.
+class Fenced:
+    """`interpreter.execute` on one kind of threads, its model's arrays laid out beside the rest.
+
+    A program knows those by addresses, which are made of where the arrays have been laid.
+    """
+
+    def __init__(self, twin, count, model, is_cut):
+        self.twin, self.count, self.is_cut = twin, count, is_cut
+        buffers = model._buffers
+        self.own = {
+            program.PARAMETERS: buffers.parameters,
+            program.STATES: buffers.states,
+            program.GRADIENTS: buffers.gradients,
+        }
+        self.names = [argument.name for argument in interpreter.execute.contract.arguments]
+
+    def what_is_called(self, run):
+        """The arguments of each call that ``run`` makes; a workspace, and the model's arrays."""
+        calls = []
+
+        def for_threads(wanted, arguments):
+            given = dict(zip(self.names, arguments(self.count), strict=False))
+            header = program.Header(*given["program"][: len(program.Header._fields)])
+            space = np.zeros(header.width * given["batch"], given["x"].dtype)
+            calls.append((*given.values(), space, *self.own.values()))
+            return 0
+
+        execute = Compiled._execute
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(interpreter.execute, "for_threads", for_threads)
+            # Whatever the work is worth: with 2 it asks `for_threads`.
+            patch.setattr(
+                Compiled, "_execute", lambda ours, made, count, *rest: execute(ours, made, 2, *rest)
+            )
+            if self.is_cut:  # into a call for each line, as a batch is that takes long
+                patch.setattr(runner, "_LONG_SECONDS", -1)
+            run()
+        return calls
+
+    def __call__(self, *laid):
+        given = dict(zip(self.names, laid, strict=False))
+        for base, array in zip((program.SPACE, *self.own), laid[len(given) - 1 :], strict=True):
+            given["bases"][base] = array.ctypes.data
+        given["count"] = self.count
+        self.twin(*given.values())
+
+
+def cases():
+    """(description, twin, arguments, at_end) of every call."""
+    for kernel in jit.COMPILED:
+        # What takes an address is called by an operation's kernel, or by a program.
+        if not any(argument.name in BY_ADDRESS for argument in kernel.contract.arguments):
+            yield from kernel_cases(kernel)
+    yield from operation_cases()
+    yield from door_cases()
+    yield from product_cases()
+    yield from network_cases()
+
+
+BY_ADDRESS = ("function", "then", "program", "flags", "record")
+
+
+def door_cases():
+    """Operations on blocks of whole arrays, by their public kernels, on one thread and on more."""
+    for door in jit.PUBLIC.values():
+        if type(door) is jit.Door:
+            yield from kernel_cases(door)
+
+
+def kernel_cases(kernel):
+    """By its contract.
 
     Some choices are drawn: where three sizes are open there are 5,000 combinations, and a parallel
     region takes a hundred times as long as the work in it. Each choice still meets every size.
     """
-    if kernel is product:
-        yield from product_cases()
-    if kernel is interpreter.train:
-        yield from network_cases()
-    if kernel in (product, small_product, interpreter.train, interpreter.infer):
-        return
     names, arguments = size_names(kernel.contract), kernel.contract.arguments
     flags = [argument.name for argument in arguments if argument.kind == "flag"]
     forms = (False, True) if any(argument.kind == "labels" for argument in arguments) else (False,)
     drawn = random.Random(0)
+    serial, parallel = path_of(kernel, "serial"), path_of(kernel, "parallel")
     for sizes in size_choices(names):
         dtypes = DTYPES if len(names) < 3 else (drawn.choice(DTYPES),)
         for dtype, targets, at_end in itertools.product(dtypes, forms, (False, True)):
             setting = {name: drawn.random() < 0.5 for name in flags}
             values = [made(argument, sizes, dtype, setting, targets) for argument in arguments]
-            twins = [kernel.serial]
-            if kernel.parallel is not None and (len(names) == 1 or drawn.random() < 0.05):
-                twins.append(kernel.parallel)
-            for twin in twins:
+            paths = {"serial": serial}
+            if parallel is not None and (len(names) == 1 or drawn.random() < 0.05):
+                paths["parallel"] = parallel
+            for path, function in paths.items():
                 place = f"{np.dtype(dtype)} at the {'end' if at_end else 'start'}"
-                yield f"{twin.dispatcher.__name__} {place} {sizes} {setting}", twin, values, at_end
+                description = f"{kernel.__name__} {path} {place} {sizes} {setting}"
+                yield description, function, values, at_end
 
 
 def run_all(progress):
-    slots = [Slot() for _ in range(12)]
-    for kernel in jit.COMPILED:
-        for description, twin, values, at_end in cases(kernel):
-            os.pwrite(progress, description.ljust(300).encode(), 0)
-            laid = [
-                slot.lay(value, at_end) if isinstance(value, np.ndarray) else value
-                for slot, value in zip(slots, values, strict=False)
-            ]
-            twin(*laid)
-            if not all(slot.margin_is_untouched() for slot in slots):
-                sys.exit("wrote beside an array")
+    slots = [Slot() for _ in range(24)]
+    for description, function, values, at_end in cases():
+        os.pwrite(progress, description.ljust(300).encode(), 0)
+        laid = [
+            slot.lay(value, at_end) if isinstance(value, np.ndarray) else value
+            for slot, value in zip(slots, values, strict=False)
+        ]
+        function(*laid)
+        if not all(slot.margin_is_untouched() for slot in slots):
+            sys.exit("wrote beside an array")
 
 
 def touch(at_end):

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
 import llvmlite.binding
 import numpy as np
@@ -12,7 +13,8 @@ from numba import prange, types
 from numba.core.dispatcher import Dispatcher
 
 from kernels.intrinsics import pointer
-from kernels.runtime import cache, interrupts, jit
+from kernels.runtime import cache, families, interrupts, jit
+from tests.kernels.operations import call
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX")
 
@@ -184,9 +186,28 @@ def _doubles_in_parallel(x, out):
             out[i, j] = x[i, j] + x[i, j]
 
 
-def _kernel(kind: str) -> jit.Kernel:
+class _Operation:
+    """An operation in a kernel's stead."""
+
+    parallel = None
+
+    def __init__(self, function: Any) -> None:
+        self.operation = families.Operation(families.ELEMENTWISE, function)
+
+    def serial(self, x: np.ndarray, out: np.ndarray) -> None:
+        call(self.operation, x.dtype, x, x, out, *x.shape, x.shape[1], np.zeros(0))
+
+
+def _kernel(kind: str) -> Any:
     """One that nobody has compiled, nor what it calls."""
     contract = "x (m, n) -> out (m, n)"
+    if kind == "operation":
+
+        def doubles(x, dy, out, rows, columns, stride, numbers):
+            for i in range(rows * columns):
+                out[i] = x[i] + x[i]
+
+        return _Operation(doubles)
     if kind == "short":
         return jit.Kernel(_doubles, contract, None, is_short=True)
     if kind == "parallel":
@@ -207,7 +228,7 @@ def _kernel(kind: str) -> jit.Kernel:
     return jit.Kernel(calls, contract, None, calls=("doubles_at",))
 
 
-def _check(kernel: jit.Kernel) -> None:
+def _check(kernel: Any) -> None:
     x = np.arange(6.0).reshape(2, 3)
     for twin in (kernel.serial, kernel.parallel):
         if twin is not None:
@@ -216,7 +237,7 @@ def _check(kernel: jit.Kernel) -> None:
             assert (out == x + x).all()
 
 
-each_kind = pytest.mark.parametrize("kind", ["serial", "short", "parallel", "shared"])
+each_kind = pytest.mark.parametrize("kind", ["serial", "short", "parallel", "shared", "operation"])
 
 
 @pytest.mark.compiled
@@ -229,7 +250,9 @@ def test_an_error_at_any_line_leaves_what_the_next_call_takes_up(kind, error):
     def trace(frame, event, _):
         nonlocal seen
         code = frame.f_code
-        if code.co_filename != jit.__file__ or code.co_name not in {"make_ready", "_take"}:
+        if code.co_filename not in {jit.__file__, families.__file__}:
+            return None
+        if code.co_name not in {"make_ready", "_take", "_ready"}:
             return None
         if event == "line":
             seen += 1

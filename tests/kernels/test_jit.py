@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 import kernels
+from kernels import operations
 from kernels.product.matmul import product
 from kernels.runtime import jit, threads
+from kernels.runtime.families import COLUMNWISE, ELEMENTWISE, ROWWISE, Operation
+from tests.kernels.operations import call, every_operation
 
 each_kernel = pytest.mark.parametrize("kernel", jit.COMPILED, ids=lambda kernel: kernel.__name__)
 each_door = pytest.mark.parametrize("door", jit.PUBLIC.values(), ids=lambda door: door.__name__)
@@ -161,8 +164,10 @@ def test_bare_refuses_wrong_types_and_compiles_nothing_for_them():
     x, out = arrays(np.float32)
     frozen = out.copy()
     frozen.flags.writeable = False
+    kernel = fresh(_doubled)
+    kernel.bare(x, out)
     kernels.relu_forward.bare(x, out)
-    kernels.sgd_update.bare(x, x.copy(), 0.1)
+    kernels.uniform.bare(np.uint64(1), np.uint64(2), 0.0, 1.0, out)
     kernels.cross_entropy_rows.bare(x, np.zeros(2, np.int64), np.empty((2, 1), np.float32))
     before, result = compiled(), out.copy()
     for args in [
@@ -179,17 +184,21 @@ def test_bare_refuses_wrong_types_and_compiles_nothing_for_them():
         (x.T, out),
         (x, frozen),
         (x, out[:, ::2]),
-        (x,),
         (x, out, out),
         (),
     ]:
         with pytest.raises(TypeError):
+            kernel.bare(*args)
+        with pytest.raises((TypeError, AttributeError, IndexError)):
             kernels.relu_forward.bare(*args)
     with pytest.raises(TypeError):
-        kernels.sgd_update.bare(out, x, "0.1")
+        kernel.bare(x)
+    with pytest.raises(TypeError):
+        kernels.uniform.bare(np.uint64(1), np.uint64(2), "0.1", 1.0, out)
     with pytest.raises(TypeError):
         kernels.cross_entropy_rows.bare(x, [0, 1], out[:, :1].copy())
     assert compiled() == before
+    assert len(kernel.serial.dispatcher.overloads) == 1
     assert (out == result).all()
 
 
@@ -201,9 +210,14 @@ def test_every_twin_has_a_name_of_its_own():
         for twin in (kernel.serial, kernel.parallel)
         if twin is not None
     ]
+    names += [
+        (operation.function.__module__, operation.function.__qualname__)
+        for operation in every_operation()
+    ]
     assert len(set(names)) == len(names)
-    assert ("kernels.softmax", "softmax_forward_serial") in names
-    assert ("kernels.softmax", "softmax_forward_parallel") in names
+    assert ("kernels.losses", "softmax_cross_entropy_serial") in names
+    assert ("kernels.losses", "softmax_cross_entropy_parallel") in names
+    assert ("kernels.activations", "relu_forward") in names
 
 
 @pytest.mark.compiled
@@ -259,7 +273,8 @@ for user in users:
 for user in users:
     user.join()
 assert failures == []
-assert compiled.count("relu_forward_serial") == 1, compiled
+assert compiled.count("relu_forward") == 1, compiled  # the operation
+assert compiled.count("elementwise_serial") == 1, compiled  # what runs it
 """,
         NUMBA_LAYERS_CACHE_DIR="",
     )
@@ -333,6 +348,101 @@ def test_a_failed_compilation_leaves_the_other_forms_usable(monkeypatch):
     assert (out == 2 * x).all()
 
 
+# Operations
+
+
+def _two(x, dy, out, rows, columns, stride, numbers):
+    for i in range(rows):
+        for j in range(columns):
+            out[i * stride + j] = 2 * x[i * stride + j]
+
+
+def _gives_a_float(x, dy, out, rows, columns, stride, numbers):
+    return x[0]
+
+
+def _gives_zero(x, dy, out, rows, n, parameters, numbers, counter):
+    return 0
+
+
+def _gives_nothing(x, dy, out, rows, n, parameters, numbers, counter):
+    out[0] = x[0]
+
+
+@pytest.mark.compiled
+def test_an_operation_is_compiled_once_for_each_dtype():
+    operation = Operation(ELEMENTWISE, _two)
+    assert operation._code is None, "nothing is compiled before it is used"
+    for dtype in (np.float32, np.float64):
+        x, out = np.arange(6, dtype=dtype), np.zeros(6, dtype)
+        address = operation.address(np.dtype(dtype))
+        assert operation.address(dtype) == address
+        call(operation, dtype, x, x, out, 2, 2, 4, np.zeros(0))
+        assert out.tolist() == [0, 2, 0, 0, 8, 10]
+    assert len(operation._code.dispatcher.overloads) == 2
+    assert copy.deepcopy(operation) is operation
+    assert repr(operation) == "<elementwise operation two>"
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    ("family", "function", "message"),
+    [
+        (ELEMENTWISE, _gives_a_float, "_gives_a_float returns float32, expected none"),
+        (COLUMNWISE, _gives_a_float, "_gives_a_float returns float32, expected none"),
+        (ROWWISE, _gives_nothing, "_gives_nothing returns none, expected int64"),
+    ],
+    ids=str,
+)
+def test_an_operation_that_returns_something_else_is_an_error_each_time(family, function, message):
+    """Compiled code would read a result where there is none, or is another."""
+    operation = Operation(family, function)
+    for _ in range(2):
+        with pytest.raises(TypeError, match=message):
+            operation.address(np.float32)
+
+
+@pytest.mark.compiled
+def test_a_plain_zero_is_a_count():
+    x = np.ones((1, 1))
+    operation = Operation(ROWWISE, _gives_zero)
+    assert call(operation, np.float64, x, x, x, 1, 1, x, x, (0, 0, 0)) == 0
+
+
+@pytest.mark.compiled
+def test_an_operation_is_cached_apart_and_found_by_another_process(python, tmp_path):
+    script = (
+        COUNTING
+        + """
+from kernels.activations import RELU
+from kernels.metrics import CLASSES
+
+x = np.array([[-1, 2]], np.float32)
+out, classes = np.empty_like(x), np.empty(1, np.int64)
+kernels.relu_forward(x, out)
+assert out.tolist() == [[0, 2]]
+first = tuple(cache.counts())
+watched = "relu_forward", "relu_backward", "_classes", "elementwise_serial", "rowwise_serial"
+
+def those():
+    return [name for name in compiled if name in watched]
+"""
+    )
+    again = """
+kernels.relu_backward(x, x, out)
+assert out.tolist() == [[0, 2]]
+kernels.argmax_rows(x, classes)
+assert classes.tolist() == [1]
+print(first, those())
+"""
+    folder = {"NUMBA_LAYERS_CACHE_DIR": str(tmp_path)}
+    python(script + "assert those() == ['relu_forward', 'elementwise_serial'], compiled", **folder)
+    found = python(script + again, **folder)
+    # The gradient shares what runs it, and nothing else.
+    assert found.strip() == "(2, 0) ['relu_backward', '_classes', 'rowwise_serial']"
+    python(script + again + "assert compiled == [], compiled", **folder)
+
+
 # Other threads, and Ctrl-C
 
 
@@ -360,7 +470,7 @@ def test_an_exception_in_a_region_gives_the_lock_back(monkeypatch):
     monkeypatch.setattr(threads, "worthwhile", lambda nanoseconds: True)
     monkeypatch.setattr(threads, "get_num_threads", lambda: 2)
     monkeypatch.setattr(numba, "set_num_threads", lambda count: None)  # there may be one core
-    monkeypatch.setattr(kernels.relu_forward, "parallel", interrupted)
+    monkeypatch.setattr(operations.elementwise, "parallel", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kernels.relu_forward.bare(*arrays(np.float32))
     assert not threads._lock.locked()
@@ -451,10 +561,9 @@ from kernels.runtime import jit, threads
 x = np.array([[-1, 2, np.nan], [3, -4, 5]], np.float32)
 dy = np.ones_like(x)
 out, labels = np.empty_like(x), np.empty(2, np.int64)
-kernels.gather_rows(x, np.array([1, 1]), out)
-np.testing.assert_array_equal(out, x[[1, 1]])
-large = np.ones((1000, 2000), np.float32)
-kernels.gather_rows(large, np.array([0]), large[:1].copy())
+order = np.zeros(5, np.int64)
+kernels.permutation(3, 4, order)
+assert sorted(order) == [0, 1, 2, 3, 4]
 
 square = np.ones((3, 3), np.float32)
 for kernel, arguments in {
@@ -464,12 +573,15 @@ for kernel, arguments in {
     kernels.sgd_update: (x.copy(), dy, 0.1),
     kernels.softmax_forward: (x, out),
     kernels.argmax_rows: (x, labels),
+    kernels.gather_rows: (x, np.array([1, 1]), out),
+    kernels.cross_entropy_gradient: (x, np.array([1, 1]), out, out[:, :1].copy(), dy[:, :1].copy()),
+    kernels.dense_relu_forward: (x, square, square[:1].copy(), out),
 }.items():
     try:
         kernel(*arguments)
     except NotImplementedError as error:
-        assert "NUMBA_DISABLE_JIT" in str(error) and "kernels.reference" in str(error)
-        assert str(error).startswith("kernels.")
+        assert "unset NUMBA_DISABLE_JIT" in str(error) and "kernels.reference" in str(error)
+        assert str(error).startswith("kernels")
     else:
         raise AssertionError(f"{kernel} ran")
 for kernel in jit.COMPILED:
@@ -487,14 +599,10 @@ def test_bounds_are_checked_on_request(python):
         """
 import numpy as np
 import kernels
-from kernels.gather import gather_rows
 
-x, out, labels = np.ones((3, 2)), np.ones((2, 2)), np.array([0, 1, 1])
+x, labels = np.ones((3, 2)), np.array([0, 1, 1])
 short = np.empty((1, 1))
 for kernel, arguments in (
-    (gather_rows, (x, np.array([0, 3]), out)),
-    (gather_rows, (x, np.array([0, 1, 2]), out)),
-    (kernels.argmax_rows, (x, np.empty(2, np.int64))),
     (kernels.count_correct, (x, labels[:2])),
     (kernels.cross_entropy_rows, (x, labels, short)),
     (kernels.softmax_cross_entropy, (x, labels, x.copy(), short)),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels.exp_log import LANES
+from kernels.intrinsics import LANES
 
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 WIDTHS = (1, 2, LANES - 1, LANES, LANES + 1, 2 * LANES, 2 * LANES + 5)

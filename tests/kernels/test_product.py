@@ -9,8 +9,18 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels.intrinsics import pointer
+from kernels.activations import RELU
+from kernels.intrinsics import local_number, pointer
 from kernels.intrinsics.cpu import Cache
+from kernels.optimizers import SGD
+from kernels.product.flags import (
+    ACCUMULATE,
+    ADD_BIASES,
+    OTHER,
+    SUM_COLUMNS,
+    TRANSPOSE_A,
+    TRANSPOSE_B,
+)
 from kernels.product.loops import (
     BLOCK,
     CUT,
@@ -18,26 +28,17 @@ from kernels.product.loops import (
     DIRECT_CHUNK,
     FAR,
     FAR_ELEMENTS,
-    MOST_NEEDED,
     PACK_ELEMENTS,
     PACK_ROWS,
     SOON_COLUMNS,
     SOON_TERMS,
+    nothing_then,
     operands_at,
+    plan_for,
     plan_of,
 )
 from kernels.product.matmul import product
-from kernels.product.microkernel import (
-    ACCUMULATE,
-    ADD_BIASES,
-    DESCEND,
-    MASK,
-    RELU,
-    ROWS,
-    SUM_COLUMNS,
-    TRANSPOSE_A,
-    TRANSPOSE_B,
-)
+from kernels.product.microkernel import ROWS, Epilogue
 from kernels.product.skinny import TURNED_LANES
 from kernels.product.split_k import chain_bytes
 from kernels.product.tile_sizes import LEVEL_2, TILE
@@ -75,22 +76,23 @@ def operands(dtype, m, n, k, flags):
     a = numbers(dtype, *((k, m) if flags & TRANSPOSE_A else (m, k)), seed=1)
     b = numbers(dtype, *((n, k) if flags & TRANSPOSE_B else (k, n)), seed=2)
     out = numbers(dtype, m, n, seed=3)
-    extra = numbers(dtype, *((m, n) if flags & MASK else (1, n)), seed=4)
+    extra = numbers(dtype, *((m, n) if flags & OTHER else (1, n)), seed=4)
     return a, b, out, extra
 
 
-def step_by_step(a, b, out, extra, flags):
+def step_by_step(a, b, out, extra, asked):
     """The same by plain kernels, one after the other; the result and the column sums."""
+    flags, then = asked
     transposes = bool(flags & TRANSPOSE_A), bool(flags & TRANSPOSE_B)
     result = out.copy()
     kernels.matmul(a, b, result, *transposes, bool(flags & ACCUMULATE))
     if flags & ADD_BIASES:
         result += extra  # one rounding
-    if flags & RELU:
+    if then is RELU.forward:
         kernels.relu_forward(result.copy(), result)
-    if flags & MASK:
+    if then is RELU.backward:
         kernels.relu_backward(extra, result.copy(), result)
-    if flags & DESCEND:
+    if then is SGD.operation:
         gradient, result = result, out.copy()
         kernels.sgd_update(result, gradient, RATE)
     sums = np.empty_like(extra)
@@ -105,12 +107,13 @@ def step_by_step(a, b, out, extra, flags):
     "sizes", [*SMALL, *PACKED, *APART, *SOON, FALLS_OUT, OUTGROWS, *LONG], ids=str
 )
 def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name, sizes):
-    flags = FUSED[name]
+    asked = FUSED[name]
+    flags, then = asked.flags, asked.address(dtype)
     a, b, out, extra = operands(dtype, *sizes, flags)
-    expected, sums = step_by_step(a, b, out, extra, flags)
+    expected, sums = step_by_step(a, b, out, extra, asked)
     for twin, count in ((product.serial, 1), *((product.parallel, n) for n in (2, 5, 16))):
         got, given = out.copy(), extra.copy()
-        twin(a, b, given, got, RATE, flags, count)
+        twin(a, b, given, got, RATE, then, flags, count)
         np.testing.assert_array_equal(got, expected, strict=True)
         np.testing.assert_array_equal(given, sums if flags & SUM_COLUMNS else extra)
 
@@ -135,10 +138,10 @@ def test_packing_does_not_show(dtype, sizes):
                 if flags & TRANSPOSE_B
                 else np.ascontiguousarray(b[:, j : j + width])
             )
-            product.serial(a, right, out, part, 0.0, flags, 1)
+            product.serial(a, right, out, part, 0.0, 0, flags, 1)
             direct[:, j : j + width] = part
         packed = out.copy()
-        product.serial(a, b, out, packed, 0.0, flags, 1)
+        product.serial(a, b, out, packed, 0.0, 0, flags, 1)
         np.testing.assert_array_equal(packed, direct, strict=True)
 
 
@@ -156,11 +159,11 @@ def test_a_few_rows_have_the_bits_that_they_have_among_others(dtype, k):
         flags = turns_a | turns_b | turns_on
         a, b, out, _ = operands(dtype, ROWS + 1, n, k, flags)
         together = out.copy()
-        product.serial(a, b, out, together, 0.0, flags, 1)
+        product.serial(a, b, out, together, 0.0, 0, flags, 1)
         for rows, count in itertools.product(some, (1, 2)):
             few = a[:, rows] if turns_a else a[rows]
             alone = out[rows].copy()
-            product.serial(np.ascontiguousarray(few), b, out, alone, 0.0, flags, count)
+            product.serial(np.ascontiguousarray(few), b, out, alone, 0.0, 0, flags, count)
             np.testing.assert_array_equal(alone, together[rows], strict=True)
 
 
@@ -174,7 +177,7 @@ def bits_of_many(dtype):
     ):
         a, b, out, _ = operands(dtype, m, n, k, flags)
         for count in (1, 2):
-            product.serial(a, b, out, out, 0.0, flags, count)
+            product.serial(a, b, out, out, 0.0, 0, flags, count)
             found.update(out.tobytes())
     return found.hexdigest()
 
@@ -193,29 +196,8 @@ def test_the_smallest_tile_has_the_same_bits(python, dtype):
     assert python(script, **smallest).strip() == bits_of_many(dtype)
 
 
-def bytes_planned(a, m, n, k, flags, out):
-    at, to = pointer(a), pointer(out)
-    a_shape = (k, m) if flags & TRANSPOSE_A else (m, k)
-    return plan_of(operands_at((m, n), a_shape, at, at, at, to, 0.0, flags), 1).bytes
-
-
-@pytest.mark.parametrize("flags", [0, TRANSPOSE_B, TRANSPOSE_B | MASK, DESCEND])
-def test_no_part_of_the_rows_needs_more_memory_than_is_looked_at(flags):
-    """A network takes a thread's memory once, and gives it parts of any number of rows."""
-    contract = "a (e, f), m int64, n int64, k int64, flags int64 -> out (g, h)"
-    bytes_of, array = jit.Kernel(bytes_planned, contract, None).serial, np.empty((1, 1), np.float32)
-    for n, k in itertools.product((1, 10, 100, 512, 1000), (1, 40, 1000, CUT + 1, 3 * CUT + 5)):
-        for rows in (1, ROWS - 1, ROWS, PACK_ROWS - 1, PACK_ROWS, 200, 300, BLOCK + 9):
-            looked_at = [min(rows, most) for most in MOST_NEEDED]
-            enough = max(bytes_of(array, m, n, k, flags, array) for m in looked_at)
-            last = min(rows, BLOCK)
-            for m in {*range(1, last, 7), *range(1, min(last, ROWS + 2)), last}:
-                assert bytes_of(array, m, n, k, flags, array) <= enough, (m, rows, n, k)
-
-
 def what_is_packed(a, m, n, k, flags, out):
-    at, to = pointer(a), pointer(out)
-    plan = plan_of(operands_at((m, n), (m, k), at, at, at, to, 0.0, flags), 1)
+    plan = plan_of((m, n, k), 1, 1, flags, 0, pointer(out), 1)
     return 2 * (plan.a_bytes > 0) + (plan.b_bytes > 0)
 
 
@@ -258,7 +240,7 @@ def test_b_alone_is_packed_for_the_level_2_cache(dtype):
     ],
 )
 def test_rows_fall_out_of_level_2_by_its_size_and_ways(monkeypatch, cache, rows, step, falls_out):
-    module = importlib.import_module("kernels.matmul")
+    module = importlib.import_module("kernels.product.loops")
     monkeypatch.setattr(module, "_LEVEL_2", cache.size)
     monkeypatch.setattr(module, "_WAY", cache.size // cache.ways)
     assert module._falls_out.py_func(rows, step) == falls_out
@@ -268,11 +250,11 @@ def bytes_of_chains(a, m, n, k, chain, flags, out):
     """Those that a thread takes for any chain, or those that one chain needs by itself."""
     at, to = pointer(a), pointer(out)
     chains = (k + CUT - 1) // CUT
+    plain = Epilogue(flags, to, nothing_then(to, local_number(0.0)))
     if chain < 0:
-        whole = operands_at((m, n), (m, k), at, at, at, to, 0.0, flags)
-        return chain_bytes(whole, chains)
+        return chain_bytes(operands_at((m, n), (m, k), at, at, to, plain), chains)
     terms = min(CUT, k - chain * CUT)
-    return plan_of(operands_at((m, n), (m, terms), at, at, at, to, 0.0, flags), 1).bytes
+    return plan_for(operands_at((m, n), (m, terms), at, at, to, plain), 1).bytes
 
 
 @each_dtype
@@ -298,7 +280,7 @@ def test_every_element_has_one_block(dtype):
         b = np.arange(n, dtype=dtype)[None, :] % 5 + np.array([[1], [3]], dtype)
         for count in (1, 2, 3, 8):
             out = np.full((m, n), np.nan, dtype)
-            product.serial(a, b, out, out, 0.0, 0, count)
+            product.serial(a, b, out, out, 0.0, 0, 0, count)
             np.testing.assert_array_equal(out, a @ b)
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import kernels
+from kernels.losses import CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY
+from kernels.operations import as_words, run_loss
 
 pytestmark = pytest.mark.compiled
 
@@ -166,6 +168,32 @@ def test_one_hot_targets_and_class_indices_give_the_same_bits(dtype, n):
     np.testing.assert_array_equal(cross_entropy_rows(p, labels), cross_entropy_rows(p, t))
     for name in ("softmax_minus_target", "cross_entropy_backward"):
         np.testing.assert_array_equal(of_targets(name, p, labels), of_targets(name, p, t))
+
+
+@each_dtype
+@each_number_of_classes
+@pytest.mark.parametrize("batch", [1, 15, 16, 17, 40])
+def test_a_loss_with_its_gradient_has_the_bits_of_its_parts(dtype, n, batch):
+    """Of class indices, whether sixteen rows are taken at a time or each by itself, and of rows."""
+    z, labels = logits(dtype, batch, n), class_indices(batch, n)
+    z[0, 0], z[batch // 2, n // 2] = -np.inf, np.nan
+    z[-1, -1] = z[-1].max()  # of equals the first is the largest
+    p, losses = softmax_and_losses(z, labels)
+    of_logits = of_targets("softmax_minus_target", p, labels), losses
+    of_p = of_targets("cross_entropy_backward", p, labels), cross_entropy_rows(p, labels)
+    forms = {"labels": labels, "rows": one_hot(labels, n, dtype)}
+    if n <= LANES:
+        forms["few labels"] = labels
+    for entry, scores, expected in (SOFTMAX_CROSS_ENTROPY, z, of_logits), (CROSS_ENTROPY, p, of_p):
+        classes = np.full(batch, 99)
+        kernels.argmax_rows(scores, classes)
+        right = (classes == labels).astype(dtype)[:, None]
+        for form in forms.keys() & entry.operations.keys():
+            got = [np.full_like(array, 99) for array in (*expected, right)]
+            operation, words = entry.operations[form], as_words(forms[form], dtype)
+            run_loss(operation, scores, words, (), *got)
+            for array, its in zip(got, (*expected, right), strict=True):
+                np.testing.assert_array_equal(array, its, err_msg=str(operation))
 
 
 @each_dtype

@@ -11,8 +11,9 @@ import pytest
 import kernels
 import layers
 from kernels.runtime import threads
+from kernels.softmax import SOFTMAX_BACKWARD, SOFTMAX_FORWARD
 from layers import datasets
-from layers.profiling import Row
+from layers.profiling.results import Row
 
 pytestmark = pytest.mark.compiled
 
@@ -110,7 +111,7 @@ def test_rows_are_the_passes_of_a_step(name: str):
         if row.layers:
             assert row.name == ", ".join(f"{index} {stack[index]!r}" for index in row.layers)
     by_part = {row.part: row.name for row in profile.rows}
-    assert by_part["gather"] == "rows of x"
+    assert by_part["gather"] == "rows of x and y"
     assert by_part["loss"] == repr(model.loss)
     assert profile.obstacle == model.obstacle()
     assert profile.seconds > 0
@@ -121,17 +122,24 @@ def test_rows_are_the_passes_of_a_step(name: str):
 # --- what a pass costs ----------------------------------------------------------------------------
 
 # By hand, for batches of 4 in float64 through Dense(3, 5) and Dense(5, 2): operations, and numbers
-# of 8 bytes. Each array once; the parameters twice where they are written too.
+# of 8 bytes. Each line's arrays once, parameters that move twice. A label is a number, and
+# so is a row's place in the order; the sum of dz for the biases is a line of its own.
 COSTS = {
-    ("gather",): (0, 4 * 3 + 4 * 3 + 4),
+    ("gather",): (0, 4 * 3 + 4 * 3 + 4 + 4 + 4 + 4),
     ("forward", 0, 1): (4 * 5 * (2 * 3 + 1), 4 * 3 + 3 * 5 + 5 + 4 * 5),
     ("forward", 2): (4 * 2 * (2 * 5 + 1), 4 * 5 + 5 * 2 + 2 + 4 * 2),
     ("forward", 3): (0, 4 * 2 + 4 * 2),
-    ("loss",): (0, 4 * 2 + 4 * 2 + 4 + 4 + 4),  # scores, gradient, losses, order, labels
+    ("loss",): (0, 4 * 2 + 4 * 2 + 4 + 4 + 4),  # scores, gradient, losses, whether right, labels
     ("backward", 3): (0, 4 * 2 + 4 * 2 + 4 * 2),
     ("backward", 1, 2): (2 * 4 * 2 * 5, 4 * 2 + 5 * 2 + 4 * 5 + 4 * 5),
-    ("update", 2): (2 * 5 * 4 * 2 + 4 * 2 + 2 * (5 * 2 + 2), 4 * 5 + 4 * 2 + 2 * (5 * 2 + 2)),
-    ("update", 0): (2 * 3 * 4 * 5 + 4 * 5 + 2 * (3 * 5 + 5), 4 * 3 + 4 * 5 + 2 * (3 * 5 + 5)),
+    ("update", 2): (
+        2 * 5 * 4 * 2 + 4 * 2 + 2 * (5 * 2 + 2),
+        (4 * 5 + 4 * 2 + 2 * 5 * 2) + (4 * 2 + 2 * 2),
+    ),
+    ("update", 0): (
+        2 * 3 * 4 * 5 + 4 * 5 + 2 * (3 * 5 + 5),
+        (4 * 3 + 4 * 5 + 2 * 3 * 5) + (4 * 5 + 2 * 5),
+    ),
 }
 # The same layer by layer, where a Dense stores its gradients and the optimizer reads them.
 COSTS_BY_LAYERS = {
@@ -145,11 +153,11 @@ COSTS_BY_LAYERS = {
     ("backward", 4): COSTS["backward", 3],
     ("backward", 3): (
         2 * 5 * 4 * 2 + 4 * 2 + 2 * 4 * 2 * 5,
-        (4 * 5 + 4 * 2 + 5 * 2 + 2) + (4 * 2 + 5 * 2 + 4 * 5),
+        (4 * 5 + 4 * 2 + 5 * 2) + (4 * 2 + 2) + (4 * 2 + 5 * 2 + 4 * 5),
     ),
     ("backward", 2): (0, 0),
     ("backward", 1): (0, 4 * 5 + 4 * 5 + 4 * 5),
-    ("backward", 0): (2 * 3 * 4 * 5 + 4 * 5, 4 * 3 + 4 * 5 + 3 * 5 + 5),
+    ("backward", 0): (2 * 3 * 4 * 5 + 4 * 5, (4 * 3 + 4 * 5 + 3 * 5) + (4 * 5 + 5)),
     ("update",): (2 * (3 * 5 + 5 + 5 * 2 + 2), 3 * (3 * 5 + 5 + 5 * 2 + 2)),
 }
 
@@ -175,20 +183,105 @@ def test_operations_and_bytes_by_hand(own: bool):
     assert costs(quick(model, x, y, 4)) == expected
     rows = costs(quick(model, x, np.eye(2)[y], 4))  # of targets: two numbers each
     assert rows["loss",] == (0, expected["loss",][1] + 4)
-    assert rows | {("loss",): None} == expected | {("loss",): None}
+    assert rows["gather",] == (0, expected["gather",][1] + 8)
+    apart = {("loss",): None, ("gather",): None}
+    assert rows | apart == expected | apart
 
 
 def test_a_number_of_float32_has_four_bytes():
     profile = quick(make(), batch_size=10)
-    assert profile.rows[0].bytes == 4 * 2 * 10 * 64 + 8 * 10
+    assert profile.rows[0].bytes == 4 * 2 * 10 * 64 + 8 * 4 * 10
     assert profile.rows[2].bytes == 4 * (10 * 16 + 16 * 10 + 10 + 10 * 10)
+
+
+def own(base: type, *names: str) -> type:
+    """A class of the user's own that does what its base does."""
+    methods = {
+        name: lambda self, *args, _name=name: getattr(base, _name)(self, *args) for name in names
+    }
+    for method in methods.values():
+        method.__module__ = __name__
+    return type(f"Own{base.__name__}", (base,), methods)
+
+
+def test_a_loss_and_an_optimizer_of_ones_own_have_times_and_no_costs():
+    model = make()
+    model.loss = own(layers.SoftmaxCrossEntropy, "rows", "gradient")()
+    profile = quick(model)
+    assert profile.obstacle == "the loss is an OwnSoftmaxCrossEntropy of your own"
+    rows = dict(zip(passes(profile), profile.rows, strict=True))
+    assert (rows["loss",].operations, rows["loss",].bytes) == (0, 0)
+    assert rows["loss",].seconds > 0
+    assert rows["update",].operations > 0
+    model = make()
+    model.optimizer = own(layers.SGD, "update")(0.1)
+    profile = quick(model)
+    rows = dict(zip(passes(profile), profile.rows, strict=True))
+    assert (rows["update",].operations, rows["update",].bytes) == (0, 0)
+    assert rows["update",].seconds > 0
+    assert rows["loss",].bytes > 0
+
+
+class Doubled(layers.Layer):
+    """A layer of one's own in the words of a run: two passes, neither of which follows on a sum."""
+
+    def run_forward(self, run, x, training):
+        return run.rowwise(SOFTMAX_FORWARD, run.rowwise(SOFTMAX_FORWARD, x))
+
+    def run_backward(self, run, x, y, dy, needs_inputs):
+        return run.rowwise(SOFTMAX_BACKWARD, y, dy)
+
+
+def test_a_recorded_layer_of_ones_own_is_a_row_whatever_its_lines():
+    stack = layers.Dense(64, 16), Doubled(), layers.Dense(16, 10)
+    profile = quick(make(*stack))
+    assert profile.obstacle is None
+    rows = dict(zip(passes(profile), profile.rows, strict=True))
+    assert rows["forward", 1].bytes == 4 * 4 * 32 * 16
+    assert rows["backward", 1].bytes == 4 * 3 * 32 * 16
+    by_layers = quick(make(*copy.deepcopy(stack[:1]), Same(), *copy.deepcopy(stack[1:])))
+    rows = dict(zip(passes(by_layers), by_layers.rows, strict=True))
+    assert rows["forward", 2].bytes == 4 * 4 * 32 * 16
+    assert rows["backward", 2].bytes == 4 * 3 * 32 * 16
+
+
+class Shifted(layers.Layer):
+    """A layer that a program has no words for, though it only overrides `run_forward`."""
+
+    def run_forward(self, run, x, training):
+        return np.maximum(x, 0) + np.float32(1)
+
+    def run_backward(self, run, x, y, dy, needs_inputs):
+        return dy
+
+
+def test_a_layer_that_cannot_be_recorded_has_no_costs():
+    model = make(layers.Dense(64, 16), Same(), Shifted(), layers.Dense(16, 10))
+    rows = {(row.part, *row.layers): row for row in quick(model).rows}
+    assert (rows["forward", 2].operations, rows["forward", 2].bytes) == (0, 0)
+    assert (rows["backward", 2].operations, rows["backward", 2].bytes) == (0, 0)
+    assert rows["forward", 3].operations == 32 * 10 * (2 * 16 + 1)
+
+
+@pytest.mark.parametrize("by_layers", [False, True], ids=["compiled", "layer by layer"])
+def test_states_are_read_and_written_and_only_what_is_measured(by_layers: bool):
+    stack = [layers.Dense(3, 5), *([Same()] if by_layers else []), layers.Dense(5, 2)]
+    loss, optimizer = layers.MeanSquaredError(), layers.Adam()
+    model = layers.Sequential(stack, loss, optimizer, seed=0, dtype="float64")
+    rows = costs(quick(model, np.ones((11, 3)), np.ones((11, 2)), 4))
+    assert rows["loss",] == (0, 4 * 2 + 4 * 2 + 4 * 2 + 4)  # scores, targets, gradient, losses
+    if by_layers:
+        assert rows["update",] == (2 * (3 * 5 + 5 + 5 * 2 + 2), 7 * (3 * 5 + 5 + 5 * 2 + 2))
+    else:
+        operations, numbers = COSTS["update", 0]
+        assert rows["update", 0] == (operations, numbers + 4 * (3 * 5 + 5))
 
 
 @pytest.mark.parametrize("batch_size", [250, 10_000])
 def test_a_batch_is_all_rows_at_most(batch_size: int):
     profile = quick(make(), batch_size=batch_size)
     assert profile.batch_size == 250
-    assert profile.rows[0].bytes == 4 * 2 * 250 * 64 + 8 * 250
+    assert profile.rows[0].bytes == 4 * 2 * 250 * 64 + 8 * 4 * 250
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -244,6 +337,35 @@ def test_the_model_stays_as_it_is(own: bool):
     expected.fit(X, Y)
     assert model.fingerprint() == expected.fingerprint()
     assert model.history == expected.history
+
+
+def test_adam_and_dropout_go_on_as_if_nothing_had_been():
+    stack = layers.Dense(64, 16), layers.GELU(), layers.Dropout(0.5), layers.Dense(16, 10)
+    model = layers.Sequential(stack, optimizer=layers.Adam(), seed=0)
+    model.fit(X, Y)
+    expected = copy.deepcopy(model)
+    profile = quick(model)
+    assert profile.obstacle is None
+    model.fit(X, Y)
+    expected.fit(X, Y)
+    assert model.fingerprint() == expected.fingerprint()
+    assert model.optimizer.learning_rate == expected.optimizer.learning_rate > 0
+
+
+def step_of_ones_own(w, g, rate):
+    return w - rate * g
+
+
+def test_an_update_over_and_over_does_not_ruin_what_comes_after_it():
+    """An optimizer without a learning rate: one gradient so often leads far from any minimum."""
+    x, y = X[:32], np.random.default_rng(0).normal(size=(32, 10)) * 10
+    optimizer = layers.ElementwiseOptimizer(step_of_ones_own, rate=0.01)
+    stack = [layers.Dense(64, 16), layers.Dense(16, 10)]
+    model = layers.Sequential(stack, layers.MeanSquaredError(), optimizer, seed=0)
+    before = model.fingerprint()
+    for row in quick(model, x, y, batch_size=8, repeats=3).rows:
+        assert row.seconds > 0
+    assert model.fingerprint() == before
 
 
 def test_one_thread_and_then_as_before(monkeypatch):

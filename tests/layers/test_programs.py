@@ -14,7 +14,7 @@ from kernels.network import program
 from kernels.network.program import MOVES, Place
 from kernels.optimizers import ADAM, SGD
 from kernels.product.column_sum import COLUMN_SUM
-from kernels.product.microkernel import CLIP, MASK, SCALE
+from kernels.product.flags import CLIP, MASK, SCALE
 from kernels.softmax import SOFTMAX_BACKWARD, SOFTMAX_FORWARD
 from layers import datasets
 from layers.compiled import lowering

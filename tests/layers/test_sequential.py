@@ -1239,3 +1239,29 @@ def test_repr_is_the_constructor():
         again = eval(repr(model), vars(layers))
         assert repr(again) == repr(model)
         assert again.summary() == model.summary()
+
+
+def test_nothing_asks_the_first_layer_for_the_gradient_by_the_data():
+    """It may be a whole product; a layer of one's own that is recorded is no exception."""
+    asked = []
+
+    class Watching(layers.Dense):
+        def run_backward(self, run, x, y, dy, needs_inputs):
+            asked.append((self.n_in, needs_inputs))
+            return super().run_backward(run, x, y, dy, needs_inputs)
+
+    class Apart(layers.Layer):
+        """In the words of a run, and of no class that has a method for it."""
+
+        def run_forward(self, run, x, training):
+            return x
+
+        def run_backward(self, run, x, y, dy, needs_inputs):
+            asked.append((0, needs_inputs))
+            return dy
+
+    with layers.backend("numpy"):
+        for stack in ([Watching(6, 5), Watching(5, 3)], [Apart(), Watching(6, 3)]):
+            model = layers.Sequential(stack, seed=0)
+            model.train_step(np.ones((4, 6)), [0, 1, 2, 0])
+    assert asked == [(5, True), (6, False), (6, True), (0, False)]

@@ -1,0 +1,70 @@
+"""What lines cost: operations and bytes, from their families and sizes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kernels.network import program
+from layers.compiled.recorder import Line, Value
+
+_OF_MODEL = (program.PARAMETERS, program.STATES, program.GRADIENTS)
+_INDEX_BYTES = 8
+
+
+class Cost(NamedTuple):
+    """Operations, and bytes that are read or written."""
+
+    operations: int
+    bytes: int
+
+
+UNKNOWN = Cost(0, 0)
+
+
+def cost_of(
+    lines: Sequence[Line], rows: int, itemsize: int, states: int = 0, measures: int = 0
+) -> Cost:
+    """The cost of some lines for a batch of so many rows.
+
+    Multiplications and additions are those of products, biases and sums over rows; a step counts as
+    one of each for a parameter, whatever the optimizer; anything else counts as none. A line reads
+    or writes each of its operands once, and does both with parameters and states that it moves.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+    rows : int
+    itemsize : int
+        Bytes of a number.
+    states : int
+        Numbers that the optimizer keeps of a parameter.
+    measures : int
+        Numbers that the loss measures of a row: none is written where there are none.
+    """
+    operations = sum(_operations(line, rows) for line in lines)
+    numbers = sum(_numbers(line, rows, states, measures) for line in lines)
+    indices = sum(rows for line in lines if line.family == program.GATHER)
+    return Cost(operations, numbers * itemsize + indices * _INDEX_BYTES)
+
+
+def _operations(line: Line, rows: int) -> int:
+    count = 2 * line.out.n if line.out is not None and line.flags & program.MOVES else 0
+    if line.family == program.PRODUCT:
+        count += 2 * rows * line.n_in * line.n_out
+        count += rows * line.n_out if line.extra is not None else 0
+    elif line.family == program.COLUMNWISE:
+        count += rows * line.n_out
+    return count
+
+
+def _numbers(line: Line, rows: int, states: int, measures: int) -> int:
+    other = None if line.family == program.LOSS and not measures else line.other
+    operands = {line.x, line.dy, line.out, line.extra, other}
+    count = sum(_size(value, rows) for value in operands if value is not None)
+    if line.out is not None and line.flags & program.MOVES:
+        count += (1 + 2 * states) * line.out.n
+    return count
+
+
+def _size(value: Value, rows: int) -> int:
+    of_model = value.place is not None and value.place.base in _OF_MODEL
+    return value.n if of_model else rows * value.n
