@@ -37,7 +37,16 @@ from kernels.losses import (
     squared_error_gradient,
 )
 from kernels.metrics import accuracy, argmax_rows, count_correct
-from kernels.optimizers import adam_update, sgd_update
+from kernels.optimizers import (
+    adagrad_update,
+    adam_decay_update,
+    adam_update,
+    lion_update,
+    momentum_update,
+    rmsprop_update,
+    sgd_decay_update,
+    sgd_update,
+)
 from kernels.product.column_sum import column_sum
 from kernels.product.matmul import matmul
 from kernels.random import permutation, uniform
@@ -48,6 +57,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "accuracy",
+    "adagrad_update",
+    "adam_decay_update",
     "adam_update",
     "argmax_rows",
     "column_sum",
@@ -71,14 +82,18 @@ __all__ = [
     "get_num_threads",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "lion_update",
     "log",
     "matmul",
     "mean_loss",
+    "momentum_update",
     "permutation",
     "reference",
     "relu_backward",
     "relu_forward",
+    "rmsprop_update",
     "set_num_threads",
+    "sgd_decay_update",
     "sgd_update",
     "softmax_backward",
     "softmax_cross_entropy",

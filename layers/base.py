@@ -94,6 +94,8 @@ class Layer(Part):
     _WIDTH = "n"
     """What errors call the width of an input that may be any."""
 
+    decayed: ClassVar[tuple[str, ...]] = ("weights",)
+    """The parameters that an optimizer's weight decay reaches."""
     gives: ClassVar[str | None] = None
     output: Array | None = None
     dinputs: Array | None = None

@@ -40,7 +40,9 @@ SECONDS = 600
 # when a line may change; `PYTHONPATH=. python tests/kernels/test_bits.py bare` prints them.
 FINGERPRINTS = {
     "accuracy": "05afd8fa86c4 05afd8fa86c4",
-    "adam_update": "2b7dbfbf3258 02f1fa43206e",
+    "adagrad_update": "6e2c26ffb4a9 c884709be63e",
+    "adam_decay_update": "01ba15dc2b63 585751bcdee3",
+    "adam_update": "8bc23298c37e 33a8a67ebae2",
     "argmax_rows": "342cdb0a4790 342cdb0a4790",
     "column_sum": "b25c5f64d90c f4b6af51300c",
     "count_correct": "860df9627ab7 860df9627ab7",
@@ -62,13 +64,17 @@ FINGERPRINTS = {
     "gelu_forward": "d6968b4e899b 4294024dd8fd",
     "leaky_relu_backward": "bb5ec0a14b61 ab2e48b48310",
     "leaky_relu_forward": "0125505b2c6e 70a0207c1a73",
+    "lion_update": "64b959e43aa1 c6880122414c",
     "log": "7c4fa4bf3303 c6fee7b4c6d1",
     "matmul": "95d82b9ec22d a216723b1370",
     "mean_loss": "feed8d236d0c 790ef3f702bc",
+    "momentum_update": "99781670c27f 1584097076c8",
     "permutation": "8f3f95f71e9c 8f3f95f71e9c",
     "product": "aa932964ff7c 423d4df2d399",
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
+    "rmsprop_update": "5afabb296b64 c57f27fb434b",
+    "sgd_decay_update": "70b2ddd5fe94 7ad809d5e116",
     "sgd_update": "c06986d44c86 48ec875244f3",
     "small_product": "f4befa04db61 3d169361dc4d",
     "softmax_backward": "7ff2d6988002 ee091c2215f7",
@@ -86,6 +92,8 @@ SIZES = {"m": 70, "n": 101, "k": 4999, "batch": 4999, "n_in": 37, "n_out": 53, "
 SIZES |= {"s": 2, "q": 50_021}
 OTHER_SIZES = {
     "gather_rows": {"k": 61},  # its out is (batch, k)
+    **{name: {"s": 1} for name in ("momentum_update", "adagrad_update", "rmsprop_update")},
+    "lion_update": {"s": 1},
     # Square, since flags transpose; B large enough to be packed.
     "product": dict.fromkeys("mnkef", 731),
     "small_product": dict.fromkeys("mnk", 101),
@@ -93,6 +101,7 @@ OTHER_SIZES = {
 ELEMENTS = 50_021  # where any shape will do
 NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope": 0.1}
 NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
+NUMBERS |= {"ahead": 0.2, "momentum": 0.9, "alpha": 0.99, "decay": 0.01, "shrink": 0.03}
 
 
 # The part that runs in a process of its own
