@@ -50,7 +50,7 @@ _STOPPED = 2**60
 
 # The memory that threads share, in lines of their own: tasks done; what is counted; then the last
 # turn that each part was claimed for.
-_DONE, _COUNTED, _CLAIMS = 0, LINE, 2 * LINE
+_DONE, COUNTED, _CLAIMS = 0, LINE, 2 * LINE
 CONTROL_BYTES = 3 * LINE
 """What one thread alone needs of it."""
 
@@ -114,7 +114,7 @@ def work(run, worker, count):
                     else:
                         counted = rows_task(run, batch, stage, part, count, scratch)
                     if counted:
-                        add_at(run.control + _COUNTED, counted)
+                        add_at(run.control + COUNTED, counted)
                     if count > 1:
                         add_at(run.control + _DONE, 1)
             before += stage.tasks
@@ -183,7 +183,7 @@ def _rows_at(run, index):
 
 
 @inner
-def _cleared(memory, size):
+def cleared(memory, size):
     """The first whole cache line of some memory; ``size`` bytes from there are zeros, 0.0 too."""
     control = units(memory, LINE) * LINE
     for place in range(0, size, 8):
@@ -256,7 +256,7 @@ def execute(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by 
     if at_bases[SPACE] == 0:
         space_bytes = units(header.width * batch * itemsize(pointer(x)), LINE) * LINE
     memory = allocate(shared_bytes + LINE * 3 + space_bytes + scratch_bytes * count)
-    control = _cleared(memory, shared_bytes + 2 * LINE)
+    control = cleared(memory, shared_bytes + 2 * LINE)
     scratch = control + shared_bytes + 2 * LINE
     all_bases = memory_at(control + shared_bytes, program)
     for index in range(SPACE, X):
@@ -273,6 +273,6 @@ def execute(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by 
             *(control, scratch, scratch_bytes, pointer(x)),
         )
         work(run, worker, count)
-    counted = read_at(control + _COUNTED)
+    counted = read_at(control + COUNTED)
     free(memory)
     return counted

@@ -10,7 +10,13 @@ import numpy as np
 from kernels.network import interpreter, program
 from kernels.network.interpreter import CONTROL_BYTES
 from kernels.network.schedule import Summary, make_schedule
-from kernels.network.single_step import TAKEN, Record, step_on_labels
+from kernels.network.small_calls import (
+    TAKEN,
+    InferenceRecord,
+    Record,
+    infer_few,
+    step_on_labels,
+)
 from kernels.operations import as_words
 from kernels.runtime import checks
 from layers.base import Array
@@ -71,6 +77,8 @@ class _Prepared:
     made: Program
     numbers: Array = field(default_factory=lambda: np.zeros((1, 1)))
     schedules: dict[tuple[int, int], Array] = field(default_factory=dict)
+    records: dict[int, Array] = field(default_factory=dict)
+    kept: dict[int, Any] = field(default_factory=dict)
 
     def schedule(self, rows: int, count: int, like: Array) -> Array:
         """How so many threads share batches of so many rows."""
@@ -243,6 +251,10 @@ class Compiled:
         made, rows, sums = prepared.made, len(x), self._no_totals
         given = self._no_order, prepared.numbers
         if rows * made.multiply_adds <= _DIRECT:
+            if targets is self._empty and rows <= _ROWS:
+                counted = self._few(prepared, x, out)
+                if counted >= 0:
+                    return counted
             unit = min(rows, _ROWS)
             call = _Call(x, targets, *given, rows, unit, 0, self._shared_bases, out, measures, sums)
             return self._execute(prepared, 1, call)
@@ -269,6 +281,31 @@ class Compiled:
             at, more = pace.run(-(-(rows - at) // unit), run)
             counted += more
         return counted
+
+    def _few(self, prepared: _Prepared, x: Array, out: Array) -> int:
+        """Inference of a few rows in a call that costs little; -1 where the arrays do not fit."""
+        rows = len(x)
+        record = prepared.records.get(rows)
+        if record is None:
+            record = prepared.records[rows] = self._inference_record(prepared, rows, out.shape[1])
+        try:
+            return int(infer_few.serial(x, record, out))
+        except TypeError:
+            return -1
+
+    def _inference_record(self, prepared: _Prepared, rows: int, n_out: int) -> Array:
+        made, like = prepared.made, self._parameters
+        schedule = prepared.schedule(rows, 1, like)
+        if len(prepared.records) >= _MOST_SCHEDULES:
+            prepared.records.clear()
+        prepared.kept[rows] = schedule, prepared.numbers  # the record holds their addresses
+        space_bytes = -(-made.width * rows * like.itemsize // 64) * 64
+        record = InferenceRecord(
+            *(made.table.ctypes.data, schedule.ctypes.data, self._shared_bases.ctypes.data),
+            *(prepared.numbers.ctypes.data, rows, self._model.n_in, n_out, space_bytes),
+            Summary(*schedule[: len(Summary._fields)].tolist()).scratch,
+        )
+        return np.array(record, np.int64)
 
     # --- both ---
 

@@ -11,12 +11,14 @@ from collections import namedtuple
 import numpy as np
 from numba import types
 
-from kernels.intrinsics import address_of, located, pointer
-from kernels.network.interpreter import Run, work
-from kernels.network.program import TARGETS, X
+from kernels.intrinsics import LINE, address_of, allocate, free, located, pointer, read_at
+from kernels.network.interpreter import CONTROL_BYTES, COUNTED, Run, cleared, work
+from kernels.network.program import BASES, OUT, SPACE, TARGETS, X
 from kernels.runtime.jit import Array, inner, kernel
 
 TAKEN, REFUSED = 1, 0
+BASES_BYTES = 8 * BASES
+"""A whole cache line."""
 
 Record = namedtuple(
     "Record",
@@ -72,3 +74,48 @@ def step_on_labels(x: Array, labels: Array, record: Array, step: int) -> int:
     )
     work(run, np.int64(0), np.int64(1))
     return TAKEN
+
+
+InferenceRecord = namedtuple(
+    "InferenceRecord",
+    [
+        "program", "schedule", "bases", "numbers", "rows", "n_in", "n_out", "space_bytes",
+        "scratch_bytes",
+    ],
+)  # fmt: skip
+"""Addresses of what `interpreter.execute` takes for inference, what x and out have to be, and the
+memory that a call takes for itself, since several threads may predict at once."""
+
+
+@kernel(
+    "x (n, w), record <r> -> out (o, u)",
+    public=False,
+    calls=("block_product", "work"),
+    is_short=True,
+)
+def infer_few(x: Array, record: Array, out: Array) -> int:
+    """Run the program of a record on a few rows: what it has counted, or -1 for a misfit."""
+    like, at = pointer(x), pointer(record)
+    call = InferenceRecord(*(at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8]))
+    if x.shape[0] != call.rows or x.shape[1] != call.n_in:
+        return -1
+    if out.shape[0] != call.rows or out.shape[1] != call.n_out:
+        return -1
+    before = CONTROL_BYTES + BASES_BYTES
+    memory = allocate(LINE + before + call.space_bytes + call.scratch_bytes)
+    control = cleared(memory, before)
+    bases, given = located(control + CONTROL_BYTES, at), located(call.bases, at)
+    for index in range(SPACE, X):
+        bases[index] = given[index]
+    bases[SPACE] = control + before
+    bases[X], bases[OUT] = address_of(like), address_of(pointer(out))
+    schedule, totals = located(call.schedule, at), located(control, np.float64)
+    run = Run(
+        *(located(call.program, at), schedule, schedule, bases, at, call.rows, call.rows),
+        *(located(call.numbers, np.float64), np.int64(0), np.uint64(0), np.uint64(0), totals),
+        *(control, control + before + call.space_bytes, np.int64(0), like),
+    )
+    work(run, np.int64(0), np.int64(1))
+    counted = read_at(control + COUNTED)
+    free(memory)
+    return counted
