@@ -56,7 +56,10 @@ PRODUCT = (
     "tests/kernels/test_product.py tests/kernels/test_guard_pages.py"
     " -k 'not the_smallest_tile_has_the_same_bits'"
 )
-LOSSES = "tests/kernels/test_checks.py tests/kernels/test_softmax.py"
+LOSSES = (
+    "tests/kernels/test_softmax.py"
+    " tests/test_reference_pairs.py::test_every_public_kernel_is_in_the_table"
+)
 MODULES = {
     "checks": Module(
         "kernels/runtime/checks.py",
@@ -73,7 +76,10 @@ MODULES = {
         " tests/layers/test_bad_input.py",
     ),
     "data": Module("layers/data.py", "tests/layers/test_data.py"),
-    "archive": Module("layers/files/archive.py", "tests/layers/test_files.py"),
+    "archive": Module(
+        "layers/files/archive.py",
+        "tests/layers/test_files.py tests/layers/test_data.py -k 'not csv'",
+    ),
     "packing": Module(
         "kernels/product/packing.py",
         PRODUCT,
