@@ -21,14 +21,19 @@ _FORMAT = 1
 def _known(kind: type) -> dict[str, Any]:
     """The classes of a kind that a file may name: those that the package exports.
 
-    User-defined classes are excluded, since their code is not in the file.
+    User-defined classes, and parts made of a user's formulas, are excluded: their code is not in
+    the file.
     """
     import layers
+    from layers import formulas
 
     return {
         name: part
         for name, part in vars(layers).items()
-        if isinstance(part, type) and issubclass(part, kind) and part is not kind
+        if isinstance(part, type)
+        and issubclass(part, kind)
+        and part is not kind
+        and part.__module__ != formulas.__name__
     }
 
 
