@@ -290,7 +290,6 @@ def block_product(m, n, k, a, b, c, epilogue, plan, memory):
         aligned_pointer(memory, c.start),
         aligned_pointer(memory + plan.a_bytes, c.start),
     )
-    next_out = c
     if plan.gradient_bytes:
         epilogue = Epilogue(epilogue.flags & ~SCALE, epilogue.biases, epilogue.then)
         before = plan.a_bytes + plan.b_bytes + plan.partial_bytes
@@ -314,7 +313,7 @@ def block_product(m, n, k, a, b, c, epilogue, plan, memory):
         )
         a_pass = Strided(ahead(a.start, done * a.k_stride), a.row, a.k_stride)
         b_pass = Strided(ahead(b.start, done * b.k_stride), b.row, b.k_stride)
-        outputs = Outputs(partial, c, c, next_out)
+        outputs = Outputs(partial, c, c)
         _one_pass((m, n, terms), a_pass, b_pass, outputs, epilogue, phase, plan, spaces)
         if end == k:
             break
@@ -347,9 +346,7 @@ def _one_pass(sizes, a, b, outputs, epilogue, phase, plan, spaces):
             out = rows_from(outputs.out, i, j)
             if only_pass and plan.gradient_bytes:
                 out = Rows(outputs.out.start, plan.strip)  # each strip overwrites the last
-            here = Outputs(
-                rows_from(outputs.partial, i, j), out, out, rows_from(outputs.next, i, j)
-            )
+            here = Outputs(rows_from(outputs.partial, i, j), out, out)
             part = epilogue_from(epilogue, i, j)
             strip_of_tiles(rows, columns, terms, a_chunk, b_strip, here, part, phase)
             if phase.ends and part.flags & IN_REGISTERS == 0:

@@ -71,9 +71,8 @@ Phase = namedtuple("Phase", ["resumes", "ends_chain", "adds_sums", "ends", "foll
 """Where a pass over a part of k stands: it resumes a chain, ends a chain, adds sums of earlier
 chains, ends k, follows another pass."""
 
-Outputs = namedtuple("Outputs", ["partial", "sums", "out", "next"])
-"""Where unfinished chains, sums of chains and results are stored (one place where possible), and
-the memory that the results finally go to, for prefetching."""
+Outputs = namedtuple("Outputs", ["partial", "sums", "out"])
+"""Where unfinished chains, sums of chains and results are stored: one place where possible."""
 
 Then = namedtuple("Then", ["function", "updates", "other", "states", "row", "size", "numbers"])
 """The operation that runs on each finished strip of C, which is still in level 1; 0 for none.
@@ -177,8 +176,7 @@ def _tile(shape, columns, terms, a, b, outputs, i, epilogue, phase):
     if phase.resumes:
         tile = load_tile(tile, partial.start, partial.row, columns)
     # The next tile of C comes from memory while this one is computed: 0.80 -> 0.99 at n = 2048.
-    below = rows_from(outputs.next, i + ROWS, 0)
-    prefetch_tile(tile, below.start, below.row)
+    prefetch_tile(tile, ahead(out.start, ROWS * out.row), out.row)
     tile = chain_of_tile(tile, columns, terms, a, b)
     place = partial
     if phase.ends_chain:
