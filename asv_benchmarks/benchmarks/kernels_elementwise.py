@@ -14,7 +14,7 @@ NUMBERS = {
     "gelu_forward": (),
     "gelu_backward": (),
 }
-"""The activations, and their own numbers."""
+"""The activations with their numbers."""
 
 
 class Elementwise(Timed):

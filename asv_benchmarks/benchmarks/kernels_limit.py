@@ -1,4 +1,4 @@
-"""The product beside what a core's multiply-adds allow."""
+"""The product compared with a core's peak of multiply-adds."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from .in_turns import Ratio
 
 
 class TimeOverTheLimit(Ratio):
-    """Our time over what the multiply-adds alone would take on this core, measured in turn."""
+    """Our time over the time of the multiply-adds alone on this core, interleaved."""
 
     params = [[128, 512, 1024]]
     param_names = ["n"]

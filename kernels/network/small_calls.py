@@ -1,9 +1,9 @@
-"""One step of a small network on class labels, in a call that costs little.
+"""One training step of a small network on class labels, with little overhead.
 
-A step of 64-32-10 takes 6 microseconds, and checks and arguments in Python several times that. So
-everything that stays from step to step lies in one record, and what comes with a step, the batch
-and its labels, is looked at here. What does not fit is refused, and nothing is moved: the caller
-then takes the long way, which says what is wrong.
+A step of 64-32-10 takes 6 microseconds; checks and arguments in Python take several times that. So
+one record holds everything that is the same at each step, and this kernel checks the batch and its
+labels. A misfit is refused before anything is updated: the caller then takes the general path,
+which raises the error.
 """
 
 from collections import namedtuple
@@ -11,7 +11,7 @@ from collections import namedtuple
 import numpy as np
 from numba import types
 
-from kernels.intrinsics import LINE, address_of, allocate, free, located, pointer, read_at
+from kernels.intrinsics import LINE, address_of, allocate, free, pointer, pointer_at, read_at
 from kernels.network.interpreter import CONTROL_BYTES, COUNTED, Run, cleared, work
 from kernels.network.program import BASES, OUT, SPACE, TARGETS, X
 from kernels.runtime.jit import Array, inner, kernel
@@ -27,8 +27,8 @@ Record = namedtuple(
         "scratch", "key", "rows", "n_in", "n_classes",
     ],
 )  # fmt: skip
-"""Addresses of what `interpreter.execute` takes, of a copy of the labels, of memory that threads
-would share and of a thread's own; the model's key as int64; and what a batch has to be."""
+"""Addresses of the arguments of `interpreter.execute`, of a copy of the labels, of control and
+scratch memory; the model's key as int64; and the expected sizes of a batch."""
 
 
 @inner
@@ -47,29 +47,29 @@ def _record_at(record):
     is_short=True,
 )
 def step_on_labels(x: Array, labels: Array, record: Array, step: int) -> int:
-    """Run the program of a record on one batch; `REFUSED` where that is not as it says.
+    """Run a record's program on one batch; `REFUSED` where the batch does not match the record.
 
-    Its totals are those of `interpreter.execute`; no memory is taken.
+    The totals are those of `interpreter.execute`; no memory is allocated.
     """
     like, call = pointer(x), _record_at(pointer(record))
     if x.shape[0] != call.rows or x.shape[1] != call.n_in or labels.size != call.rows:
         return REFUSED
     integers = pointer(record)
-    own = located(call.labels, integers)
+    own = pointer_at(call.labels, integers)
     for i in range(call.rows):
         label = labels[i]
         if label < 0 or label >= call.n_classes:
             return REFUSED
         own[i] = label
-    bases = located(call.bases, integers)
+    bases = pointer_at(call.bases, integers)
     bases[X], bases[TARGETS] = address_of(like), call.labels
-    schedule = located(call.schedule, integers)
-    numbers = located(call.numbers, np.float64)
-    totals = located(call.totals, np.float64)
+    schedule = pointer_at(call.schedule, integers)
+    numbers = pointer_at(call.numbers, np.float64)
+    totals = pointer_at(call.totals, np.float64)
     totals[0] = 0.0
     run = Run(
-        *(located(call.program, integers), schedule, schedule, bases),
-        *(located(call.order, integers), call.rows, call.rows, numbers, np.int64(0)),
+        *(pointer_at(call.program, integers), schedule, schedule, bases),
+        *(pointer_at(call.order, integers), call.rows, call.rows, numbers, np.int64(0)),
         *(types.uint64(call.key), step, totals, call.control, call.scratch, np.int64(0), like),
     )
     work(run, np.int64(0), np.int64(1))
@@ -104,15 +104,15 @@ def infer_few(x: Array, record: Array, out: Array) -> int:
     before = CONTROL_BYTES + BASES_BYTES
     memory = allocate(LINE + before + call.space_bytes + call.scratch_bytes)
     control = cleared(memory, before)
-    bases, given = located(control + CONTROL_BYTES, at), located(call.bases, at)
+    bases, given = pointer_at(control + CONTROL_BYTES, at), pointer_at(call.bases, at)
     for index in range(SPACE, X):
         bases[index] = given[index]
     bases[SPACE] = control + before
     bases[X], bases[OUT] = address_of(like), address_of(pointer(out))
-    schedule, totals = located(call.schedule, at), located(control, np.float64)
+    schedule, totals = pointer_at(call.schedule, at), pointer_at(control, np.float64)
     run = Run(
-        *(located(call.program, at), schedule, schedule, bases, at, call.rows, call.rows),
-        *(located(call.numbers, np.float64), np.int64(0), np.uint64(0), np.uint64(0), totals),
+        *(pointer_at(call.program, at), schedule, schedule, bases, at, call.rows, call.rows),
+        *(pointer_at(call.numbers, np.float64), np.int64(0), np.uint64(0), np.uint64(0), totals),
         *(control, control + before + call.space_bytes, np.int64(0), like),
     )
     work(run, np.int64(0), np.int64(1))

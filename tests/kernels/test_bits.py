@@ -1,9 +1,8 @@
 """The same bits on any number of threads, on either path, on AVX2 and on AVX-512.
 
-Each configuration is a process of its own, which is this file run as a script. It calls every
-kernel on fixed inputs, made of whole numbers alone, and prints a hash of each kernel's results.
-The inputs are made from the kernels' contracts: a new kernel needs nothing here but its line in
-FINGERPRINTS.
+Each configuration is a separate process, which runs this file as a script. It calls every kernel on
+fixed inputs, made of integers, and prints a hash of each kernel's results. The inputs follow from
+the kernels' contracts: a new kernel needs only its line in FINGERPRINTS.
 """
 
 import concurrent.futures

@@ -1,6 +1,6 @@
-"""Which calls run in parallel, and that none crashes, hangs or changes a bit for it.
+"""Which calls run in parallel, and that none crashes, hangs or changes a bit.
 
-Most of this needs a process from its very start: a threading layer is chosen once.
+Most tests need a new process, since a threading layer is chosen once.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What callers still hold while compiled code reads it: they change it, and all goes well."""
+"""Inputs that callers change while compiled code reads them: nothing crashes."""
 
 import mmap
 import os
