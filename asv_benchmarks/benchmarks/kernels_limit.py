@@ -22,7 +22,7 @@ class TimeOverTheLimit(Ratio):
         product.compile("float32", parallel=False)
         full, operations = limit("float32")
         self.share = operations / (2 * n**3)
-        self.prepare(partial(product.serial, a, b, out, out, 0.0, 0, 1), full)
+        self.prepare(partial(product.serial, a, b, out, out, 0.0, 0, 0, 1), full)
 
     def track_time_over_limit(self, n):
         return round(self.ratio() * self.share, 3)
