@@ -459,8 +459,8 @@ def _gelu_tanh_forward(x: Array, out: Array) -> tuple[Array]:
 def _gelu_tanh_backward(x: Array, dy: Array, out: Array) -> tuple[Array]:
     # As SiLU's, with a slope that is within 7 roundings.
     step, rest, slope, share, small = _soft_step(x)
-    roundings, small = 2 * gamma(12, x.dtype), small * (2 + 2 * slope)
-    return (_times_sum(dy, step, slope * rest, share, roundings, small),)
+    below = small * (2 + 2 * slope)
+    return (_times_sum(dy, step, slope * rest, share, 2 * gamma(12, x.dtype), below),)
 
 
 def softmax_roundings(n: int, dtype: np.dtype[Any]) -> tuple[int, int]:
