@@ -79,8 +79,8 @@ class Layer(Part):
 
     Attributes
     ----------
-    gives : {"scores", "probabilities"} or None
-        What the output is to the loss that follows; None where that depends.
+    gives : {"scores", "probabilities", "log-probabilities", "sigmoid"} or None
+        What its output is to a loss behind it; None where that depends.
     output, dinputs : ndarray or None
         What the last `forward` and the last `backward` returned.
     in_model : bool
