@@ -51,7 +51,16 @@ from kernels.losses import (
     squared_error_gradient,
 )
 from kernels.metrics import accuracy, argmax_rows, count_correct
-from kernels.optimizers import adam_update, sgd_update
+from kernels.optimizers import (
+    adagrad_update,
+    adam_decay_update,
+    adam_update,
+    lion_update,
+    momentum_update,
+    rmsprop_update,
+    sgd_decay_update,
+    sgd_update,
+)
 from kernels.product.column_sum import column_sum
 from kernels.product.matmul import matmul
 from kernels.random import permutation, uniform
@@ -67,6 +76,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "accuracy",
+    "adagrad_update",
+    "adam_decay_update",
     "adam_update",
     "argmax_rows",
     "column_sum",
@@ -96,18 +107,22 @@ __all__ = [
     "get_num_threads",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "lion_update",
     "log",
     "log_softmax_backward",
     "log_softmax_forward",
     "matmul",
     "mean_loss",
+    "momentum_update",
     "permutation",
     "reference",
     "relu_backward",
     "relu_forward",
+    "rmsprop_update",
     "selu_backward",
     "selu_forward",
     "set_num_threads",
+    "sgd_decay_update",
     "sgd_update",
     "sigmoid_backward",
     "sigmoid_forward",

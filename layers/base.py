@@ -93,6 +93,8 @@ class Layer(Part):
     _WIDTH = "n"
     """The name, in errors, of an input width that may be any."""
 
+    decayed: ClassVar[tuple[str, ...]] = ("weights",)
+    """The parameters that an optimizer's weight decay reaches."""
     gives: ClassVar[str | None] = None
     output: Array | None = None
     dinputs: Array | None = None

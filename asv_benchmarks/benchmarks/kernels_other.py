@@ -38,6 +38,27 @@ class AdamUpdate(_TwoForms):
         self.prepare(function, weights, dweights, states, *numbers, threads=case.threads)
 
 
+class OtherUpdates(Timed):
+    """The steps of the other optimizers."""
+
+    NUMBERS = {
+        "sgd_decay_update": (0, (1e-6, 1e-3)),
+        "momentum_update": (1, (1e-6, 1e-6, 0.9, 1e-3)),
+        "adagrad_update": (1, (1e-6, 1e-8, 1e-3)),
+        "rmsprop_update": (1, (1e-6, 0.99, 1e-8, 1e-3)),
+        "adam_decay_update": (2, (1e-6, 0.9, 0.999, 1e-8, 1e-3, 0.0)),
+        "lion_update": (1, (1e-6, 0.9, 0.99, 1e-9)),
+    }
+    params = [list(NUMBERS)]
+    param_names = ["kernel"]
+
+    def setup(self, kernel):
+        data, (count, numbers) = Data(), self.NUMBERS[kernel]
+        weights, dweights = (data.numbers(784, 128) for _ in range(2))
+        states = [np.abs(data.numbers(count, weights.size))] if count else []
+        self.prepare(getattr(kernels, kernel).bare, weights, dweights, *states, *numbers)
+
+
 class Dropout(_TwoForms):
     def setup(self, network):
         case, data = CASES[network], Data()

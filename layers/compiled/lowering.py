@@ -72,7 +72,7 @@ class Lowering:
             model.loss.numbers(),
         )
         self._backward(recorder, values, gradient)
-        updates = recorder.updates(model.optimizer.entry.operation)
+        updates = recorder.updates(model.optimizer.entry.operation, self._update_numbers())
         lines = [*recorder.lines, *recorder.gradient_lines, *updates]
         # No more than the runner has totals for: each is added to one.
         measured = [measures] if model.loss.measures else []
@@ -118,8 +118,16 @@ class Lowering:
 
     def _recorder(self) -> Recorder:
         buffers = self._buffers
-        reserved = self._model.optimizer.entry.count
+        reserved = self._model.optimizer.width
         return Recorder(buffers.parameters, buffers.gradients, reserved)
+
+    def _update_numbers(self) -> dict[int, int]:
+        """Where the optimizer's numbers begin for a parameter, by where that begins."""
+        optimizer = self._model.optimizer
+        return {
+            start: 0 if decays else optimizer.width - optimizer.entry.count
+            for decays, start, _ in self._model._decays()
+        }
 
     def _data(self) -> Value:
         n = self._model.n_in

@@ -203,8 +203,11 @@ class Recorder:
         line = Line(program.ROWWISE, (self.writer,), x.n, out.n, operation, x=x, out=out)
         self._add(line)
 
-    def updates(self, operation: Operation) -> list[Line]:
-        """An update line for each recorded gradient, by an optimizer's operation."""
+    def updates(self, operation: Operation, numbers: Mapping[int, int]) -> list[Line]:
+        """An update for each gradient that has been recorded, by an optimizer's operation.
+
+        ``numbers`` is where those of a parameter begin, by where it begins in its buffer.
+        """
         lines = []
         for gradient in self.gradient_lines:
             assert gradient.out is not None
@@ -219,6 +222,7 @@ class Recorder:
                     out=parameter,
                     other=parameter,
                     states=states,
+                    numbers=numbers[start],
                     flags=program.MOVES,
                 )
             )

@@ -200,7 +200,7 @@ class Compiled:
     def _numbers(self, made: Program, step: int, batches: int) -> Array:
         """The operations' numbers of some batches: the optimizer's, then the lines' own."""
         optimizer = self._model.optimizer
-        given = optimizer.numbers(step, batches, self._parameters.dtype)
+        given = optimizer.rows(step, batches, self._parameters.dtype)
         if not made.numbers:
             return given
         own = np.broadcast_to(np.array(made.numbers), (len(given), len(made.numbers)))
@@ -245,7 +245,7 @@ class Compiled:
     ) -> int:
         if key not in self._programs:
             made = make()
-            own = [*([0.0] * self._model.optimizer.entry.count), *made.numbers]
+            own = [*([0.0] * self._model.optimizer.width), *made.numbers]
             self._programs[key] = (_Prepared(made, np.array([own])),)
         (prepared,) = self._programs[key]
         made, rows, sums = prepared.made, len(x), self._no_totals
@@ -363,7 +363,7 @@ class SingleStep:
         summary = Summary(*schedule[: len(Summary._fields)].tolist())
         self._optimizer, self._first_step = model.optimizer, model._first_step
         self._dtype = dtype
-        self._numbers = np.array([*([0.0] * model.optimizer.entry.count), *made.numbers])
+        self._numbers = np.array([*([0.0] * model.optimizer.width), *made.numbers])
         self._totals = np.zeros(3 + len(model.loss.measures))
         order, labels = np.arange(rows), np.empty(rows, np.int64)
         space = aligned_zeros(made.width * rows, dtype)
@@ -396,7 +396,7 @@ class SingleStep:
         for name, array in (("x", x), ("y", labels)):
             if array.base is not None:
                 checks.unshrunk("Sequential.train_step", name, array)
-        given = self._optimizer.numbers(step - self._first_step, 1, self._dtype)
+        given = self._optimizer.rows(step - self._first_step, 1, self._dtype)
         self._numbers[: given.shape[1]] = given[0]
         try:
             taken = self._run(x, labels, self._record, step)

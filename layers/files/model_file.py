@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernels.runtime import checks
+from layers import schedules
 from layers.base import Layer
 from layers.columns import Columns
 from layers.files.archive import StrPath, load_arrays, save_arrays
@@ -218,7 +219,10 @@ def _described(part: Any, kind: type) -> dict[str, Any]:
     name, known = type(part).__name__, _known(kind)
     if known.get(name) is not type(part):
         raise TypeError(f"Sequential.save: cannot save {part!r}, expected one of {sorted(known)}")
-    return {"type": name, **part.config()}
+    try:
+        return {"type": name, **part.config()}
+    except TypeError as error:  # a learning rate by code of the user's own
+        raise TypeError(f"Sequential.save: {name}: {error}") from error
 
 
 def _made(described: Any, kind: type, what: str, place: str) -> Any:
@@ -240,6 +244,8 @@ def _made(described: Any, kind: type, what: str, place: str) -> Any:
             f" and perhaps {sorted(set(parameters) - needed)}"
         )
     try:
+        if isinstance(given.get("learning_rate"), dict):
+            given["learning_rate"] = schedules.made(given["learning_rate"])
         return known[name](**given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{place}: {error}") from error

@@ -39,7 +39,9 @@ SECONDS = 600
 # when a line may change; `PYTHONPATH=. python tests/kernels/test_bits.py bare` prints them.
 FINGERPRINTS = {
     "accuracy": "05afd8fa86c4 05afd8fa86c4",
-    "adam_update": "2b7dbfbf3258 02f1fa43206e",
+    "adagrad_update": "6e2c26ffb4a9 c884709be63e",
+    "adam_decay_update": "01ba15dc2b63 585751bcdee3",
+    "adam_update": "8bc23298c37e 33a8a67ebae2",
     "argmax_rows": "342cdb0a4790 342cdb0a4790",
     "column_sum": "b25c5f64d90c f4b6af51300c",
     "count_correct": "860df9627ab7 860df9627ab7",
@@ -67,17 +69,21 @@ FINGERPRINTS = {
     "gelu_tanh_forward": "1e14e780a121 0ef613d505b4",
     "leaky_relu_backward": "bb5ec0a14b61 ab2e48b48310",
     "leaky_relu_forward": "0125505b2c6e 70a0207c1a73",
+    "lion_update": "64b959e43aa1 c6880122414c",
     "log": "7c4fa4bf3303 c6fee7b4c6d1",
     "log_softmax_backward": "bf09e3e9d172 67a41721d389",
     "log_softmax_forward": "0daf0f9dcff8 6ad5f6f71db6",
     "matmul": "95d82b9ec22d a216723b1370",
     "mean_loss": "feed8d236d0c 790ef3f702bc",
+    "momentum_update": "99781670c27f 1584097076c8",
     "permutation": "8f3f95f71e9c 8f3f95f71e9c",
     "product": "aa932964ff7c 423d4df2d399",
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "selu_backward": "d127a60a2c8f 2681fca81a1c",
     "selu_forward": "0a5a3d4b9885 e766c7f386da",
+    "rmsprop_update": "5afabb296b64 c57f27fb434b",
+    "sgd_decay_update": "70b2ddd5fe94 7ad809d5e116",
     "sgd_update": "c06986d44c86 48ec875244f3",
     "sigmoid_backward": "501303c75173 4595e553f511",
     "sigmoid_forward": "21307c6ba084 354944313f76",
@@ -104,13 +110,16 @@ SIZES = {"m": 70, "n": 101, "k": 4999, "batch": 4999, "n_in": 37, "n_out": 53, "
 SIZES |= {"s": 2, "q": 50_021}
 OTHER_SIZES = {
     "gather_rows": {"k": 61},  # its out is (batch, k)
+    **{name: {"s": 1} for name in ("momentum_update", "adagrad_update", "rmsprop_update")},
+    "lion_update": {"s": 1},
     # Square, since flags transpose; B large enough to be packed.
     "product": dict.fromkeys("mnkef", 731),
     "small_product": dict.fromkeys("mnk", 101),
 }
 ELEMENTS = 50_021  # where any shape will do
 NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope": 0.1}
-NUMBERS |= {"alpha": 0.1, "rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
+NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
+NUMBERS |= {"ahead": 0.2, "momentum": 0.9, "alpha": 0.1, "decay": 0.01, "shrink": 0.03}
 
 
 # The part that runs in a process of its own
