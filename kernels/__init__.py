@@ -34,6 +34,12 @@ from kernels.losses import (
     softmax_cross_entropy,
     softmax_cross_entropy_gradient,
     softmax_minus_target,
+)
+from kernels.losses_of_numbers import (
+    absolute_error_gradient,
+    huber_gradient,
+    poisson_gradient,
+    quantile_gradient,
     squared_error_gradient,
 )
 from kernels.metrics import accuracy, argmax_rows, count_correct
@@ -47,6 +53,7 @@ from kernels.softmax import softmax_backward, softmax_forward
 __version__ = "0.1.0"
 
 __all__ = [
+    "absolute_error_gradient",
     "accuracy",
     "adam_update",
     "argmax_rows",
@@ -69,12 +76,15 @@ __all__ = [
     "gelu_backward",
     "gelu_forward",
     "get_num_threads",
+    "huber_gradient",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "log",
     "matmul",
     "mean_loss",
     "permutation",
+    "poisson_gradient",
+    "quantile_gradient",
     "reference",
     "relu_backward",
     "relu_forward",

@@ -1,4 +1,4 @@
-"""Losses: the loss of each row and the gradient of the mean, one operation for both.
+"""Losses of classes: the loss of each row and the gradient of the mean, one operation for both.
 
 For logits z of one row, their softmax p and target probabilities t (a class index stands for a row
 with one 1)::
@@ -39,7 +39,7 @@ from kernels.intrinsics import (
 )
 from kernels.mean import mean
 from kernels.metrics import is_right
-from kernels.operations import LossEntry, elementwise_loss
+from kernels.operations import LossEntry
 from kernels.product.microkernel import Strided
 from kernels.product.packing import pack
 from kernels.runtime.families import LOSS, Operation
@@ -188,17 +188,6 @@ CROSS_ENTROPY = LossEntry(
 )
 softmax_cross_entropy_gradient = SOFTMAX_CROSS_ENTROPY.kernel
 cross_entropy_gradient = CROSS_ENTROPY.kernel
-
-
-@inner
-def squared_error(y, t):
-    """Mean squared error over all numbers: each row's mean, and 2 (y - t) / (batch n)."""
-    difference = y - t
-    return difference * difference, difference * 2.0
-
-
-SQUARED_ERROR = elementwise_loss(squared_error)
-squared_error_gradient = SQUARED_ERROR.kernel
 
 
 # --- the parts, each by itself --------------------------------------------------------------------

@@ -241,6 +241,38 @@ def squared_error_gradient(y: Array, targets: Array, out: Array, out_losses: Arr
     out[...] = 2 * difference / y.dtype.type(y.size)
 
 
+def absolute_error_gradient(y: Array, targets: Array, out: Array, out_losses: Array) -> None:
+    """Each row's mean of |y - t|, and sign(y - t) / (batch n)."""
+    _of_numbers(abs(y - targets), np.sign(y - targets), out, out_losses)
+
+
+def huber_gradient(y: Array, targets: Array, delta: float, out: Array, out_losses: Array) -> None:
+    """Each row's mean of d^2 / 2, or of delta (|d| - delta / 2) where d = y - t is beyond delta."""
+    d, most = y - targets, y.dtype.type(delta)
+    far = most * (abs(d) - most / 2)
+    _of_numbers(np.where(abs(d) > most, far, d / 2 * d), np.clip(d, -most, most), out, out_losses)
+
+
+def poisson_gradient(y: Array, targets: Array, out: Array, out_losses: Array) -> None:
+    """Each row's mean of exp(y) - t y, and (exp(y) - t) / (batch n)."""
+    with np.errstate(all="ignore"):
+        e = np.exp(y)
+        _of_numbers(e - targets * y, e - targets, out, out_losses)
+
+
+def quantile_gradient(y: Array, targets: Array, q: float, out: Array, out_losses: Array) -> None:
+    """Each row's mean of q (t - y) above y and (1 - q) (y - t) below, and the slopes."""
+    d, real = y - targets, y.dtype.type
+    slope = np.where(d > 0, real(1 - q), np.where(d < 0, real(-q), d))
+    _of_numbers(d * slope, slope, out, out_losses)
+
+
+def _of_numbers(losses: Array, slopes: Array, out: Array, out_losses: Array) -> None:
+    """Means of rows, and slopes over how many numbers there are."""
+    out_losses[...] = losses.mean(axis=1, keepdims=True, dtype=losses.dtype)
+    out[...] = slopes / losses.dtype.type(losses.size)
+
+
 def mean_loss(losses: Array) -> float:
     """Mean, summed in float64."""
     return float(losses.mean(dtype=np.float64))

@@ -29,8 +29,12 @@ from layers.formulas import ElementwiseLoss as ElementwiseLoss
 from layers.formulas import ElementwiseOptimizer as ElementwiseOptimizer
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
 from layers.losses import Loss as Loss
-from layers.losses import MeanSquaredError as MeanSquaredError
 from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from layers.losses_of_numbers import Huber as Huber
+from layers.losses_of_numbers import MeanAbsoluteError as MeanAbsoluteError
+from layers.losses_of_numbers import MeanSquaredError as MeanSquaredError
+from layers.losses_of_numbers import Poisson as Poisson
+from layers.losses_of_numbers import Quantile as Quantile
 from layers.optimizers import SGD as SGD
 from layers.optimizers import Adam as Adam
 from layers.optimizers import Optimizer as Optimizer

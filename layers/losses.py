@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kernels.losses import CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY, SQUARED_ERROR
+from kernels.losses import CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY
 from kernels.metrics import CLASSES
 from kernels.operations import LossEntry
 from kernels.runtime import checks
 from kernels.runtime.families import Operation
 from layers.backends import active
 from layers.base import Array, Part
-from layers.labels import as_labels, as_numbers
+from layers.labels import as_labels
 
 
 class Loss(Part):
@@ -198,22 +198,3 @@ class CategoricalCrossEntropy(Loss):
 
     takes = "probabilities"
     entry = CROSS_ENTROPY
-
-
-class MeanSquaredError(Loss):
-    """Mean squared error of a regression: the mean over all numbers of (y - t)^2.
-
-    The denominator is the batch size times the width of a row, as in PyTorch; the gradient is
-    2 (y - t) over that. Targets are numbers, and so is a prediction.
-    """
-
-    takes = "numbers"
-    entry = SQUARED_ERROR
-    measures = ()
-    prediction = None
-
-    def targets(
-        self, place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]
-    ) -> Array:
-        """Finite numbers (batch, n_out), or (batch,) where rows have one."""
-        return as_numbers(place, name, y, batch, n_out, dtype)

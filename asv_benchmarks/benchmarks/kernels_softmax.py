@@ -50,13 +50,27 @@ class LossGradient(Timed):
         self.prepare(getattr(kernels, kernel).bare, p, labels, *outputs, threads=case.threads)
 
 
-class SquaredErrorGradient(_ByRows):
-    def setup(self, network):
+NUMBERS = {
+    "squared_error_gradient": (),
+    "absolute_error_gradient": (),
+    "huber_gradient": (1.0,),
+    "poisson_gradient": (),
+    "quantile_gradient": (0.5,),
+}
+
+
+class LossOfNumbers(Timed):
+    """The same for numbers as targets."""
+
+    params = [list(NUMBERS), WITHOUT_SMALL]
+    param_names = ["kernel", "network"]
+
+    def setup(self, kernel, network):
         case, data = CASES[network], Data()
         y, targets = (data.numbers(*case.scores) for _ in range(2))
         outputs = data.output(*case.scores), data.output(case.batch, 1)
-        function = kernels.squared_error_gradient.bare
-        self.prepare(function, y, targets, *outputs, threads=case.threads)
+        function, given = getattr(kernels, kernel).bare, NUMBERS[kernel]
+        self.prepare(function, y, targets, *given, *outputs, threads=case.threads)
 
 
 class SoftmaxMinusTarget(_ByRows):

@@ -139,6 +139,8 @@ _NUMBERS = {
     "high": 0.5,  # high - low is no power of two, so u * width rounds
     "learning_rate": 0.1,
     "slope": 0.1,
+    "delta": 0.7,
+    "q": 0.3,
     "rate": 0.3,
     "beta1": 0.9,
     "beta2": 0.99,
@@ -453,9 +455,50 @@ def _squared_error_gradient(
 ) -> tuple[float, Array]:
     # Squares and slopes are the same on both sides. A sum of n of them, and a division.
     difference = y - targets
-    squares = _size(difference * difference)
-    share = 2 * gamma(y.shape[1], y.dtype)
-    return 0.0, share * squares.mean(axis=1, keepdims=True) + tiny(y.dtype)
+    return 0.0, _mean_of_numbers(difference * difference)
+
+
+def _mean_of_numbers(values: Array) -> Array:
+    """Of a row's mean of the same numbers on both sides: n - 1 sums, and a division."""
+    share = 2 * gamma(values.shape[1], values.dtype)
+    return np.asarray(share * _size(values).mean(axis=1, keepdims=True) + tiny(values.dtype))
+
+
+def _absolute_error_gradient(
+    y: Array, targets: Array, out: Array, out_losses: Array
+) -> tuple[float, Array]:
+    return 0.0, _mean_of_numbers(y - targets)
+
+
+def _huber_gradient(
+    y: Array, targets: Array, delta: float, out: Array, out_losses: Array
+) -> tuple[float, Array]:
+    # Halves are exact. So the square and the line are each the same roundings on both sides.
+    d, most = y - targets, y.dtype.type(delta)
+    return 0.0, _mean_of_numbers(np.where(abs(d) > most, most * (abs(d) - most / 2), d / 2 * d))
+
+
+def _poisson_gradient(
+    y: Array, targets: Array, out: Array, out_losses: Array
+) -> tuple[Array, Array]:
+    # An exp, and the difference, on each side; the product t y is the same on both.
+    (exps,) = _exp(y, out)
+    n, dtype = y.shape[1], y.dtype
+    e, t = np.exp(y.astype(np.float64)), targets.astype(np.float64)
+    product = (targets * y).astype(np.float64)
+    u = gamma(1, dtype)
+    values = abs(e - product) + exps
+    off = exps + 2 * u * values
+    mean = (off + 2 * gamma(n, dtype) * (values + off)).mean(axis=1, keepdims=True)
+    slopes = exps + 2 * gamma(2, dtype) * (abs(e - t) + exps)
+    return slopes / y.size + tiny(dtype), mean + tiny(dtype)
+
+
+def _quantile_gradient(
+    y: Array, targets: Array, q: float, out: Array, out_losses: Array
+) -> tuple[float, Array]:
+    d = y - targets
+    return 0.0, _mean_of_numbers(np.where(d > 0, y.dtype.type(1 - q), y.dtype.type(-q)) * d)
 
 
 def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tuple[float]:
@@ -467,6 +510,7 @@ def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tupl
 
 
 CASES: Mapping[str, Case] = {
+    "absolute_error_gradient": Case(_absolute_error_gradient, {"batch": 128, "n": 10}),
     "accuracy": Case(_exact, {"batch": 256, "n_classes": 10}),
     "adam_update": Case(_adam_update, {"rows": 128, "columns": 128, "s": 2, "q": 128 * 128}),
     "argmax_rows": Case(_exact, {"batch": 256, "n_classes": 10}),
@@ -497,6 +541,7 @@ CASES: Mapping[str, Case] = {
     "gather_rows": Case(_exact, {"n": 1000, "k": 64, "batch": 128}),
     "gelu_backward": Case(_gelu_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "gelu_forward": Case(_gelu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "huber_gradient": Case(_huber_gradient, {"batch": 128, "n": 10}),
     # The same product on both sides.
     "leaky_relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
     "leaky_relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
@@ -504,6 +549,8 @@ CASES: Mapping[str, Case] = {
     "matmul": Case(_matmul, {"m": 192, "k": 192, "n": 192}),
     "mean_loss": Case(_mean_loss, {"batch": 128}),
     "permutation": Case(_exact, {"n": 1000}),
+    "poisson_gradient": Case(_poisson_gradient, {"batch": 128, "n": 10}, {"y": _wide}),
+    "quantile_gradient": Case(_quantile_gradient, {"batch": 128, "n": 10}),
     "relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "sgd_update": Case(_sgd_update, {"rows": 128, "columns": 128}),

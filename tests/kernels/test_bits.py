@@ -39,6 +39,7 @@ SECONDS = 600
 # What each kernel returns in float32 and in float64, everywhere and always. CONTRIBUTING.md says
 # when a line may change; `PYTHONPATH=. python tests/kernels/test_bits.py bare` prints them.
 FINGERPRINTS = {
+    "absolute_error_gradient": "e81d0d9ea53d d4d7b68ff44b",
     "accuracy": "05afd8fa86c4 05afd8fa86c4",
     "adam_update": "2b7dbfbf3258 02f1fa43206e",
     "argmax_rows": "342cdb0a4790 342cdb0a4790",
@@ -60,13 +61,16 @@ FINGERPRINTS = {
     "gather_rows": "36f1e53e9c70 f309d4fe6cf9",
     "gelu_backward": "43b34bca39ca 5f9272f5cf33",
     "gelu_forward": "d6968b4e899b 4294024dd8fd",
+    "huber_gradient": "4002906fc0d9 1ef952925edf",
     "leaky_relu_backward": "bb5ec0a14b61 ab2e48b48310",
     "leaky_relu_forward": "0125505b2c6e 70a0207c1a73",
     "log": "7c4fa4bf3303 c6fee7b4c6d1",
     "matmul": "95d82b9ec22d a216723b1370",
     "mean_loss": "feed8d236d0c 790ef3f702bc",
     "permutation": "8f3f95f71e9c 8f3f95f71e9c",
+    "poisson_gradient": "f36adaf7cabd 21cf69e5fec8",
     "product": "aa932964ff7c 423d4df2d399",
+    "quantile_gradient": "be961a7f3d58 2f24426c74d3",
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "sgd_update": "c06986d44c86 48ec875244f3",
@@ -92,6 +96,7 @@ OTHER_SIZES = {
 }
 ELEMENTS = 50_021  # where any shape will do
 NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope": 0.1}
+NUMBERS |= {"delta": 0.7, "q": 0.3}
 NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
 
 
