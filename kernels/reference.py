@@ -217,6 +217,16 @@ def softmax_cross_entropy_gradient(
     out_right[...] = _right(z, labels)
 
 
+def smoothed_cross_entropy_gradient(
+    z: Array, labels: Array, label_smoothing: float, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """The same with targets t (1 - label_smoothing) + label_smoothing / n."""
+    real = z.dtype.type
+    t = _targets(labels, z) * real(1 - label_smoothing) + real(label_smoothing / z.shape[1])
+    softmax_cross_entropy_gradient(z, t, out, out_losses, out_right)
+    out_right[...] = _right(z, labels)
+
+
 def cross_entropy_gradient(
     probabilities: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
 ) -> None:

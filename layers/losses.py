@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kernels.losses import CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY
+from kernels.losses import CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY
 from kernels.metrics import CLASSES
 from kernels.operations import LossEntry
 from kernels.runtime import checks
@@ -38,7 +38,7 @@ class Loss(Part):
     """
 
     _PASSES = ("rows", "gradient", "targets")
-    _RUNS = ("numbers",)
+    _RUNS = ("numbers", "used_entry")
     entry: ClassVar[LossEntry]
     takes = "scores"
     measures: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -76,6 +76,13 @@ class Loss(Part):
     def numbers(self) -> tuple[float, ...]:
         """The entry's numbers."""
         return ()
+
+    def used_entry(self) -> LossEntry:
+        """The entry that such numbers need."""
+        return self.entry
+
+    def check_outputs(self, place: str, n_out: int) -> None:
+        """Raise ValueError where this is no loss for networks with so many outputs."""
 
     def rows(self, scores: Array, targets: Array, out_losses: Array) -> Any:
         """Each row's loss into ``out_losses`` (batch, 1); what `gradient` needs. No checks.
@@ -150,16 +157,16 @@ class Loss(Part):
 
     def form(self, targets: Array) -> str:
         """The form of checked targets, by which the entry has an operation."""
-        return self.entry.form(targets)
+        return self.used_entry().form(targets)
 
     def operation(self, form: str, n: int) -> Operation:
         """The entry's operation for a form of targets, and rows of n scores."""
-        return self.entry.operation(form, n)
+        return self.used_entry().operation(form, n)
 
     def _entry_run(self, scores: Array, targets: Array, losses: Array) -> tuple[list[Array], Array]:
         gradient, measures = np.empty_like(scores), [np.empty_like(losses) for _ in self.measures]
         outputs = gradient, losses, *measures
-        getattr(active(), self.entry.name)(scores, targets, *self.numbers(), *outputs)
+        getattr(active(), self.used_entry().name)(scores, targets, *self.numbers(), *outputs)
         return measures, gradient
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,18 +190,73 @@ class SoftmaxCrossEntropy(Loss):
 
     The gradient is (prediction - target) / batch. The lecture that this project follows writes
     Actual - Prediction on its slide, which is the direction of descent, its negative.
+
+    The mean is over the batch: its denominator is the batch size.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        At least 0 and below 1. Targets t become t (1 - label_smoothing) + label_smoothing /
+        n_classes, in `evaluate` too, as in PyTorch. Accuracy counts the targets as they are given.
     """
 
     takes = "logits"
     entry = SOFTMAX_CROSS_ENTROPY
+    _label_smoothing = 0.0
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        place = "SoftmaxCrossEntropy"
+        self._label_smoothing = checks.number(place, "label_smoothing", label_smoothing, 0)
+        if self._label_smoothing >= 1:
+            raise ValueError(
+                f"{place}: label_smoothing is {label_smoothing!r}, expected a number of at least 0 "
+                "and below 1"
+            )
+
+    @property
+    def label_smoothing(self) -> float:
+        """The share of each target that all classes get alike."""
+        return self._label_smoothing
+
+    def numbers(self) -> tuple[float, ...]:
+        """The smoothing, if there is any."""
+        return (self.label_smoothing,) if self.label_smoothing else ()
+
+    def used_entry(self) -> LossEntry:
+        """The entry with smoothing, or that without."""
+        return SMOOTHED_CROSS_ENTROPY if self.label_smoothing else self.entry
+
+    def check_outputs(self, place: str, n_out: int) -> None:
+        """At least two: the softmax of one is always 1."""
+        if n_out == 1:
+            raise ValueError(
+                f"{place}: the network has 1 output and {type(self).__name__}: use "
+                "SigmoidCrossEntropy()"
+            )
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor, as JSON can hold them: those that are not the default."""
+        return {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
+
+    def __repr__(self) -> str:
+        given = f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
+        return f"{type(self).__name__}({given})"
 
 
 class CategoricalCrossEntropy(Loss):
     """Cross-entropy of probabilities, as a `Softmax` layer gives them: - sum_j t_j log p_j.
 
     A probability below the dtype's smallest normal number counts as that number. The gradient is
-    - target / prediction / batch.
+    - target / prediction / batch. The mean is over the batch: its denominator is the batch size.
     """
 
     takes = "probabilities"
     entry = CROSS_ENTROPY
+
+    def check_outputs(self, place: str, n_out: int) -> None:
+        """At least two: the softmax of one is always 1."""
+        if n_out == 1:
+            raise ValueError(
+                f"{place}: the network has 1 output and {type(self).__name__}: use "
+                "SigmoidCrossEntropy() without a layer Softmax()"
+            )

@@ -76,3 +76,4 @@ def check_loss(layers: Sequence[Layer], loss: Loss) -> None:
             f"Sequential: {name} takes probabilities, but the last layer is {last!r}: end with "
             "Softmax(), or use SoftmaxCrossEntropy"
         )
+    loss.check_outputs("Sequential", checked_widths(layers)[1])

@@ -39,7 +39,13 @@ class SoftmaxCrossEntropy(_ByRows):
 class LossGradient(Timed):
     """A row's loss and its gradient in one pass, as a model trains."""
 
-    params = [["softmax_cross_entropy_gradient", "cross_entropy_gradient"], WITHOUT_SMALL]
+    params = [
+        [
+            *("softmax_cross_entropy_gradient", "cross_entropy_gradient"),
+            "smoothed_cross_entropy_gradient",
+        ],
+        WITHOUT_SMALL,
+    ]
     param_names = ["kernel", "network"]
 
     def setup(self, kernel, network):
@@ -47,7 +53,9 @@ class LossGradient(Timed):
         p, labels = data.probabilities(*case.scores), data.labels(*case.scores)
         columns = (data.output(case.batch, 1) for _ in range(2))
         outputs = data.output(*case.scores), *columns
-        self.prepare(getattr(kernels, kernel).bare, p, labels, *outputs, threads=case.threads)
+        given = (0.1,) if kernel == "smoothed_cross_entropy_gradient" else ()
+        function = getattr(kernels, kernel).bare
+        self.prepare(function, p, labels, *given, *outputs, threads=case.threads)
 
 
 NUMBERS = {

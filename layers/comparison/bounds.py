@@ -140,6 +140,7 @@ _NUMBERS = {
     "learning_rate": 0.1,
     "slope": 0.1,
     "delta": 0.7,
+    "label_smoothing": 0.1,
     "q": 0.3,
     "rate": 0.3,
     "beta1": 0.9,
@@ -443,6 +444,16 @@ def _softmax_cross_entropy_gradient(
     return np.asarray(sides / len(z) + tiny(z.dtype)), losses, 0.0
 
 
+def _smoothed_cross_entropy_gradient(
+    z: Array, labels: Array, label_smoothing: float, out: Array, out_losses: Array, out_right: Array
+) -> tuple[Array, Array, float]:
+    # The targets are the same two roundings on both sides.
+    real = z.dtype.type
+    t = target_rows(labels, z).astype(z.dtype) * real(1 - label_smoothing)
+    t += real(label_smoothing / z.shape[1])
+    return _softmax_cross_entropy_gradient(z, t, out, out_losses, out_right)
+
+
 def _cross_entropy_gradient(
     probabilities: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
 ) -> tuple[float, Array, float]:
@@ -554,6 +565,9 @@ CASES: Mapping[str, Case] = {
     "relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "sgd_update": Case(_sgd_update, {"rows": 128, "columns": 128}),
+    "smoothed_cross_entropy_gradient": Case(
+        _smoothed_cross_entropy_gradient, {"batch": 128, "n_classes": 10}, {"z": _whole_wide}
+    ),
     "softmax_backward": Case(_softmax_backward, {"batch": 128, "n_classes": 10}),
     "softmax_cross_entropy": Case(_softmax_cross_entropy, {"batch": 128, "n_classes": 10}),
     "softmax_cross_entropy_gradient": Case(

@@ -74,6 +74,7 @@ FINGERPRINTS = {
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "sgd_update": "c06986d44c86 48ec875244f3",
+    "smoothed_cross_entropy_gradient": "8be4fd5627f8 70a3e656f3b2",
     "small_product": "f4befa04db61 3d169361dc4d",
     "softmax_backward": "7ff2d6988002 ee091c2215f7",
     "softmax_cross_entropy": "3bffa534c5af 94932531fed0",
@@ -92,11 +93,12 @@ OTHER_SIZES = {
     "gather_rows": {"k": 61},  # its out is (batch, k)
     # Square, since flags transpose; B large enough to be packed.
     "product": dict.fromkeys("mnkef", 731),
+    "smoothed_cross_entropy_gradient": "8be4fd5627f8 70a3e656f3b2",
     "small_product": dict.fromkeys("mnk", 101),
 }
 ELEMENTS = 50_021  # where any shape will do
 NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope": 0.1}
-NUMBERS |= {"delta": 0.7, "q": 0.3}
+NUMBERS |= {"delta": 0.7, "label_smoothing": 0.1, "q": 0.3}
 NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
 
 
