@@ -110,6 +110,10 @@ def _positive(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.asarray(np.exp(_wide(rng, shape)))
 
 
+def _below(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return np.asarray(-abs(_wide(rng, shape)))
+
+
 def _probabilities(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     positive = _positive(rng, shape)
     return np.asarray(positive / positive.sum(axis=-1, keepdims=True))
@@ -130,6 +134,7 @@ _DRAWS: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = 
     "losses": _positive,
     "scores": _whole,
     "states": _positive,
+    "log_probabilities": _below,
     "z": _wide,
 }
 _NUMBERS = {
@@ -139,6 +144,7 @@ _NUMBERS = {
     "high": 0.5,  # high - low is no power of two, so u * width rounds
     "learning_rate": 0.1,
     "slope": 0.1,
+    "alpha": 0.7,
     "delta": 0.7,
     "label_smoothing": 0.1,
     "q": 0.3,
@@ -155,6 +161,10 @@ _NUMBERS = {
 # 4 ulp in float32 and 1 in float64 from the rounded value, which itself is half an ulp away.
 _OURS = 2
 _NUMPYS = {np.dtype(np.float32): 9, np.dtype(np.float64): 3}
+# So do our expm1, tanh, erf and softplus, by less than 1.25, 1.5, 1.25 and 2 ulp. NumPy's expm1 and
+# log1p are as good as its exp, its tanh is within 2 ulp of the rounded value, and C's erf of 4.
+_OUR_EXPM1, _OUR_TANH, _OUR_ERF, _OUR_SOFTPLUS = 2.5, 3, 2.5, 4
+_NUMPYS_TANH, _C_ERF = 5, 9
 
 
 def gamma(roundings: Any, dtype: Any) -> Any:
@@ -345,6 +355,117 @@ def _log(x: Array, out: Array) -> tuple[Array]:
     return (abs(np.log(x.astype(np.float64))) * share,)
 
 
+def _expm1(x: Array, out: Array) -> tuple[Array]:
+    share = gamma(_OUR_EXPM1, x.dtype) + gamma(_NUMPYS[x.dtype], x.dtype)
+    return (abs(np.expm1(x.astype(np.float64))) * share + 2 * tiny(x.dtype),)
+
+
+def _tanh(x: Array, out: Array) -> tuple[Array]:
+    share = gamma(_OUR_TANH, x.dtype) + gamma(_NUMPYS_TANH, x.dtype)
+    return (abs(np.tanh(x.astype(np.float64))) * share + 2 * tiny(x.dtype),)
+
+
+def _erf(x: Array, out: Array) -> tuple[Array]:
+    # NumPy's side is C's, in float64, and rounded.
+    share = gamma(_OUR_ERF, x.dtype) + gamma(_C_ERF, np.float64) + gamma(1, x.dtype)
+    erf = np.vectorize(math.erf, otypes=[np.float64])
+    return (abs(erf(x.astype(np.float64))) * share + 2 * tiny(x.dtype),)
+
+
+def _elu_forward(x: Array, alpha: float, out: Array) -> tuple[Array]:
+    # x itself where it is positive; else expm1 and a product.
+    limit = float(x.dtype.type(alpha))
+    (apart,) = _expm1(np.minimum(x, 0), out)
+    size = limit * (abs(np.expm1(np.minimum(x, 0).astype(np.float64))) + apart)
+    off = limit * apart + 2 * gamma(1, x.dtype) * size + 2 * tiny(x.dtype)
+    return (np.where(x > 0, 0.0, off),)
+
+
+def _selu_forward(x: Array, out: Array) -> tuple[Array]:
+    # The same product on both sides where x is positive.
+    return _elu_forward(x, 1.0507009873554805 * 1.6732632423543772, out)
+
+
+def _softplus_forward(x: Array, out: Array) -> tuple[Array]:
+    # NumPy's is an exp, a log1p and a sum: none makes what was off before it more.
+    wide = x.astype(np.float64)
+    size = np.maximum(wide, 0) + np.log1p(np.exp(-abs(wide)))
+    numpys = gamma(2 * _NUMPYS[x.dtype] + 1, x.dtype)
+    ulps = _OURS + _NUMPYS[x.dtype] + 4  # below the normal numbers
+    return (size * (gamma(_OUR_SOFTPLUS, x.dtype) + numpys) + ulps * tiny(x.dtype),)
+
+
+def _softplus_backward(y: Array, dy: Array, out: Array) -> tuple[Array]:
+    (apart,) = _expm1(-y, out)
+    size = abs(np.expm1(-y.astype(np.float64))) + apart
+    return (_size(dy) * (apart + 2 * gamma(1, y.dtype) * size) + 2 * tiny(y.dtype),)
+
+
+def _sigmoid(x: Array) -> tuple[Array, Array, float, float]:
+    """1 / (1 + e^-x) in float64 and 1 minus it; how far apart both sides may be of either.
+
+    That is a share, and below the normal numbers a number. An exp, a sum and a quotient: the exp's
+    error counts once at most, as e stands above and below.
+    """
+    e = np.exp(-abs(x.astype(np.float64)))
+    share = gamma(_OURS + 2, x.dtype) + gamma(_NUMPYS[x.dtype] + 2, x.dtype)
+    small = (_OURS + _NUMPYS[x.dtype] + 2) * tiny(x.dtype)
+    return np.where(x < 0, e, 1) / (1 + e), np.where(x < 0, 1, e) / (1 + e), share, small
+
+
+def _sigmoid_forward(x: Array, out: Array) -> tuple[Array]:
+    s, _, share, small = _sigmoid(x)
+    return (s * share + small,)
+
+
+def _silu_forward(x: Array, out: Array) -> tuple[Array]:
+    s, _, share, small = _sigmoid(x)
+    off = s * (share + 2 * gamma(1, x.dtype)) + 2 * small
+    return (_size(x) * off + 2 * tiny(x.dtype),)
+
+
+def _silu_backward(x: Array, dy: Array, out: Array) -> tuple[Array]:
+    # s (1 + x (1 - s)): s and 1 - s are off, and there are at most three roundings.
+    s, rest, share, small = _sigmoid(x)
+    size, dtype = _size(x), x.dtype
+    return (_times_sum(dy, s, size * rest, share, 2 * gamma(4, dtype), small * (2 + 2 * size)),)
+
+
+def _times_sum(dy: Array, s: Array, term: Array, share: Any, roundings: Any, small: Any) -> Array:
+    """Of dy s (1 +- term), where both s and the term are off by a share."""
+    off = s * (1 + term) * (2 * share + share * share + roundings) + small
+    return np.asarray(_size(dy) * (off + 2 * tiny(dy.dtype)) + 2 * tiny(dy.dtype))
+
+
+def _soft_step(x: Array) -> tuple[Array, Array, Array, Array, float]:
+    """What GELU by tanh is made of, as `_sigmoid` has it, and the size of its slope.
+
+    u, of two terms of one sign, is within 6 roundings; an exp makes their error |2 u| times as
+    large. NumPy's side has float64's.
+    """
+    wide, scale = np.clip(x.astype(np.float64), -40, 40), 2 * math.sqrt(2 / math.pi)
+    u = scale * (wide + 0.044715 * wide**3)
+    e, count = np.exp(-abs(u)), 6 * abs(u)
+    numpys = gamma(_NUMPYS[np.dtype(np.float64)] + 2 + 2 * count, np.float64)
+    share = gamma(_OURS + 2 + count, x.dtype) + numpys
+    slope = abs(scale * (wide + 3 * 0.044715 * wide**3))
+    step, rest = np.where(x < 0, e, 1) / (1 + e), np.where(x < 0, 1, e) / (1 + e)
+    return step, rest, slope, share, (_OURS + _NUMPYS[x.dtype] + 2) * tiny(x.dtype)
+
+
+def _gelu_tanh_forward(x: Array, out: Array) -> tuple[Array]:
+    step, _, _, share, small = _soft_step(x)
+    off = step * (share + 2 * gamma(1, x.dtype)) + 2 * small
+    return (_size(x) * off + 2 * tiny(x.dtype),)
+
+
+def _gelu_tanh_backward(x: Array, dy: Array, out: Array) -> tuple[Array]:
+    # As SiLU's, with a slope that is within 7 roundings.
+    step, rest, slope, share, small = _soft_step(x)
+    roundings, small = 2 * gamma(12, x.dtype), small * (2 + 2 * slope)
+    return (_times_sum(dy, step, slope * rest, share, roundings, small),)
+
+
 def softmax_roundings(n: int, dtype: np.dtype[Any]) -> tuple[int, int]:
     """Units u of ours and NumPy's relative error: exp above and below, n - 1 sums, the division.
 
@@ -373,6 +494,30 @@ def _softmax_backward(probabilities: Array, dy: Array, out: Array) -> tuple[Arra
     difference = abs(dy64 - signed.sum(axis=1, keepdims=True)) + 2 * off
     side = p * (off + gamma(2, dtype) * difference) + tiny(dtype)
     return (np.asarray(2 * side),)
+
+
+def _log_softmax_forward(z: Array, out: Array) -> tuple[Array]:
+    # As the loss of `_softmax_cross_entropy`, of each logit.
+    dtype, n = z.dtype, z.shape[1]
+    shifted = (z - z.max(axis=1, keepdims=True)).astype(np.float64)  # the same on both sides
+    log_total = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    bound = 2 * tiny(dtype)
+    for function in (_OURS, _NUMPYS[dtype]):
+        total = gamma(function + n - 1, dtype)
+        off = total + gamma(function, dtype) * (abs(log_total) + 2 * total)
+        bound = bound + off + gamma(1, dtype) * (abs(shifted - log_total) + 2 * off)
+    return (np.asarray(bound),)
+
+
+def _log_softmax_backward(log_probabilities: Array, dy: Array, out: Array) -> tuple[Array]:
+    # A sum of n terms and an exp; a product and a difference, of one rounding or two.
+    n, dtype, size = dy.shape[1], dy.dtype, _size(dy)
+    p, total = np.exp(log_probabilities.astype(np.float64)), size.sum(axis=1, keepdims=True)
+    bound = 2 * tiny(dtype)
+    for function in (_OURS, _NUMPYS[dtype]):
+        off = p * gamma(function + n, dtype) + function * tiny(dtype)
+        bound = bound + total * off + gamma(2, dtype) * (size + total * (p + off))
+    return (np.asarray(bound),)
 
 
 def target_rows(labels: Array, like: Array) -> Array:
@@ -548,15 +693,24 @@ CASES: Mapping[str, Case] = {
     "dense_relu_forward": Case(_dense_relu_forward, {"batch": 128, "n_in": 256, "n_out": 128}),
     "dense_sgd_update": Case(_dense_sgd_update, {"batch": 128, "n_in": 256, "n_out": 128}),
     "dropout": Case(_exact, {"batch": 128, "n": 128}),
+    # The same roundings on both sides.
+    "elu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
+    "elu_forward": Case(_elu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "erf": Case(_erf, {"rows": 128, "columns": 128}),
     "exp": Case(_exp, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "expm1": Case(_expm1, {"rows": 128, "columns": 128}, {"x": _wide}),
     "gather_rows": Case(_exact, {"n": 1000, "k": 64, "batch": 128}),
     "gelu_backward": Case(_gelu_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "gelu_forward": Case(_gelu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "gelu_tanh_backward": Case(_gelu_tanh_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "gelu_tanh_forward": Case(_gelu_tanh_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "huber_gradient": Case(_huber_gradient, {"batch": 128, "n": 10}),
     # The same product on both sides.
     "leaky_relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
     "leaky_relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "log": Case(_log, {"rows": 128, "columns": 128}, {"x": _positive}),
+    "log_softmax_backward": Case(_log_softmax_backward, {"batch": 128, "n_classes": 10}),
+    "log_softmax_forward": Case(_log_softmax_forward, {"batch": 128, "n_classes": 10}),
     "matmul": Case(_matmul, {"m": 192, "k": 192, "n": 192}),
     "mean_loss": Case(_mean_loss, {"batch": 128}),
     "permutation": Case(_exact, {"n": 1000}),
@@ -564,7 +718,13 @@ CASES: Mapping[str, Case] = {
     "quantile_gradient": Case(_quantile_gradient, {"batch": 128, "n": 10}),
     "relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
+    "selu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
+    "selu_forward": Case(_selu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "sgd_update": Case(_sgd_update, {"rows": 128, "columns": 128}),
+    "sigmoid_backward": Case(_exact, {"rows": 128, "columns": 128}),
+    "sigmoid_forward": Case(_sigmoid_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "silu_backward": Case(_silu_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "silu_forward": Case(_silu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "smoothed_cross_entropy_gradient": Case(
         _smoothed_cross_entropy_gradient, {"batch": 128, "n_classes": 10}, {"z": _whole_wide}
     ),
@@ -576,7 +736,12 @@ CASES: Mapping[str, Case] = {
     "softmax_forward": Case(_softmax_forward, {"batch": 128, "n_classes": 10}),
     # (p - t) / batch: the same difference and the same division on both sides.
     "softmax_minus_target": Case(_exact, {"batch": 128, "n_classes": 10}),
+    "softplus_backward": Case(_softplus_backward, {"rows": 128, "columns": 128}, {"y": _positive}),
+    "softplus_forward": Case(_softplus_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "squared_error_gradient": Case(_squared_error_gradient, {"batch": 128, "n": 10}),
+    "tanh": Case(_tanh, {"rows": 128, "columns": 128}),
+    "tanh_backward": Case(_exact, {"rows": 128, "columns": 128}),
+    "tanh_forward": Case(_tanh, {"rows": 128, "columns": 128}),
     "uniform": Case(_uniform, {"rows": 128, "columns": 128}),
 }
 """How each public kernel is compared, by name."""
