@@ -50,6 +50,10 @@ from kernels.losses import (
     softmax_cross_entropy_gradient,
     softmax_minus_target,
 )
+from kernels.losses_of_labels import (
+    binary_cross_entropy_gradient,
+    sigmoid_cross_entropy_gradient,
+)
 from kernels.losses_of_numbers import (
     absolute_error_gradient,
     huber_gradient,
@@ -77,6 +81,7 @@ __all__ = [
     "accuracy",
     "adam_update",
     "argmax_rows",
+    "binary_cross_entropy_gradient",
     "column_sum",
     "count_correct",
     "cross_entropy",
@@ -121,6 +126,7 @@ __all__ = [
     "set_num_threads",
     "sgd_update",
     "sigmoid_backward",
+    "sigmoid_cross_entropy_gradient",
     "sigmoid_forward",
     "silu_backward",
     "silu_forward",

@@ -369,6 +369,36 @@ def _right(scores: Array, labels: Array) -> Array:
     return (predicted == wanted)[:, None]
 
 
+def sigmoid_cross_entropy_gradient(
+    z: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """Each row's mean of max(z, 0) - z t + log(1 + e^-|z|), (s - t) / (batch n), labels right."""
+    with np.errstate(all="ignore"):
+        e = np.exp(-abs(z))
+        s, rest = np.where(z < 0, e, 1) / (1 + e), np.where(z < 0, 1, e) / (1 + e)
+        losses = np.where(z > 0, z, 0) - z * targets + np.log1p(e)
+        out_right[...] = _labels_right(z, 0, targets)
+        _of_numbers(losses, s * (1 - targets) - rest * targets, out, out_losses)
+
+
+def binary_cross_entropy_gradient(
+    probabilities: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """Each row's mean of -t log p - (1 - t) log(1 - p), its gradient, and labels right."""
+    smallest, t, u = np.finfo(probabilities.dtype).tiny, targets, 1 - targets
+    p, q = np.maximum(probabilities, smallest), np.maximum(1 - probabilities, smallest)
+    losses = -(np.where(t == 0, 0, t * np.log(p)) + np.where(u == 0, 0, u * np.log(q)))
+    out_right[...] = _labels_right(probabilities, 0.5, targets)
+    slopes = np.where(u == 0, 0, u / q) - np.where(t == 0, 0, t / p)
+    _of_numbers(losses, slopes, out, out_losses)
+
+
+def _labels_right(scores: Array, threshold: float, targets: Array) -> Array:
+    """Of each row, (batch, 1): the share of labels that are right."""
+    right = ((scores > threshold) == (targets > 0.5)) & ~np.isnan(scores)
+    return np.asarray(right.mean(axis=1, keepdims=True, dtype=scores.dtype))
+
+
 def squared_error_gradient(y: Array, targets: Array, out: Array, out_losses: Array) -> None:
     """Each row's mean of (y - t)^2, and 2 (y - t) / (batch n)."""
     difference = y - targets

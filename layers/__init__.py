@@ -37,6 +37,8 @@ from layers.formulas import ElementwiseOptimizer as ElementwiseOptimizer
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
 from layers.losses import Loss as Loss
 from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from layers.losses_of_labels import BinaryCrossEntropy as BinaryCrossEntropy
+from layers.losses_of_labels import SigmoidCrossEntropy as SigmoidCrossEntropy
 from layers.losses_of_numbers import Huber as Huber
 from layers.losses_of_numbers import MeanAbsoluteError as MeanAbsoluteError
 from layers.losses_of_numbers import MeanSquaredError as MeanSquaredError

@@ -110,6 +110,43 @@ def _text_in(value: Any) -> str | None:
     return next((str(each) for each in array.flat if isinstance(each, (str, bytes))), None)
 
 
+def as_binary(place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]) -> Array:
+    """Checked labels, each by itself 0, 1 or a number between: (batch, n_out), or (batch,) for one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It names the first label at fault.
+    """
+    try:
+        checked = checks.real(place, name, y, dtype)
+    except TypeError:
+        text = _text_in(y)
+        if text is None:
+            raise
+        raise TypeError(
+            f"{place}: {name} holds text ({text!r}), expected 0 and 1: {name} == {text!r} gives "
+            "them"
+        ) from None
+    if checked.ndim == 1 and n_out == 1:
+        checked = checked[:, None]
+    if checked.ndim == 1:
+        raise ValueError(
+            f"{place}: {name} has shape {checked.shape}, expected {(batch, n_out)}, 0 or 1 of each "
+            "label (of class indices, SoftmaxCrossEntropy() is the loss)"
+        )
+    checks.shape(place, name, checked, (batch, n_out))
+    with np.errstate(invalid="ignore"):
+        bad = ~((checked >= 0) & (checked <= 1))
+    if bad.any():
+        row = int(np.flatnonzero(bad.any(axis=1))[0])
+        raise ValueError(
+            f"{place}: row {row} of {name} holds {checked[row][bad[row]][0]}, expected 0, 1 or a "
+            "probability (of class indices, SoftmaxCrossEntropy() is the loss)"
+        )
+    return checks.contiguous(checked)
+
+
 def as_numbers(
     place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]
 ) -> Array:

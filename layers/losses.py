@@ -30,14 +30,16 @@ class Loss(Part):
     entry : kernels.operations.LossEntry
         The loss of a row and its gradient, for each form of targets.
     takes : str
-        What the scores are: ``"logits"``, ``"probabilities"`` or ``"numbers"``.
+        What the scores are: ``"logits"``, ``"probabilities"``, ``"sigmoid"`` (the probability of
+        each label by itself) or ``"numbers"``.
     measures : tuple of str
         What is measured of each row besides, of which histories have the mean.
     prediction : kernels.runtime.families.Operation or None
-        What makes a class of a row's scores; None where the scores are the prediction.
+        What makes a prediction of a row's scores, a class by default; None where the scores are
+        the prediction.
     """
 
-    _PASSES = ("rows", "gradient", "targets")
+    _PASSES = ("rows", "gradient", "targets", "predict", "measured")
     _RUNS = ("numbers", "used_entry")
     entry: ClassVar[LossEntry]
     takes = "scores"
@@ -76,6 +78,30 @@ class Loss(Part):
     def numbers(self) -> tuple[float, ...]:
         """The entry's numbers."""
         return ()
+
+    def predictions(self, rows: int, n_out: int, dtype: np.dtype[Any]) -> Array:
+        """Memory for the predictions of so many rows of scores."""
+        return np.empty(rows, np.int64)
+
+    def predict(self, scores: Array, out: Array) -> None:
+        """What scores predict, as `prediction` does in compiled code; -1 where there is a NaN."""
+        active().argmax_rows(scores, out)
+
+    def probabilities(self, scores: Array) -> Array:
+        """The probabilities of classes that scores stand for."""
+        if self.takes == "probabilities":
+            return scores
+        out = np.empty_like(scores)
+        active().softmax_forward(scores, out)
+        return out
+
+    def measured(self, scores: Array, targets: Array) -> Array:
+        """What is measured of each row, (batch, 1), where the entry's operation does not run."""
+        classes = np.empty(len(scores), np.int64)
+        active().argmax_rows(scores, classes)
+        labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+        right: Array = (classes == labels)[:, None].astype(scores.dtype)
+        return right
 
     def used_entry(self) -> LossEntry:
         """The entry that such numbers need."""
@@ -141,12 +167,7 @@ class Loss(Part):
             measured, given = self._entry_run(scores, targets, losses)
             return losses, measured, lambda: given
         kept = self.rows(scores, targets, losses)
-        measures: list[Array] = []
-        if self.measures:
-            classes = np.empty(len(scores), np.int64)
-            active().argmax_rows(scores, classes)
-            labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
-            measures.append((classes == labels)[:, None].astype(scores.dtype))
+        measures = [self.measured(scores, targets)] if self.measures else []
 
         def filled() -> Array:
             out = np.empty_like(scores)

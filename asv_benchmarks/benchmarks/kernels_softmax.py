@@ -96,6 +96,20 @@ class LossOfNumbers(Timed):
         self.prepare(function, y, targets, *given, *outputs, threads=case.threads)
 
 
+class LossOfLabels(Timed):
+    """The same for labels that are 0 or 1 each."""
+
+    params = [["sigmoid_cross_entropy_gradient", "binary_cross_entropy_gradient"], WITHOUT_SMALL]
+    param_names = ["kernel", "network"]
+
+    def setup(self, kernel, network):
+        case, data = CASES[network], Data()
+        p, targets = (data.probabilities(*case.scores) for _ in range(2))
+        columns = (data.output(case.batch, 1) for _ in range(2))
+        outputs = data.output(*case.scores), *columns
+        self.prepare(getattr(kernels, kernel).bare, p, targets, *outputs, threads=case.threads)
+
+
 class SoftmaxMinusTarget(_ByRows):
     def setup(self, network):
         case, data = CASES[network], Data()

@@ -119,6 +119,11 @@ def _probabilities(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.asarray(positive / positive.sum(axis=-1, keepdims=True))
 
 
+def _shares(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """From 0 to 1, both among them."""
+    return np.clip(rng.uniform(-0.5, 1.5, shape), 0, 1)
+
+
 def _whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Few different numbers: equals in a row of scores, zeros for ReLU."""
     return rng.integers(-4, 5, shape)
@@ -606,6 +611,44 @@ def _cross_entropy_gradient(
     return 0.0, *_cross_entropy_rows(probabilities, labels), 0.0
 
 
+def _sigmoid_cross_entropy_gradient(
+    z: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> tuple[Array, Array, float]:
+    # max(z, 0) - z t is the same on both sides. An exp that is off by some share makes log(1 + e)
+    # off by at most that share; then a log1p, and a sum. A log1p of ours is within 2 ulp.
+    dtype, n = z.dtype, z.shape[1]
+    wide, t = z.astype(np.float64), targets.astype(np.float64)
+    e, numpys = np.exp(-abs(wide)), _NUMPYS[dtype]
+    ulps = (_OURS + numpys + 4) * tiny(dtype)
+    logs, first = np.log1p(e), _size(np.where(z > 0, z, 0) - z * targets)
+    off = logs * (gamma(_OURS + 5, dtype) + gamma(2 * numpys + 1, dtype)) + ulps
+    off = off + 2 * gamma(1, dtype) * (first + off)
+    sums = 2 * gamma(n, dtype) * (first + logs + off)
+    # s and 1 - s: an exp above or below, a sum, a quotient; then products and a difference.
+    s, rest = np.where(wide < 0, e, 1) / (1 + e), np.where(wide < 0, 1, e) / (1 + e)
+    size = s * abs(1 - t) + rest * abs(t)
+    share = gamma(2 * _OURS + 6, dtype) + gamma(2 * numpys + 6, dtype)
+    slopes = (size * share + 2 * ulps) / z.size + tiny(dtype)
+    return slopes, (off + sums).mean(axis=1, keepdims=True) + tiny(dtype), 0.0
+
+
+def _binary_cross_entropy_gradient(
+    probabilities: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> tuple[float, Array, float]:
+    # Two logs of the same numbers, each times a target, none of the terms below 0.
+    dtype, n, least = (
+        probabilities.dtype,
+        probabilities.shape[1],
+        np.finfo(probabilities.dtype).tiny,
+    )
+    p, q = np.maximum(probabilities, least), np.maximum(1 - probabilities, least)
+    logs = (np.log(each.astype(np.float64)) for each in (p, q))
+    size = sum(_size(t) * abs(log) for t, log in zip((targets, 1 - targets), logs, strict=True))
+    share = gamma(_OURS + 2 + n, dtype) + gamma(_NUMPYS[dtype] + 2 + n, dtype)
+    mean = np.asarray(size * share).mean(axis=1, keepdims=True)
+    return 0.0, mean + 3 * tiny(dtype), 0.0
+
+
 def _squared_error_gradient(
     y: Array, targets: Array, out: Array, out_losses: Array
 ) -> tuple[float, Array]:
@@ -670,6 +713,9 @@ CASES: Mapping[str, Case] = {
     "accuracy": Case(_exact, {"batch": 256, "n_classes": 10}),
     "adam_update": Case(_adam_update, {"rows": 128, "columns": 128, "s": 2, "q": 128 * 128}),
     "argmax_rows": Case(_exact, {"batch": 256, "n_classes": 10}),
+    "binary_cross_entropy_gradient": Case(
+        _binary_cross_entropy_gradient, {"batch": 128, "n": 10}, {"targets": _shares}
+    ),
     "column_sum": Case(_column_sum, {"batch": 128, "n_out": 128}),
     "count_correct": Case(_exact, {"batch": 256, "n_classes": 10}),
     "cross_entropy": Case(_cross_entropy, {"batch": 128, "n_classes": 10}),
@@ -722,6 +768,9 @@ CASES: Mapping[str, Case] = {
     "selu_forward": Case(_selu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "sgd_update": Case(_sgd_update, {"rows": 128, "columns": 128}),
     "sigmoid_backward": Case(_exact, {"rows": 128, "columns": 128}),
+    "sigmoid_cross_entropy_gradient": Case(
+        _sigmoid_cross_entropy_gradient, {"batch": 128, "n": 10}, {"targets": _shares}
+    ),
     "sigmoid_forward": Case(_sigmoid_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "silu_backward": Case(_silu_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "silu_forward": Case(_silu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),

@@ -214,12 +214,12 @@ class Compiled:
         """The last layer's scores for each row of x."""
         self._infer("scoring", self._lowering.scoring, x, self._empty, out, self._empty)
 
-    def classes(self, x: Array, out: Array) -> int:
-        """The class of each row of x; how many rows have none, and get -1, for a NaN."""
-        words = as_words(out, x.dtype)
+    def predictions(self, x: Array, out: Array) -> int:
+        """What is predicted for each row of x; how many have nothing, and get -1, for a NaN."""
+        words = out.view(x.dtype).reshape(len(out), -1)
         return self._infer(
             "predicting",
-            lambda: self._lowering.predicting(self._words),
+            lambda: self._lowering.predicting(words.shape[1]),
             *(x, self._empty, words, self._empty),
         )
 

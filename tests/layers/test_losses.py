@@ -290,3 +290,147 @@ def test_one_output_has_no_softmax():
     with pytest.raises(ValueError, match="1 output and SoftmaxCrossEntropy"):
         model.loss = layers.SoftmaxCrossEntropy()
     assert isinstance(model.loss, layers.MeanSquaredError)
+
+
+# --- labels that are 0 or 1 each ------------------------------------------------------------------
+
+
+def binary(n: int, rows: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and targets: 0, 1 and numbers between."""
+    rng = np.random.default_rng(n)
+    return 3 * rng.standard_normal((rows, n)), np.clip(rng.uniform(-1, 2, (rows, n)), 0, 1)
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+@pytest.mark.parametrize("n", [1, 3, 16, 37])
+@pytest.mark.parametrize("rows", [3, 37])
+def test_cross_entropy_of_labels(n, rows):
+    z, t = binary(n, rows)
+    expected = -(t * np.log(sigmoid(z)) + (1 - t) * np.log(sigmoid(-z))).mean()
+    for loss, scores in (
+        (layers.SigmoidCrossEntropy(), z),
+        (layers.BinaryCrossEntropy(), np.clip(sigmoid(z), 0.05, 0.95)),
+    ):
+        if scores is z:
+            assert loss.forward(z, t) == pytest.approx(expected, rel=1e-13)
+        loss.forward(scores, t)
+        gradient = loss.backward()
+        some = scores[:3]
+        numeric = numeric_gradient(lambda: loss.forward(scores, t), some)  # noqa: B023
+        assert_same_gradient("scores", numeric, gradient[:3])
+
+
+def of_labels(loss, n, dtype):
+    """What training does, with a `Sigmoid` where the loss takes one."""
+    x = np.random.default_rng(0).standard_normal((101, 9)).astype(dtype)
+    _, y = binary(n, 101)
+    y = y[:, 0] if n == 1 else y
+    stack = [layers.Dense(9, 17), layers.ReLU(), layers.Dense(17, n)]
+    stack += [layers.Sigmoid()] if loss.takes == "sigmoid" else []
+    model = layers.Sequential(stack, loss, layers.SGD(0.1), seed=3, dtype=dtype)
+    assert (model.obstacle() is None) == (loss.own_code() is None)
+    history = model.fit(x, y, epochs=3, batch_size=16, validation_data=(x, y))
+    given = model.train_step(x[:7], y[:7]), model.evaluate(x, y), model.fingerprint()
+    predicted, likely = model.predict(x), model.predict_proba(x)
+    return [dict(history), given, predicted.tolist(), likely.tobytes()], (y, predicted, likely)
+
+
+@pytest.mark.parametrize("loss", [layers.SigmoidCrossEntropy(), layers.BinaryCrossEntropy()])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 5])
+def test_both_paths_of_labels_have_the_same_bits(loss, dtype, n):
+    together, (y, predicted, likely) = of_labels(copy.deepcopy(loss), n, dtype)
+    alone, _ = of_labels(by_layers(loss), n, dtype)
+    assert together == alone
+    assert predicted.shape == y.shape
+    assert predicted.dtype == np.int64
+    assert likely.shape == (101, n)
+    assert ((likely > 0.5).reshape(y.shape) == predicted).all()
+    accuracy = ((y > 0.5) == predicted).mean()
+    assert together[1][1]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2])
+def test_logits_of_any_size(dtype, n):
+    loss = layers.SigmoidCrossEntropy()
+    for size in (1e4, 1e30):
+        z = np.full((4, n), size, dtype)
+        z[2:] *= -1
+        t = np.repeat([[0.0], [1.0], [0.0], [1.0]], n, axis=1)
+        assert loss.forward(z, t) == pytest.approx(size / 2)
+        assert (loss.backward() * 4 * n == np.repeat([[1.0], [0], [0], [-1]], n, axis=1)).all()
+    z = np.full((1, n), 20.0, dtype)  # its probability is 1 in float32, and its loss not 0
+    assert loss.forward(z, np.ones((1, n))) == pytest.approx(math.log1p(math.exp(-20.0)), rel=1e-5)
+    assert loss.backward() * n == pytest.approx(-sigmoid(-20.0), rel=1e-5)
+
+
+def test_certain_and_wrong_probabilities():
+    loss = layers.BinaryCrossEntropy()
+    p = np.array([[1.0], [0.0]], np.float32)
+    assert loss.forward(p, [0, 1]) == pytest.approx(87.3, abs=0.1)
+    assert np.isfinite(loss.backward()).all()
+    assert loss.forward(p, [1, 0]) == 0
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_nan_among_logits(n):
+    model = layers.Sequential([layers.Dense(2, n)], layers.SigmoidCrossEntropy(), seed=0)
+    x = np.ones((20, 2), np.float32)
+    x[17] = np.nan
+    for each in (model, layers.Sequential([layers.Dense(2, n)], by_layers(model.loss), seed=0)):
+        with pytest.raises(ValueError, match="the scores of row 17 of x hold NaN"):
+            each.predict(x)
+        assert np.isnan(each.predict_proba(x)[17]).all()
+        scored = each.evaluate(x, np.zeros((20, n)))
+        assert math.isnan(scored["loss"])
+        assert scored["accuracy"] <= 0.951
+
+
+@pytest.mark.parametrize("form", [bool, np.uint8, np.int64, np.float64])
+def test_labels_of_two_kinds(form):
+    """The breast-cancer way: one output, y as it comes; a column as well."""
+    x = np.random.default_rng(0).standard_normal((300, 4))
+    y = x[:, 0] > 0.1
+    model = layers.Sequential(
+        [layers.Dense(4, 1)], layers.SigmoidCrossEntropy(), layers.SGD(0.5), seed=0
+    )
+    model.fit(x, y.astype(form), epochs=30)
+    assert model.evaluate(x, y.astype(form)[:, None])["accuracy"] > 0.97
+    assert (model.predict(x) == y).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("n", "y", "error", "message"),
+    [
+        (1, [0, 2], ValueError, r"row 1 of y holds 2.0, expected 0, 1 or a prob.* SoftmaxCrossEnt"),
+        (1, [-1, 1], ValueError, "row 0 of y holds -1.0, expected 0, 1 or"),
+        (1, [0, np.nan], ValueError, "row 1 of y holds nan, expected 0, 1 or"),
+        (1, ["no", "yes"], TypeError, r"y holds text \('no'\), expected 0 and 1: y == 'no' gives"),
+        (3, [0, 1], ValueError, r"y has shape \(2,\), expected \(2, 3\), 0 or 1 of each label"),
+        (3, [[0, 1], [1, 0]], ValueError, r"y has shape \(2, 2\), expected \(2, 3\)"),
+        (1, None, TypeError, "y is None, expected real numbers"),
+    ],
+)
+def test_labels_that_are_not_0_or_1(n, y, error, message):
+    model = layers.Sequential([layers.Dense(2, n)], layers.SigmoidCrossEntropy(), seed=0)
+    with pytest.raises(error, match=message):
+        model.fit(np.zeros((2, 2)), y)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "message"),
+    [
+        ("Sigmoid", layers.SigmoidCrossEntropy(), "takes logits, but .* or use BinaryCrossEntropy"),
+        ("Sigmoid", layers.SoftmaxCrossEntropy(), "takes logits, but .* or use BinaryCrossEntropy"),
+        ("Sigmoid", layers.CategoricalCrossEntropy(), "takes probabilities, but the last layer is"),
+        ("Softmax", layers.BinaryCrossEntropy(), r"end with Sigmoid\(\), or use SigmoidCrossEnt"),
+        ("ReLU", layers.BinaryCrossEntropy(), r"end with Sigmoid\(\), or use SigmoidCrossEntropy"),
+    ],
+)
+def test_a_loss_that_does_not_fit_the_last_layer(last, loss, message):
+    with pytest.raises(ValueError, match=f"Sequential: {type(loss).__name__} .*{message}"):
+        layers.Sequential([layers.Dense(2, 3), getattr(layers, last)()], loss)
