@@ -43,6 +43,7 @@ FINGERPRINTS = {
     "accuracy": "05afd8fa86c4 05afd8fa86c4",
     "adam_update": "2b7dbfbf3258 02f1fa43206e",
     "argmax_rows": "342cdb0a4790 342cdb0a4790",
+    "binary_cross_entropy_gradient": "3c81ac72b5c7 cf128d9281af",
     "column_sum": "b25c5f64d90c f4b6af51300c",
     "count_correct": "860df9627ab7 860df9627ab7",
     "cross_entropy": "b4c87809ecfc 5c813dbef052",
@@ -74,8 +75,9 @@ FINGERPRINTS = {
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "sgd_update": "c06986d44c86 48ec875244f3",
-    "smoothed_cross_entropy_gradient": "8be4fd5627f8 70a3e656f3b2",
+    "sigmoid_cross_entropy_gradient": "33ee139ba730 5c81a1fda537",
     "small_product": "f4befa04db61 3d169361dc4d",
+    "smoothed_cross_entropy_gradient": "8be4fd5627f8 70a3e656f3b2",
     "softmax_backward": "7ff2d6988002 ee091c2215f7",
     "softmax_cross_entropy": "3bffa534c5af 94932531fed0",
     "softmax_cross_entropy_gradient": "3f6ea7c458fd 9df0b67f4071",
@@ -93,7 +95,6 @@ OTHER_SIZES = {
     "gather_rows": {"k": 61},  # its out is (batch, k)
     # Square, since flags transpose; B large enough to be packed.
     "product": dict.fromkeys("mnkef", 731),
-    "smoothed_cross_entropy_gradient": "8be4fd5627f8 70a3e656f3b2",
     "small_product": dict.fromkeys("mnk", 101),
 }
 ELEMENTS = 50_021  # where any shape will do
