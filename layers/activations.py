@@ -136,10 +136,12 @@ class GELU(Activation):
     default_initializer = "he"
 
     def __init__(self, approximate: str = "none") -> None:
-        if not isinstance(approximate, str) or approximate not in _GELUS:
+        try:
+            _GELUS[approximate]  # a list cannot even be looked up
+        except (KeyError, TypeError):
             raise ValueError(
                 f"GELU: approximate is {checks.shown(approximate)}, expected one of {[*_GELUS]}"
-            )
+            ) from None
         self._approximate = approximate
 
     @property
@@ -150,7 +152,7 @@ class GELU(Activation):
     @property
     def entry(self) -> Entry:
         """The formula and its gradient."""
-        return _GELUS[self.approximate]
+        return _GELUS[self._approximate]
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, as JSON can hold them."""

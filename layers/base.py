@@ -80,7 +80,7 @@ class Layer(Part):
 
     Attributes
     ----------
-    gives : {"scores", "probabilities"} or None
+    gives : {"scores", "probabilities", "log-probabilities", "sigmoid"} or None
         What its output is to a loss behind it; None where that depends.
     output, dinputs : ndarray or None
         What the last `forward` and the last `backward` returned.

@@ -257,7 +257,11 @@ BY_FAMILY = {
 }
 
 
-LAYERS = (layers.ReLU, layers.Softmax, layers.LeakyReLU, layers.GELU, layers.Dropout)
+LAYERS = (
+    *(layers.ReLU, layers.Softmax, layers.LeakyReLU, layers.GELU, layers.Dropout),
+    *(layers.ELU, layers.SELU, layers.SiLU, layers.Softplus, layers.Sigmoid, layers.Tanh),
+    layers.LogSoftmax,
+)
 LOSSES = (layers.SoftmaxCrossEntropy, layers.MeanSquaredError)
 
 
