@@ -387,10 +387,11 @@ def binary_cross_entropy_gradient(
     """Each row's mean of -t log p - (1 - t) log(1 - p), its gradient, and labels right."""
     smallest, t, u = np.finfo(probabilities.dtype).tiny, targets, 1 - targets
     p, q = np.maximum(probabilities, smallest), np.maximum(1 - probabilities, smallest)
-    losses = -(np.where(t == 0, 0, t * np.log(p)) + np.where(u == 0, 0, u * np.log(q)))
-    out_right[...] = _labels_right(probabilities, 0.5, targets)
-    slopes = np.where(u == 0, 0, u / q) - np.where(t == 0, 0, t / p)
-    _of_numbers(losses, slopes, out, out_losses)
+    with np.errstate(all="ignore"):
+        losses = -(np.where(t == 0, 0, t * np.log(p)) + np.where(u == 0, 0, u * np.log(q)))
+        slopes = np.where(u == 0, 0, u / q) - np.where(t == 0, 0, t / p)
+        out_right[...] = _labels_right(probabilities, 0.5, targets)
+        _of_numbers(losses, slopes, out, out_losses)
 
 
 def _labels_right(scores: Array, threshold: float, targets: Array) -> Array:

@@ -635,15 +635,16 @@ def _sigmoid_cross_entropy_gradient(
 def _binary_cross_entropy_gradient(
     probabilities: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
 ) -> tuple[float, Array, float]:
-    # Two logs of the same numbers, each times a target, none of the terms below 0.
+    # Two logs of the same numbers, each times a target.
     dtype, n, least = (
         probabilities.dtype,
         probabilities.shape[1],
         np.finfo(probabilities.dtype).tiny,
     )
     p, q = np.maximum(probabilities, least), np.maximum(1 - probabilities, least)
-    logs = (np.log(each.astype(np.float64)) for each in (p, q))
-    size = sum(_size(t) * abs(log) for t, log in zip((targets, 1 - targets), logs, strict=True))
+    size = np.zeros(p.shape)
+    for t, each in ((targets, p), (1 - targets, q)):
+        size += np.where(t == 0, 0, _size(t) * abs(np.log(each.astype(np.float64))))
     share = gamma(_OURS + 2 + n, dtype) + gamma(_NUMPYS[dtype] + 2 + n, dtype)
     mean = np.asarray(size * share).mean(axis=1, keepdims=True)
     return 0.0, mean + 3 * tiny(dtype), 0.0
