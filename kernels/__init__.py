@@ -45,9 +45,20 @@ from kernels.losses import (
     cross_entropy_gradient,
     cross_entropy_rows,
     mean_loss,
+    smoothed_cross_entropy_gradient,
     softmax_cross_entropy,
     softmax_cross_entropy_gradient,
     softmax_minus_target,
+)
+from kernels.losses_of_labels import (
+    binary_cross_entropy_gradient,
+    sigmoid_cross_entropy_gradient,
+)
+from kernels.losses_of_numbers import (
+    absolute_error_gradient,
+    huber_gradient,
+    poisson_gradient,
+    quantile_gradient,
     squared_error_gradient,
 )
 from kernels.metrics import accuracy, argmax_rows, count_correct
@@ -75,11 +86,13 @@ from kernels.softmax import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "absolute_error_gradient",
     "accuracy",
     "adagrad_update",
     "adam_decay_update",
     "adam_update",
     "argmax_rows",
+    "binary_cross_entropy_gradient",
     "column_sum",
     "count_correct",
     "cross_entropy",
@@ -105,6 +118,7 @@ __all__ = [
     "gelu_tanh_backward",
     "gelu_tanh_forward",
     "get_num_threads",
+    "huber_gradient",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "lion_update",
@@ -115,6 +129,8 @@ __all__ = [
     "mean_loss",
     "momentum_update",
     "permutation",
+    "poisson_gradient",
+    "quantile_gradient",
     "reference",
     "relu_backward",
     "relu_forward",
@@ -125,9 +141,11 @@ __all__ = [
     "sgd_decay_update",
     "sgd_update",
     "sigmoid_backward",
+    "sigmoid_cross_entropy_gradient",
     "sigmoid_forward",
     "silu_backward",
     "silu_forward",
+    "smoothed_cross_entropy_gradient",
     "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_gradient",

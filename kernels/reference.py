@@ -434,6 +434,16 @@ def softmax_cross_entropy_gradient(
     out_right[...] = _right(z, labels)
 
 
+def smoothed_cross_entropy_gradient(
+    z: Array, labels: Array, label_smoothing: float, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """The same with targets t (1 - label_smoothing) + label_smoothing / n."""
+    real = z.dtype.type
+    t = _targets(labels, z) * real(1 - label_smoothing) + real(label_smoothing / z.shape[1])
+    softmax_cross_entropy_gradient(z, t, out, out_losses, out_right)
+    out_right[...] = _right(z, labels)
+
+
 def cross_entropy_gradient(
     probabilities: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
 ) -> None:
@@ -451,11 +461,74 @@ def _right(scores: Array, labels: Array) -> Array:
     return (predicted == wanted)[:, None]
 
 
+def sigmoid_cross_entropy_gradient(
+    z: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """Each row's mean of max(z, 0) - z t + log(1 + e^-|z|), (s - t) / (batch n), labels right."""
+    with np.errstate(all="ignore"):
+        e = np.exp(-abs(z))
+        s, rest = np.where(z < 0, e, 1) / (1 + e), np.where(z < 0, 1, e) / (1 + e)
+        losses = np.where(z > 0, z, 0) - z * targets + np.log1p(e)
+        out_right[...] = _labels_right(z, 0, targets)
+        _of_numbers(losses, s * (1 - targets) - rest * targets, out, out_losses)
+
+
+def binary_cross_entropy_gradient(
+    probabilities: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """Each row's mean of -t log p - (1 - t) log(1 - p), its gradient, and labels right."""
+    smallest, t, u = np.finfo(probabilities.dtype).tiny, targets, 1 - targets
+    p, q = np.maximum(probabilities, smallest), np.maximum(1 - probabilities, smallest)
+    with np.errstate(all="ignore"):
+        losses = -(np.where(t == 0, 0, t * np.log(p)) + np.where(u == 0, 0, u * np.log(q)))
+        slopes = np.where(u == 0, 0, u / q) - np.where(t == 0, 0, t / p)
+        out_right[...] = _labels_right(probabilities, 0.5, targets)
+        _of_numbers(losses, slopes, out, out_losses)
+
+
+def _labels_right(scores: Array, threshold: float, targets: Array) -> Array:
+    """Of each row, (batch, 1): the share of labels that are right."""
+    right = ((scores > threshold) == (targets > 0.5)) & ~np.isnan(scores)
+    return np.asarray(right.mean(axis=1, keepdims=True, dtype=scores.dtype))
+
+
 def squared_error_gradient(y: Array, targets: Array, out: Array, out_losses: Array) -> None:
     """Each row's mean of (y - t)^2, and 2 (y - t) / (batch n)."""
     difference = y - targets
     out_losses[...] = (difference * difference).mean(axis=1, keepdims=True, dtype=y.dtype)
     out[...] = 2 * difference / y.dtype.type(y.size)
+
+
+def absolute_error_gradient(y: Array, targets: Array, out: Array, out_losses: Array) -> None:
+    """Each row's mean of |y - t|, and sign(y - t) / (batch n)."""
+    _of_numbers(abs(y - targets), np.sign(y - targets), out, out_losses)
+
+
+def huber_gradient(y: Array, targets: Array, delta: float, out: Array, out_losses: Array) -> None:
+    """Each row's mean of d^2 / 2, or of delta (|d| - delta / 2) where d = y - t is beyond delta."""
+    d, most = y - targets, y.dtype.type(delta)
+    far = most * (abs(d) - most / 2)
+    _of_numbers(np.where(abs(d) > most, far, d / 2 * d), np.clip(d, -most, most), out, out_losses)
+
+
+def poisson_gradient(y: Array, targets: Array, out: Array, out_losses: Array) -> None:
+    """Each row's mean of exp(y) - t y, and (exp(y) - t) / (batch n)."""
+    with np.errstate(all="ignore"):
+        e = np.exp(y)
+        _of_numbers(e - targets * y, e - targets, out, out_losses)
+
+
+def quantile_gradient(y: Array, targets: Array, q: float, out: Array, out_losses: Array) -> None:
+    """Each row's mean of q (t - y) above y and (1 - q) (y - t) below, and the slopes."""
+    d, real = y - targets, y.dtype.type
+    slope = np.where(d > 0, real(1 - q), np.where(d < 0, real(-q), d))
+    _of_numbers(d * slope, slope, out, out_losses)
+
+
+def _of_numbers(losses: Array, slopes: Array, out: Array, out_losses: Array) -> None:
+    """Means of rows, and slopes over how many numbers there are."""
+    out_losses[...] = losses.mean(axis=1, keepdims=True, dtype=losses.dtype)
+    out[...] = slopes / losses.dtype.type(losses.size)
 
 
 def mean_loss(losses: Array) -> float:

@@ -37,8 +37,14 @@ from layers.formulas import ElementwiseLoss as ElementwiseLoss
 from layers.formulas import ElementwiseOptimizer as ElementwiseOptimizer
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
 from layers.losses import Loss as Loss
-from layers.losses import MeanSquaredError as MeanSquaredError
 from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from layers.losses_of_labels import BinaryCrossEntropy as BinaryCrossEntropy
+from layers.losses_of_labels import SigmoidCrossEntropy as SigmoidCrossEntropy
+from layers.losses_of_numbers import Huber as Huber
+from layers.losses_of_numbers import MeanAbsoluteError as MeanAbsoluteError
+from layers.losses_of_numbers import MeanSquaredError as MeanSquaredError
+from layers.losses_of_numbers import Poisson as Poisson
+from layers.losses_of_numbers import Quantile as Quantile
 from layers.optimizers import SGD as SGD
 from layers.optimizers import Adagrad as Adagrad
 from layers.optimizers import Adam as Adam

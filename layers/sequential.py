@@ -405,7 +405,7 @@ class Sequential:
         }
 
     def predict(self, x: Array) -> Array:
-        """Class index of each row; of a regression, the scores, which are the numbers themselves.
+        """Class index of each row, or 0 and 1 of each label; of a regression, the scores.
 
         Parameters
         ----------
@@ -413,7 +413,7 @@ class Sequential:
 
         Returns
         -------
-        ndarray of int64, (n,), or of numbers, (n, n_out)
+        ndarray of int64, (n,), or (n, n_out) of several labels; or of numbers, (n, n_out)
             The same for a row alone as in any batch.
 
         Raises
@@ -424,23 +424,23 @@ class Sequential:
         checked = self._checked_data("predict", "x", x)
         if self.loss.prediction is None:
             return self._scores(checked)
-        classes = np.empty(len(checked), np.int64)
+        predictions = self.loss.predictions(len(checked), self.n_out, self.dtype)
         compiled = self._compiled()
         if compiled is not None:
-            without = compiled.classes(checked, classes)
+            without = compiled.predictions(checked, predictions)
         else:
-            active().argmax_rows(self._scores(checked), classes)
-            without = int(np.count_nonzero(classes < 0))
+            self.loss.predict(self._scores(checked), predictions)
+            without = int(np.count_nonzero(predictions < 0))
         if without:
-            row = int(np.flatnonzero(classes < 0)[0])
+            row = int(np.flatnonzero((predictions < 0).reshape(len(checked), -1).any(axis=1))[0])
             raise ValueError(
                 f"Sequential.predict: the scores of row {row} of x hold NaN, expected numbers "
                 "(predict_proba gives NaN for such a row)"
             )
-        return classes
+        return predictions
 
     def predict_proba(self, x: Array) -> Array:
-        """Probabilities of each row's classes; NaN stays in its row.
+        """Probabilities of each row's classes, or of each label; NaN stays in its row.
 
         Parameters
         ----------
@@ -448,7 +448,7 @@ class Sequential:
 
         Returns
         -------
-        ndarray, (n, n_classes)
+        ndarray, (n, n_out)
             The same bits for a row alone as in any batch.
         """
         if self.loss.takes == "numbers":
@@ -457,11 +457,9 @@ class Sequential:
                 "numbers, expected a loss of classes (predict gives the numbers)"
             )
         scores = self._scores(self._checked_data("predict_proba", "x", x))
-        if self.layers[-1].gives == "probabilities" or self.loss.takes == "probabilities":
-            return scores
-        probabilities = np.empty_like(scores)
-        active().softmax_forward(scores, probabilities)
-        return probabilities
+        return (
+            scores if self.layers[-1].gives == "probabilities" else self.loss.probabilities(scores)
+        )
 
     def _scores(self, x: Array) -> Array:
         scores = np.empty((len(x), self.n_out), self.dtype)

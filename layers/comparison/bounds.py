@@ -119,6 +119,11 @@ def _probabilities(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.asarray(positive / positive.sum(axis=-1, keepdims=True))
 
 
+def _shares(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """From 0 to 1, both among them."""
+    return np.clip(rng.uniform(-0.5, 1.5, shape), 0, 1)
+
+
 def _whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Few distinct numbers, for ties in a row of scores and zeros for ReLU."""
     return rng.integers(-4, 5, shape)
@@ -145,6 +150,9 @@ _NUMBERS = {
     "learning_rate": 0.1,
     "slope": 0.1,
     "alpha": 0.7,
+    "delta": 0.7,
+    "label_smoothing": 0.1,
+    "q": 0.3,
     "rate": 0.3,
     "beta1": 0.9,
     "beta2": 0.99,
@@ -737,6 +745,16 @@ def _softmax_cross_entropy_gradient(
     return np.asarray(sides / len(z) + tiny(z.dtype)), losses, 0.0
 
 
+def _smoothed_cross_entropy_gradient(
+    z: Array, labels: Array, label_smoothing: float, out: Array, out_losses: Array, out_right: Array
+) -> tuple[Array, Array, float]:
+    # The targets are the same two roundings on both sides.
+    real = z.dtype.type
+    t = target_rows(labels, z).astype(z.dtype) * real(1 - label_smoothing)
+    t += real(label_smoothing / z.shape[1])
+    return _softmax_cross_entropy_gradient(z, t, out, out_losses, out_right)
+
+
 def _cross_entropy_gradient(
     probabilities: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
 ) -> tuple[float, Array, float]:
@@ -744,14 +762,94 @@ def _cross_entropy_gradient(
     return 0.0, *_cross_entropy_rows(probabilities, labels), 0.0
 
 
+def _sigmoid_cross_entropy_gradient(
+    z: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> tuple[Array, Array, float]:
+    # max(z, 0) - z t is the same on both sides. An exp that is off by some share makes log(1 + e)
+    # off by at most that share; then a log1p, and a sum. A log1p of ours is within 2 ulp.
+    dtype, n = z.dtype, z.shape[1]
+    wide, t = z.astype(np.float64), targets.astype(np.float64)
+    e, numpys = np.exp(-abs(wide)), _NUMPYS[dtype]
+    ulps = (_OURS + numpys + 4) * tiny(dtype)
+    logs, first = np.log1p(e), _size(np.where(z > 0, z, 0) - z * targets)
+    off = logs * (gamma(_OURS + 5, dtype) + gamma(2 * numpys + 1, dtype)) + ulps
+    off = off + 2 * gamma(1, dtype) * (first + off)
+    sums = 2 * gamma(n, dtype) * (first + logs + off)
+    # s and 1 - s: an exp above or below, a sum, a quotient; then products and a difference.
+    s, rest = np.where(wide < 0, e, 1) / (1 + e), np.where(wide < 0, 1, e) / (1 + e)
+    size = s * abs(1 - t) + rest * abs(t)
+    share = gamma(2 * _OURS + 6, dtype) + gamma(2 * numpys + 6, dtype)
+    slopes = (size * share + 2 * ulps) / z.size + tiny(dtype)
+    return slopes, (off + sums).mean(axis=1, keepdims=True) + tiny(dtype), 0.0
+
+
+def _binary_cross_entropy_gradient(
+    probabilities: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> tuple[float, Array, float]:
+    # Two logs of the same numbers, each times a target.
+    dtype, n, least = (
+        probabilities.dtype,
+        probabilities.shape[1],
+        np.finfo(probabilities.dtype).tiny,
+    )
+    p, q = np.maximum(probabilities, least), np.maximum(1 - probabilities, least)
+    size = np.zeros(p.shape)
+    for t, each in ((targets, p), (1 - targets, q)):
+        size += np.where(t == 0, 0, _size(t) * abs(np.log(each.astype(np.float64))))
+    share = gamma(_OURS + 2 + n, dtype) + gamma(_NUMPYS[dtype] + 2 + n, dtype)
+    mean = np.asarray(size * share).mean(axis=1, keepdims=True)
+    return 0.0, mean + 3 * tiny(dtype), 0.0
+
+
 def _squared_error_gradient(
     y: Array, targets: Array, out: Array, out_losses: Array
 ) -> tuple[float, Array]:
     # Squares and slopes are the same on both sides. A sum of n of them, and a division.
     difference = y - targets
-    squares = _size(difference * difference)
-    share = 2 * gamma(y.shape[1], y.dtype)
-    return 0.0, share * squares.mean(axis=1, keepdims=True) + tiny(y.dtype)
+    return 0.0, _mean_of_numbers(difference * difference)
+
+
+def _mean_of_numbers(values: Array) -> Array:
+    """Of a row's mean of the same numbers on both sides: n - 1 sums, and a division."""
+    share = 2 * gamma(values.shape[1], values.dtype)
+    return np.asarray(share * _size(values).mean(axis=1, keepdims=True) + tiny(values.dtype))
+
+
+def _absolute_error_gradient(
+    y: Array, targets: Array, out: Array, out_losses: Array
+) -> tuple[float, Array]:
+    return 0.0, _mean_of_numbers(y - targets)
+
+
+def _huber_gradient(
+    y: Array, targets: Array, delta: float, out: Array, out_losses: Array
+) -> tuple[float, Array]:
+    # Halves are exact. So the square and the line are each the same roundings on both sides.
+    d, most = y - targets, y.dtype.type(delta)
+    return 0.0, _mean_of_numbers(np.where(abs(d) > most, most * (abs(d) - most / 2), d / 2 * d))
+
+
+def _poisson_gradient(
+    y: Array, targets: Array, out: Array, out_losses: Array
+) -> tuple[Array, Array]:
+    # An exp, and the difference, on each side; the product t y is the same on both.
+    (exps,) = _exp(y, out)
+    n, dtype = y.shape[1], y.dtype
+    e, t = np.exp(y.astype(np.float64)), targets.astype(np.float64)
+    product = (targets * y).astype(np.float64)
+    u = gamma(1, dtype)
+    values = abs(e - product) + exps
+    off = exps + 2 * u * values
+    mean = (off + 2 * gamma(n, dtype) * (values + off)).mean(axis=1, keepdims=True)
+    slopes = exps + 2 * gamma(2, dtype) * (abs(e - t) + exps)
+    return slopes / y.size + tiny(dtype), mean + tiny(dtype)
+
+
+def _quantile_gradient(
+    y: Array, targets: Array, q: float, out: Array, out_losses: Array
+) -> tuple[float, Array]:
+    d = y - targets
+    return 0.0, _mean_of_numbers(np.where(d > 0, y.dtype.type(1 - q), y.dtype.type(-q)) * d)
 
 
 def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tuple[float]:
@@ -765,11 +863,15 @@ def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tupl
 _MOVED = {"rows": 128, "columns": 128, "q": 128 * 128}
 
 CASES: Mapping[str, Case] = {
+    "absolute_error_gradient": Case(_absolute_error_gradient, {"batch": 128, "n": 10}),
     "accuracy": Case(_exact, {"batch": 256, "n_classes": 10}),
     "adagrad_update": Case(_adagrad_update, _MOVED | {"s": 1}),
     "adam_decay_update": Case(_adam_decay_update, _MOVED | {"s": 2}),
     "adam_update": Case(_adam_update, _MOVED | {"s": 2}),
     "argmax_rows": Case(_exact, {"batch": 256, "n_classes": 10}),
+    "binary_cross_entropy_gradient": Case(
+        _binary_cross_entropy_gradient, {"batch": 128, "n": 10}, {"targets": _shares}
+    ),
     "column_sum": Case(_column_sum, {"batch": 128, "n_out": 128}),
     "count_correct": Case(_exact, {"batch": 256, "n_classes": 10}),
     "cross_entropy": Case(_cross_entropy, {"batch": 128, "n_classes": 10}),
@@ -804,6 +906,7 @@ CASES: Mapping[str, Case] = {
     "gelu_forward": Case(_gelu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "gelu_tanh_backward": Case(_gelu_tanh_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "gelu_tanh_forward": Case(_gelu_tanh_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "huber_gradient": Case(_huber_gradient, {"batch": 128, "n": 10}),
     # The same product on both sides.
     "leaky_relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
     "leaky_relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
@@ -815,6 +918,8 @@ CASES: Mapping[str, Case] = {
     "mean_loss": Case(_mean_loss, {"batch": 128}),
     "momentum_update": Case(_momentum_update, _MOVED | {"s": 1}, {"states": _normal}),
     "permutation": Case(_exact, {"n": 1000}),
+    "poisson_gradient": Case(_poisson_gradient, {"batch": 128, "n": 10}, {"y": _wide}),
+    "quantile_gradient": Case(_quantile_gradient, {"batch": 128, "n": 10}),
     "relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "selu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
@@ -823,9 +928,15 @@ CASES: Mapping[str, Case] = {
     "sgd_decay_update": Case(_sgd_decay_update, {"rows": 128, "columns": 128}),
     "sgd_update": Case(_sgd_update, {"rows": 128, "columns": 128}),
     "sigmoid_backward": Case(_exact, {"rows": 128, "columns": 128}),
+    "sigmoid_cross_entropy_gradient": Case(
+        _sigmoid_cross_entropy_gradient, {"batch": 128, "n": 10}, {"targets": _shares}
+    ),
     "sigmoid_forward": Case(_sigmoid_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "silu_backward": Case(_silu_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "silu_forward": Case(_silu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "smoothed_cross_entropy_gradient": Case(
+        _smoothed_cross_entropy_gradient, {"batch": 128, "n_classes": 10}, {"z": _whole_wide}
+    ),
     "softmax_backward": Case(_softmax_backward, {"batch": 128, "n_classes": 10}),
     "softmax_cross_entropy": Case(_softmax_cross_entropy, {"batch": 128, "n_classes": 10}),
     "softmax_cross_entropy_gradient": Case(

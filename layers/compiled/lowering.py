@@ -86,7 +86,7 @@ class Lowering:
         return self._made(recorder, recorder.lines)
 
     def predicting(self, words: int) -> Program:
-        """The class of each row, int64 in ``words`` numbers."""
+        """What is predicted for each row, ``words`` numbers."""
         recorder = self._recorder()
         scores = self._forward(recorder, self._data())[-1]
         recorder.writer = Writer("predict")

@@ -222,12 +222,12 @@ class Compiled:
         """Write the last layer's scores for each row of x."""
         self._infer("scoring", self._lowering.scoring, x, self._empty, out, self._empty)
 
-    def classes(self, x: Array, out: Array) -> int:
-        """Write the class of each row of x; return how many rows have a NaN, and get -1."""
-        words = as_words(out, x.dtype)
+    def predictions(self, x: Array, out: Array) -> int:
+        """Write what is predicted for each row of x; return how many rows get -1, for a NaN."""
+        words = as_words(out, x.dtype).reshape(len(out), -1)
         return self._infer(
             "predicting",
-            lambda: self._lowering.predicting(self._words),
+            lambda: self._lowering.predicting(words.shape[1]),
             *(x, self._empty, words, self._empty),
         )
 

@@ -38,11 +38,13 @@ SECONDS = 600
 # What each kernel returns in float32 and in float64, everywhere and always. CONTRIBUTING.md says
 # when a line may change; `PYTHONPATH=. python tests/kernels/test_bits.py bare` prints them.
 FINGERPRINTS = {
+    "absolute_error_gradient": "e81d0d9ea53d d4d7b68ff44b",
     "accuracy": "05afd8fa86c4 05afd8fa86c4",
     "adagrad_update": "6e2c26ffb4a9 c884709be63e",
     "adam_decay_update": "01ba15dc2b63 585751bcdee3",
     "adam_update": "8bc23298c37e 33a8a67ebae2",
     "argmax_rows": "342cdb0a4790 342cdb0a4790",
+    "binary_cross_entropy_gradient": "3c81ac72b5c7 cf128d9281af",
     "column_sum": "b25c5f64d90c f4b6af51300c",
     "count_correct": "860df9627ab7 860df9627ab7",
     "cross_entropy": "b4c87809ecfc 5c813dbef052",
@@ -67,6 +69,7 @@ FINGERPRINTS = {
     "gelu_forward": "d6968b4e899b 4294024dd8fd",
     "gelu_tanh_backward": "526886187761 d915dbffc37b",
     "gelu_tanh_forward": "1e14e780a121 0ef613d505b4",
+    "huber_gradient": "4002906fc0d9 1ef952925edf",
     "leaky_relu_backward": "bb5ec0a14b61 ab2e48b48310",
     "leaky_relu_forward": "0125505b2c6e 70a0207c1a73",
     "lion_update": "64b959e43aa1 c6880122414c",
@@ -77,7 +80,9 @@ FINGERPRINTS = {
     "mean_loss": "feed8d236d0c 790ef3f702bc",
     "momentum_update": "99781670c27f 1584097076c8",
     "permutation": "8f3f95f71e9c 8f3f95f71e9c",
+    "poisson_gradient": "f36adaf7cabd 21cf69e5fec8",
     "product": "aa932964ff7c 423d4df2d399",
+    "quantile_gradient": "be961a7f3d58 2f24426c74d3",
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "selu_backward": "d127a60a2c8f 2681fca81a1c",
@@ -86,10 +91,12 @@ FINGERPRINTS = {
     "sgd_decay_update": "70b2ddd5fe94 7ad809d5e116",
     "sgd_update": "c06986d44c86 48ec875244f3",
     "sigmoid_backward": "501303c75173 4595e553f511",
+    "sigmoid_cross_entropy_gradient": "33ee139ba730 5c81a1fda537",
     "sigmoid_forward": "21307c6ba084 354944313f76",
     "silu_backward": "df69dd553831 23ef0efc5885",
     "silu_forward": "74f234291f1d eac0d80ece1f",
     "small_product": "f4befa04db61 3d169361dc4d",
+    "smoothed_cross_entropy_gradient": "8be4fd5627f8 70a3e656f3b2",
     "softmax_backward": "7ff2d6988002 ee091c2215f7",
     "softmax_cross_entropy": "3bffa534c5af 94932531fed0",
     "softmax_cross_entropy_gradient": "3f6ea7c458fd 9df0b67f4071",
@@ -120,6 +127,7 @@ ELEMENTS = 50_021  # where any shape will do
 NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope": 0.1}
 NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
 NUMBERS |= {"ahead": 0.2, "momentum": 0.9, "alpha": 0.1, "decay": 0.01, "shrink": 0.03}
+NUMBERS |= {"delta": 0.7, "label_smoothing": 0.1, "q": 0.3}
 
 
 # The part that runs in a process of its own

@@ -23,6 +23,7 @@ import pytest
 
 import layers
 from kernels.intrinsics import LANES
+from kernels.losses_of_labels import LABELS_OF_LOGITS, LABELS_OF_PROBABILITIES
 from kernels.metrics import CLASSES
 from kernels.network import interpreter, program
 from kernels.product.flags import OTHER, TRANSPOSE_A, TRANSPOSE_B
@@ -209,6 +210,8 @@ def rowwise_arguments(operation, rows, n, dtype, drawn):
     x, dy, out = (values_of((rows, n), dtype) for _ in range(3))
     if operation is CLASSES:
         out = np.zeros(rows, np.int64)
+    if operation in (LABELS_OF_LOGITS, LABELS_OF_PROBABILITIES):
+        out = np.zeros((rows, n), np.int64)
     parameters = values_of((1, n), dtype)
     return x, dy, out, rows, n, parameters, own_numbers(operation), Counter(7, 5, 3)
 
@@ -299,7 +302,7 @@ def network_cases():
             for name, run in {
                 "train": lambda: ours.train(x, targets, order, size, 0, Totals()),  # noqa: B023
                 "scores": lambda: ours.scores(x, out),  # noqa: B023
-                "classes": lambda: ours.classes(x, classes),  # noqa: B023
+                "predictions": lambda: ours.predictions(x, classes),  # noqa: B023
                 "evaluate": lambda: ours.evaluate(x, targets, column, column.copy()),  # noqa: B023
             }.items():
                 if name == "classes" and not has_classes:
