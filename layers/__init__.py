@@ -37,7 +37,13 @@ from layers.optimizers import Optimizer as Optimizer
 from layers.profiling.profile import profile as profile
 from layers.profiling.results import Profile as Profile
 from layers.sequential import Sequential as Sequential
+from layers.training.callbacks import Checkpoint as Checkpoint
+from layers.training.callbacks import CSVLog as CSVLog
+from layers.training.callbacks import EarlyStopping as EarlyStopping
+from layers.training.callbacks import MovingAverage as MovingAverage
+from layers.training.callbacks import ReduceOnPlateau as ReduceOnPlateau
 from layers.training.history import History as History
+from layers.training.loop import Callback as Callback
 from layers.training.loop import NonFiniteLoss as NonFiniteLoss
 from layers.training.loop import Progress as Progress
 

@@ -228,6 +228,15 @@ class Layer(Part):
     ) -> None:
         """Take the given arrays as parameters and gradients from now on; see `Dense.bind`."""
 
+    def reset(self) -> None:
+        """Let go of the parameters, so that the next `bind` starts them anew.
+
+        For `Sequential.reset`. A layer that keeps them elsewhere than in ``_parameters``, or learns
+        more than these, overrides it.
+        """
+        if "_parameters" in vars(self):
+            self._parameters: Mapping[str, Array] = {}
+
     def forget(self) -> None:
         """Let go of what the last pass left behind."""
         self.output = self.dinputs = self._inputs = None
