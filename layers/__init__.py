@@ -42,6 +42,8 @@ from layers.training.callbacks import CSVLog as CSVLog
 from layers.training.callbacks import EarlyStopping as EarlyStopping
 from layers.training.callbacks import MovingAverage as MovingAverage
 from layers.training.callbacks import ReduceOnPlateau as ReduceOnPlateau
+from layers.training.gradient_check import GradientCheck as GradientCheck
+from layers.training.gradient_check import check_gradients as check_gradients
 from layers.training.history import History as History
 from layers.training.loop import Callback as Callback
 from layers.training.loop import NonFiniteLoss as NonFiniteLoss

@@ -1,9 +1,12 @@
 """What a model is trained by: `fit`, and what goes with it."""
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from kernels.runtime import checks
+from layers import runs
+from layers.base import Array
 from layers.training.callbacks import EarlyStopping
 from layers.training.data_sources import (
     PLACE,
@@ -116,6 +119,30 @@ class Trainable:
         """
         return self.fit(x, y, 1, batch_size)
 
+    def gradients(self, x: Any, y: Any) -> dict[str, Array]:
+        """Gradients of the mean loss of a batch by all parameters; nothing of the model changes.
+
+        Parameters
+        ----------
+        x : array_like, (batch, n_in)
+        y : array_like
+            What `fit` takes.
+
+        Returns
+        -------
+        dict
+            ``{"0.weights": array, ...}``, of the names and shapes of `parameters`: those by which
+            `train_step` would move them now.
+        """
+        model = copy.deepcopy(cast("Sequential", self))  # layers may learn in a training pass
+        checked = model._checked_data("gradients", "x", x)
+        targets = model._targets("gradients", "y", y, len(checked))
+        with runs.at(model._key, model._step):
+            scores = model._forward(checked, True, model.layers)
+            _, _, gradient = model.loss.run(scores, targets)
+            model.backward(gradient())
+        return model._buffers.named_gradients()
+
 
 def source_of(
     model: "Sequential",
@@ -173,7 +200,7 @@ def _validation(
         batches = as_batches(data, None)
         if batches is None or isinstance(data, (str, bytes, dict, tuple)) or batches == []:
             raise TypeError(
-                f"{PLACE}: validation_data is {checks.shown(data)}, expected a pair (x, y), or an "
+                f"{PLACE}: validation_data is {type(data).__name__}, expected a pair (x, y), or an "
                 "iterable of such batches"
             )
         x, y = joined(PLACE, "validation_data", batches, model)

@@ -301,7 +301,7 @@ def test_bad_numbers_of_callbacks(make_it, message):
         ({"validation_fraction": True}, "validation_fraction is True, expected a finite number"),
         ({"validation_fraction": 1e-9}, "validation_fraction 1e-09 of 600 rows leaves 600 to tr"),
         ({"validation_fraction": 0.1, "validation_data": VALIDATION}, "validation_data and valid"),
-        ({"validation_data": 3}, r"validation_data is 3, expected a pair \(x, y\), or an iter"),
+        ({"validation_data": 3}, r"validation_data is int, expected a pair \(x, y\), or an iter"),
         ({"validation_data": X}, r"validation_data is .*, expected a pair \(x, y\), or an"),
         ({"validation_data": iter([])}, "validation_data ended after 0 batches, expected at least"),
         ({"validation_data": [VALIDATION, X[:0]]}, r"validation_data"),
