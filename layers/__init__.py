@@ -48,6 +48,8 @@ from layers.training.history import History as History
 from layers.training.loop import Callback as Callback
 from layers.training.loop import NonFiniteLoss as NonFiniteLoss
 from layers.training.loop import Progress as Progress
+from layers.training.rate_finder import LearningRates as LearningRates
+from layers.training.rate_finder import find_learning_rate as find_learning_rate
 
 if TYPE_CHECKING:
     from layers.comparison.compare import Row

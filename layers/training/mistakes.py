@@ -1,7 +1,7 @@
 """What is likely wrong with a gradient, given central differences beside it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -220,7 +220,7 @@ def _target(case: Case) -> Iterator[str]:
     if targets.shape != shape:
         return
     off, picked = case.picked(case.analytic) - case.numeric, case.picked(targets)
-    for factor, divisor in (
+    for times, divisor in (
         (1, case.rows),
         (1, 1),
         (2, case.rows),
@@ -255,6 +255,18 @@ def _decay(case: Case) -> Iterator[str]:
         )
 
 
+def _two(case: Case) -> Iterator[str]:
+    """One of the mistakes of a form, and a sign or the batch's size as well."""
+    n = case.rows
+    also = {-1.0: "the sign is wrong", float(n): f"the mean over the batch of {n} is taken twice"}
+    also[1 / n] = f"the mean over the batch of {n} is not taken"
+    for factor, text in also.items():
+        other = replace(case, analytic=factor * case.analytic)
+        for explain in (_transposed, _not_summed, _product, _mask):
+            for form in explain(other):
+                yield f"{form}; and {text}"
+
+
 def _rows(case: Case) -> Iterator[str]:
     """Right in some rows of the batch, or of the array."""
     off = np.abs(case.picked(case.analytic) - case.numeric)
@@ -286,5 +298,5 @@ def _another(case: Case) -> Iterator[str]:
 
 _EXPLANATIONS = (
     *(_nothing, _multiple, _transposed, _not_summed, _product, _mask, _slope),
-    *(_target, _decay, _rows, _another),
+    *(_target, _decay, _two, _rows, _another),
 )
