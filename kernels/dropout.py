@@ -52,4 +52,6 @@ def dropout(x: Array, rate: float, key: int, stream: int, out: Array) -> None:
         64 bits each, without sign.
     out : ndarray, (batch, n)
     """
+    if rate >= 1:
+        raise ValueError(f"kernels.dropout: rate is {rate!r}, expected a number from 0 to below 1")
     run_rowwise(DROPOUT, x, x, out, (rate,), key=key, stream=stream)

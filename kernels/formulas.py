@@ -7,13 +7,13 @@ the C library (``math.exp``) may differ from machine to machine in the last bit.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
 import numpy as np
 from numba import types
-from numba.core.errors import NumbaError
 
 from kernels.intrinsics import ahead, as_item, first_of
 from kernels.runtime import checks
@@ -187,7 +187,7 @@ def _compiled(
         arguments = (real,) * 2 + (real,) * (takes - 2)
         try:
             returned = _returned(function, arguments[:takes])
-        except NumbaError as error:
+        except Exception as error:  # Numba's own, or what its typing meets in a name
             raise TypeError(f"{place}: {name} does not compile: {_reason(error)}") from None
         parts = tuple(returned) if returns > 1 and isinstance(returned, types.BaseTuple) else None
         fits = (
@@ -210,9 +210,10 @@ def _returned(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     return types.unliteral(fresh.overloads[arguments].signature.return_type)
 
 
-def _reason(error: NumbaError) -> str:
+def _reason(error: Exception) -> str:
     """The line of Numba's message that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     headings = ("Failed in", "During", "File ", "- Resolution", "There are", "<source elided>")
     told = [line for line in lines if not line.startswith(headings)]
-    return (told or lines)[0][:200]
+    reason = " ".join((told or lines or [type(error).__name__])[:2])
+    return re.sub(r"Function\(<(?:built-in )?function (\w+)[^>]*>\)", r"\1", reason)[:200]

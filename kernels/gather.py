@@ -14,6 +14,11 @@ _BLOCK = 64
 
 
 def _gathered(x, order, left, out, rows, n):
+    if n <= 2:  # labels, or a target a row
+        for i in range(rows):
+            for j in range(n):
+                out[i * n + j] = x[order[i] * n + j]
+        return
     for i in range(rows):
         row = ahead(x, order[i] * n)
         soon = ahead(x, order[min(i + _SOON, left - 1)] * n)

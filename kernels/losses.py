@@ -120,6 +120,9 @@ def _sixteen_rows(z, labels, out, losses, right, n, count, batch):
     tree.
     """
     square, sums, classes = local(z, _SQUARE), local(z, _SQUARE), local(z, LANES)
+    if count < LANES:  # what lay there before may be denormal, which costs hundreds of cycles
+        for j in range(n):
+            store(splat(z, LANES, 0.0), ahead(square, j * LANES), LANES)
     for i in range(LANES):
         classes[i] = as_item(labels[i] if i < count else -1, z)
     pack(Strided(z, n, 1), count, n, LANES, square)

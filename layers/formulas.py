@@ -174,6 +174,10 @@ class ElementwiseOptimizer(Optimizer):
 
     def _made(self) -> None:
         place, names = "ElementwiseOptimizer", list(self._numbers)
+        if not callable(self._formula):
+            raise TypeError(
+                f"{place}: update is {checks.shown(self._formula)}, expected a function"
+            )
         taken = list(inspect.signature(self._formula).parameters)[2 + self._states :]
         if taken != names:
             raise TypeError(

@@ -9,7 +9,6 @@ import numpy as np
 
 from kernels.runtime import checks
 from layers import runs, seeds
-from layers.activations import Softmax
 from layers.backends import active, is_compiled
 from layers.base import Array, Layer, Part, for_inference
 from layers.columns import Columns
@@ -388,7 +387,7 @@ class Sequential(Trainable):
                 "numbers, expected a loss of classes (predict gives the numbers)"
             )
         scores = self._scores(self._checked_data("predict_proba", "x", x))
-        if isinstance(self.layers[-1], Softmax) or self.loss.takes == "probabilities":
+        if self.layers[-1].gives == "probabilities" or self.loss.takes == "probabilities":
             return scores
         probabilities = np.empty_like(scores)
         active().softmax_forward(scores, probabilities)

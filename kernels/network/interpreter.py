@@ -38,8 +38,8 @@ from kernels.network.program import (
     header_of,
     place_of,
 )
-from kernels.network.schedule import BY_BLOCKS, BY_LINES, stage_of, summary_of
-from kernels.network.tasks import block_task, line_task, rows_task
+from kernels.network.schedule import BY_BLOCKS, BY_LINES, places_bytes, stage_of, summary_of
+from kernels.network.tasks import block_task, find_places, line_task, rows_task
 from kernels.product.loops import units
 from kernels.runtime.jit import Array, inner, kernel, shared
 
@@ -63,8 +63,9 @@ Run = namedtuple(
 )  # fmt: skip
 """What a call is about: how the rows are to be taken, and where all memory is."""
 
-Batch = namedtuple("Batch", ["schedule", "start", "rows", "numbers", "step"])
-"""A batch: its schedule, its first row and their number, its numbers and its step's number."""
+Batch = namedtuple("Batch", ["schedule", "start", "rows", "numbers", "step", "places"])
+"""A batch: its schedule, its first row and their number, its numbers and its step's number; and
+where the program's places are."""
 
 
 def _work_types(real):
@@ -82,12 +83,15 @@ def _work_types(real):
 def work(run, worker, count):
     """What one of ``count`` threads does: its own tasks, and those that nobody has begun."""
     scratch = run.scratch + worker * run.bytes
+    places = located(scratch, run.program)
+    find_places(run, places)
+    scratch += places_bytes(header_of(run.program).places)
     turn, before, number = np.int64(0), np.int64(0), np.int64(0)
     for start in range(0, run.rows, run.batch):
         rows = min(run.batch, run.rows - start)
         schedule = run.schedule if rows == run.batch else run.rest
         numbers, step = ahead(run.numbers, number * run.per_batch), run.step + np.uint64(number)
-        batch = Batch(schedule, start, rows, numbers, step)
+        batch = Batch(schedule, start, rows, numbers, step, places)
         summary = summary_of(schedule)
         for index in range(summary.stages):
             stage = stage_of(schedule, index)

@@ -42,6 +42,16 @@ RUN = 2**14
 _SUMMARY, _STAGE, _PLAN = len(Summary._fields), len(Stage._fields), len(Plan._fields)
 
 
+PLACE_NUMBERS = 3
+"""What a thread keeps of each place of a program; see `tasks.find_places`."""
+
+
+@inner
+def places_bytes(places):
+    """Bytes that a thread keeps of a program's places: whole cache lines."""
+    return (places * PLACE_NUMBERS * 8 + LINE - 1) // LINE * LINE
+
+
 @inner
 def summary_of(schedule):
     """A schedule's header."""
@@ -126,7 +136,8 @@ def make_schedule(program: Array, like: Array, rows: int, count: int) -> Array:
         first = stage.end
     moving = (i for i, stage in enumerate(stages) if lines[stage.first].flags & MOVES)
     most = max([count, *(stage.tasks for stage in stages)])
-    summary = Summary(len(stages), _units(scratch, LINE) * LINE, most, next(moving, -1))
+    needed = (_units(scratch, LINE) + _units(int(program[1]) * PLACE_NUMBERS * 8, LINE)) * LINE
+    summary = Summary(len(stages), needed, most, next(moving, -1))
     table = np.zeros((len(lines), _STAGE), np.int64)
     table[: len(stages)] = stages
     return np.concatenate([np.array(summary, np.int64), table.ravel(), tasks, plans.ravel()])

@@ -5,7 +5,7 @@ Each task finds its operands where the program says, and calls the product or an
 
 import numpy as np
 
-from kernels.intrinsics import ahead, invoke, located, memory_at
+from kernels.intrinsics import ahead, invoke, itemsize, located, memory_at
 from kernels.network.program import (
     COLUMNWISE,
     ELEMENTWISE,
@@ -19,7 +19,7 @@ from kernels.network.program import (
     line_of,
     place_of,
 )
-from kernels.network.schedule import plan_for, tasks_of
+from kernels.network.schedule import PLACE_NUMBERS, plan_for, tasks_of
 from kernels.product.flags import TRANSPOSE_A
 from kernels.product.loops import one_block, operands_at, share
 from kernels.product.microkernel import ROWS, Epilogue, Rows, Then, run_then
@@ -32,13 +32,26 @@ _COLUMNWISE, _UPDATE, _GATHER = families.COLUMNWISE, families.UPDATE, families.G
 
 
 @inner
+def find_places(run, places):
+    """Write where each place of a program is: its address, and the bytes from row to row.
+
+    Those come twice: for rows counted from the first of the batch, and for the first of the batch
+    counted from that of the data.
+    """
+    size = itemsize(run.like)
+    for index in range(header_of(run.program).places):
+        place = place_of(run.program, index)
+        start = place.start * (run.batch if place.base == SPACE else 1)
+        at = ahead(places, index * PLACE_NUMBERS)
+        at[0], at[1] = run.bases[place.base] + start * size, place.stride * size
+        at[2] = at[1] * place.is_data
+
+
+@inner
 def operand(run, batch, index, row):
     """The address of an operand from a row of the batch on."""
-    place = place_of(run.program, index)
-    start = place.start * (run.batch if place.base == SPACE else 1)
-    if place.is_data:
-        row += batch.start
-    return ahead(located(run.bases[place.base], run.like), start + row * place.stride)
+    at = ahead(batch.places, index * PLACE_NUMBERS)
+    return located(at[0] + row * at[1] + batch.start * at[2], run.like)
 
 
 # --- rows ---

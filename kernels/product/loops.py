@@ -290,7 +290,6 @@ def block_product(m, n, k, a, b, c, epilogue, plan, memory):
         memory_at(memory, c.start),
         memory_at(memory + plan.a_bytes, c.start),
     )
-    soon = c
     if plan.gradient_bytes:
         epilogue = Epilogue(epilogue.flags & ~SCALE, epilogue.biases, epilogue.then)
         before = plan.a_bytes + plan.b_bytes + plan.partial_bytes
@@ -314,7 +313,7 @@ def block_product(m, n, k, a, b, c, epilogue, plan, memory):
         )
         a_pass = Strided(ahead(a.start, done * a.step), a.row, a.step)
         b_pass = Strided(ahead(b.start, done * b.step), b.row, b.step)
-        targets = Targets(partial, c, c, soon)
+        targets = Targets(partial, c, c)
         _one_pass((m, n, terms), a_pass, b_pass, targets, epilogue, step, plan, spaces)
         if end == k:
             break
@@ -345,9 +344,7 @@ def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
             out = rows_from(targets.out, i, j)
             if only_pass and plan.gradient_bytes:
                 out = Rows(targets.out.start, plan.strip)  # each strip in the same place
-            here = Targets(
-                rows_from(targets.partial, i, j), out, out, rows_from(targets.soon, i, j)
-            )
+            here = Targets(rows_from(targets.partial, i, j), out, out)
             part = epilogue_from(epilogue, i, j)
             strip_of_tiles(rows, columns, terms, a_chunk, b_strip, here, part, step)
             if step.ends and part.flags & IN_REGISTERS == 0:

@@ -55,7 +55,7 @@ def new_model() -> "layers.Sequential":
 def _train(x: Array, labels: Array, x_test: Array, y_test: Array) -> tuple[History, Array]:
     """Train and test, and say how it went; the history and the predictions."""
     with timed() as first:  # each kernel once, for models that are thrown away
-        few = x[:BATCH_SIZE], labels[:BATCH_SIZE]
+        few = x[:BATCH_SIZE].copy(), labels[:BATCH_SIZE].copy()  # as the whole are, no views
         new_model().fit(*few, validation_data=few)
         new_model().predict(x[:1])
     print(f"First step: {first.seconds:.1f} s ({first.kernels()})", flush=True)

@@ -74,7 +74,9 @@ class Lowering:
         self._backward(recorder, values, gradient)
         updates = recorder.updates(model.optimizer.entry.operation)
         lines = [*recorder.lines, *recorder.gradient_lines, *updates]
-        return self._made(recorder, lines, losses, [measures])
+        # No more than the runner has totals for: each is added to one.
+        measured = [measures] if model.loss.measures else []
+        return self._made(recorder, lines, losses, measured)
 
     def scoring(self) -> Program:
         """The scores of each row."""

@@ -21,14 +21,19 @@ _FORMAT = 1
 def _known(kind: type) -> dict[str, Any]:
     """What a file may name: the classes of a kind that the package exports.
 
-    A user's own class is not here: its code is not in the file.
+    A user's own class is not here, nor what is made of a user's formulas: its code is not in the
+    file.
     """
     import layers
+    from layers import formulas
 
     return {
         name: part
         for name, part in vars(layers).items()
-        if isinstance(part, type) and issubclass(part, kind) and part is not kind
+        if isinstance(part, type)
+        and issubclass(part, kind)
+        and part is not kind
+        and part.__module__ != formulas.__name__
     }
 
 

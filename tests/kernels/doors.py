@@ -29,7 +29,8 @@ def good(door: jit.Door, dtype: Any = np.float32) -> dict[str, Any]:
         elif argument.kind in ("labels", "indices"):
             value = np.arange(sizes[0]) % SIZES.get(argument.below, 1)
         else:
-            value = {"number": 0.25 + position, "uint64": 11, "flag": False}[argument.kind]
+            number = 0.25 if argument.name == "rate" else 0.25 + position  # dropout's is below 1
+            value = {"number": number, "uint64": 11, "flag": False}[argument.kind]
         made[argument.name] = value
     return made
 

@@ -40,6 +40,7 @@ SECONDS = 600
 # when a line may change; `PYTHONPATH=. python tests/kernels/test_bits.py bare` prints them.
 FINGERPRINTS = {
     "accuracy": "05afd8fa86c4 05afd8fa86c4",
+    "adam_update": "2b7dbfbf3258 02f1fa43206e",
     "argmax_rows": "342cdb0a4790 342cdb0a4790",
     "column_sum": "b25c5f64d90c f4b6af51300c",
     "count_correct": "860df9627ab7 860df9627ab7",
@@ -54,8 +55,13 @@ FINGERPRINTS = {
     "dense_relu_backward_inputs": "b04f77219df5 55572277906e",
     "dense_relu_forward": "744fac60e245 043f9e7be1bb",
     "dense_sgd_update": "811041ae0b8c 7c665030a73c",
+    "dropout": "238a7b18ca4f 6ef3ac0e1a33",
     "exp": "e4d2a6ee095b ef5bd786d6a3",
     "gather_rows": "36f1e53e9c70 f309d4fe6cf9",
+    "gelu_backward": "43b34bca39ca 5f9272f5cf33",
+    "gelu_forward": "d6968b4e899b 4294024dd8fd",
+    "leaky_relu_backward": "bb5ec0a14b61 ab2e48b48310",
+    "leaky_relu_forward": "0125505b2c6e 70a0207c1a73",
     "log": "7c4fa4bf3303 c6fee7b4c6d1",
     "matmul": "95d82b9ec22d a216723b1370",
     "mean_loss": "feed8d236d0c 790ef3f702bc",
@@ -70,6 +76,7 @@ FINGERPRINTS = {
     "softmax_cross_entropy_gradient": "3f6ea7c458fd 9df0b67f4071",
     "softmax_forward": "675efee12706 2184a5e01ae7",
     "softmax_minus_target": "834f5fd111e3 519850f4b7ce",
+    "squared_error_gradient": "fb7994e2454f e6d4186548aa",
     "uniform": "8d8875c5a84a a4f0ba05aea4",
 }
 

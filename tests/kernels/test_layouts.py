@@ -125,6 +125,8 @@ def test_strides_that_are_never_used_do_not_matter(door, name):
         for argument in door.contract.arguments:
             if argument.kind == "any_shape":
                 args[argument.name] = args[argument.name][:1].copy()
+            if argument.sizes == ("s", "q"):  # an optimizer's states, of each weight
+                args[argument.name] = args[argument.name][:, :5].copy()
             for axis, size in enumerate(argument.sizes):
                 if argument.kind in ARRAYS and size in ("batch", "m", "n_classes"):
                     args[argument.name] = args[argument.name].take([0], axis)
@@ -148,4 +150,7 @@ def test_elementwise_kernels_take_any_shape(door, name, shape):
             flat = odd[argument.name].reshape(-1)[:size].copy()
             odd[argument.name] = flat.reshape(shape)
             plain[argument.name] = flat.reshape(1, size).copy()
+        if argument.sizes == ("s", "q"):  # an optimizer's states, of each weight
+            odd[argument.name] = odd[argument.name][:, :size].copy()
+            plain[argument.name] = odd[argument.name].copy()
     same_results(door, odd, plain)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import kernels
+from tests.kernels.doors import path_of
 
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -208,3 +209,19 @@ def test_every_order_is_equally_likely(n, vary):
     chi_square = sum((counts[order] - 100) ** 2 for order in orders) / 100
     freedom = len(orders) - 1
     assert chi_square < freedom + 5 * math.sqrt(2 * freedom)
+
+
+@each_dtype
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.5, 0.9])
+def test_dropout_takes_the_four_words_of_a_draw(dtype, rate):
+    """Element e by word e mod 4 of draw e / 4, whatever the width, on one thread and on several."""
+    rows, n = 300, 37
+    x = np.arange(1, rows * n + 1, dtype=dtype).reshape(rows, n)
+    words = [philox((i, 0, 11, 0), (7, 0)) for i in range(-(-rows * n // 4))]
+    word = np.array(words, np.uint64).ravel()[: rows * n].reshape(rows, n)
+    expected = np.where(word >= np.uint64(rate * 2.0**32), x * dtype(1 / (1 - rate)), 0)
+    for path in ("serial", "parallel"):
+        out = np.full_like(x, np.nan)
+        path_of(kernels.dropout, path)(x, rate, np.uint64(7), np.uint64(11), out)
+        np.testing.assert_array_equal(out, expected)
+    assert abs((expected == 0).mean() - rate) < 0.02

@@ -276,7 +276,7 @@ def start(*arguments, script="", **options):
     lines = (
         "import os, signal, sys, time",
         "signal.signal(signal.SIGINT, signal.default_int_handler)",
-        "from layers import cli",
+        "from layers.command_line import cli",
         script,
         "sys.exit(cli.main(sys.argv[1:]))",
     )

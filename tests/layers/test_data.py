@@ -119,7 +119,7 @@ def test_csv_large_and_negative_labels_are_exact(tmp_path):
     path = write(tmp_path / "a.csv", f"0,{2**53}\n0,-{2**53}\n0,16777217\n")
     assert_labels(data.read_csv(path)[1], [2**53, -(2**53), 16777217])
     for beyond in (2**53 + 2, -(2**53) - 2, 2**54 - 2, 2**54, -(2**54)):
-        path = write(tmp_path / "a.csv", f"0,1\n0,{beyond}\n")
+        path = write(tmp_path / "a.csv", f"5,1\n0,{beyond}\n")
         with pytest.raises(ValueError, match=r"label -?[\d.e+]+, expected an integer"):
             data.read_csv(path)
 

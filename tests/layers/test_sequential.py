@@ -1128,8 +1128,8 @@ NO_MODELS = [
         "layer 0 in its architecture: Dense has the arguments ['n_in'], expected ['n_in', 'n_out']",
     ),
     (
-        lambda model, _: model.update(loss={"type": "MeanSquaredError"}),
-        "loss in its architecture: 'MeanSquaredError' is unknown",
+        lambda model, _: model.update(loss={"type": "HingeLoss"}),
+        "loss in its architecture: 'HingeLoss' is unknown",
     ),
     (lambda model, _: model.update(loss=None), "loss in its architecture is None, expected its"),
     (
