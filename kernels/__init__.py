@@ -6,12 +6,26 @@
 
 from kernels import reference
 from kernels.activations import (
+    elu_backward,
+    elu_forward,
     gelu_backward,
     gelu_forward,
+    gelu_tanh_backward,
+    gelu_tanh_forward,
     leaky_relu_backward,
     leaky_relu_forward,
     relu_backward,
     relu_forward,
+    selu_backward,
+    selu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    silu_backward,
+    silu_forward,
+    softplus_backward,
+    softplus_forward,
+    tanh_backward,
+    tanh_forward,
 )
 from kernels.dense import (
     dense_backward_inputs,
@@ -23,7 +37,7 @@ from kernels.dense import (
     dense_sgd_update,
 )
 from kernels.dropout import dropout
-from kernels.exp_log import exp, log
+from kernels.exp_log import erf, exp, expm1, log, tanh
 from kernels.gather import gather_rows
 from kernels.losses import (
     cross_entropy,
@@ -42,7 +56,12 @@ from kernels.product.column_sum import column_sum
 from kernels.product.matmul import matmul
 from kernels.random import permutation, uniform
 from kernels.runtime.threads import get_num_threads, set_num_threads
-from kernels.softmax import softmax_backward, softmax_forward
+from kernels.softmax import (
+    log_softmax_backward,
+    log_softmax_forward,
+    softmax_backward,
+    softmax_forward,
+)
 
 __version__ = "0.1.0"
 
@@ -64,27 +83,46 @@ __all__ = [
     "dense_relu_forward",
     "dense_sgd_update",
     "dropout",
+    "elu_backward",
+    "elu_forward",
+    "erf",
     "exp",
+    "expm1",
     "gather_rows",
     "gelu_backward",
     "gelu_forward",
+    "gelu_tanh_backward",
+    "gelu_tanh_forward",
     "get_num_threads",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "log",
+    "log_softmax_backward",
+    "log_softmax_forward",
     "matmul",
     "mean_loss",
     "permutation",
     "reference",
     "relu_backward",
     "relu_forward",
+    "selu_backward",
+    "selu_forward",
     "set_num_threads",
     "sgd_update",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "silu_backward",
+    "silu_forward",
     "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_gradient",
     "softmax_forward",
     "softmax_minus_target",
+    "softplus_backward",
+    "softplus_forward",
     "squared_error_gradient",
+    "tanh",
+    "tanh_backward",
+    "tanh_forward",
     "uniform",
 ]

@@ -88,6 +88,22 @@ def log(x: Array, out: Array) -> None:
         np.log(x, out=out)
 
 
+def expm1(x: Array, out: Array) -> None:
+    """out = e^x - 1."""
+    with np.errstate(all="ignore"):
+        np.expm1(x, out=out)
+
+
+def tanh(x: Array, out: Array) -> None:
+    """out = tanh x."""
+    np.tanh(x, out=out)
+
+
+def erf(x: Array, out: Array) -> None:
+    """out = erf x, in float64."""
+    out[...] = np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64))
+
+
 def relu_forward(x: Array, out: Array) -> None:
     """out = 0 where x <= 0, else x."""
     out[...] = np.where(x <= 0, 0, x)
@@ -125,6 +141,102 @@ def gelu_backward(x: Array, dy: Array, out: Array) -> None:
     below, density = _normal(x)
     with np.errstate(invalid="ignore"):
         out[...] = dy * (below + np.where(density == 0, 0, x * density))
+
+
+def gelu_tanh_forward(x: Array, out: Array) -> None:
+    """out = x s, s = (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3)."""
+    out[...] = x * _soft_step(x)[0]
+
+
+def gelu_tanh_backward(x: Array, dy: Array, out: Array) -> None:
+    """out = dy s (1 + (1 - s) 2 x du/dx)."""
+    step, rest, slope = _soft_step(x)
+    out[...] = dy * (step * (1 + rest * slope))
+
+
+def _soft_step(x: Array) -> tuple[Array, Array, Array]:
+    """s, 1 - s and 2 x du/dx, in float64."""
+    wide = np.clip(x.astype(np.float64), -40, 40)
+    scale = 2 * math.sqrt(2 / math.pi)
+    u = scale * (wide + 0.044715 * wide**3)
+    return *_logistic(u), scale * (wide + 3 * 0.044715 * wide**3)
+
+
+def _logistic(x: Array) -> tuple[Array, Array]:
+    """1 / (1 + e^-x), and 1 minus the same."""
+    with np.errstate(under="ignore"):
+        e = np.exp(-abs(x))
+        return np.where(x < 0, e, 1) / (1 + e), np.where(x < 0, 1, e) / (1 + e)
+
+
+def silu_forward(x: Array, out: Array) -> None:
+    """out = x s(x), s the sigmoid."""
+    with np.errstate(all="ignore"):
+        out[...] = x * _logistic(x)[0]
+
+
+def silu_backward(x: Array, dy: Array, out: Array) -> None:
+    """out = dy s (1 + x (1 - s))."""
+    s, rest = _logistic(x)
+    with np.errstate(all="ignore"):
+        out[...] = dy * (s * (1 + x * rest))
+
+
+def sigmoid_forward(x: Array, out: Array) -> None:
+    """out = 1 / (1 + e^-x)."""
+    out[...] = _logistic(x)[0]
+
+
+def sigmoid_backward(y: Array, dy: Array, out: Array) -> None:
+    """out = dy y (1 - y)."""
+    out[...] = dy * (y * (1 - y))
+
+
+def tanh_forward(x: Array, out: Array) -> None:
+    """out = tanh x."""
+    tanh(x, out)
+
+
+def tanh_backward(y: Array, dy: Array, out: Array) -> None:
+    """out = dy (1 - y^2)."""
+    out[...] = dy * ((1 - y) * (1 + y))
+
+
+def softplus_forward(x: Array, out: Array) -> None:
+    """out = ln(1 + e^x)."""
+    with np.errstate(under="ignore"):
+        out[...] = np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
+
+
+def softplus_backward(y: Array, dy: Array, out: Array) -> None:
+    """out = dy (1 - e^-y)."""
+    with np.errstate(all="ignore"):
+        out[...] = dy * -np.expm1(-y)
+
+
+def elu_forward(x: Array, alpha: float, out: Array) -> None:
+    """out = x where x > 0, else alpha (e^x - 1)."""
+    out[...] = np.where(x > 0, x, np.expm1(np.minimum(x, 0)) * x.dtype.type(alpha))
+
+
+def elu_backward(y: Array, dy: Array, alpha: float, out: Array) -> None:
+    """out = dy where y > 0, else dy (y + alpha)."""
+    out[...] = np.where(y > 0, dy, dy * (y + y.dtype.type(alpha)))
+
+
+_SELU = 1.0507009873554805, 1.6732632423543772
+
+
+def selu_forward(x: Array, out: Array) -> None:
+    """out = scale x where x > 0, else scale alpha (e^x - 1)."""
+    scale, limit = x.dtype.type(_SELU[0]), x.dtype.type(_SELU[0] * _SELU[1])
+    out[...] = np.where(x > 0, x * scale, np.expm1(np.minimum(x, 0)) * limit)
+
+
+def selu_backward(y: Array, dy: Array, out: Array) -> None:
+    """out = scale dy where y > 0, else dy (y + scale alpha)."""
+    scale, limit = y.dtype.type(_SELU[0]), y.dtype.type(_SELU[0] * _SELU[1])
+    out[...] = dy * np.where(y > 0, scale, y + limit)
 
 
 def sgd_update(weights: Array, dweights: Array, learning_rate: float) -> None:
@@ -169,6 +281,19 @@ def softmax_forward(z: Array, out: Array) -> None:
 def softmax_backward(probabilities: Array, dy: Array, out: Array) -> None:
     """out_k = p_k (dy_k - sum_j p_j dy_j)."""
     out[...] = probabilities * (dy - (probabilities * dy).sum(axis=1, keepdims=True))
+
+
+def log_softmax_forward(z: Array, out: Array) -> None:
+    """z - max z - log of the sum of exp(z - max z), row by row."""
+    with np.errstate(all="ignore"):
+        shifted = z - z.max(axis=1, keepdims=True)
+        out[...] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def log_softmax_backward(log_probabilities: Array, dy: Array, out: Array) -> None:
+    """out_k = dy_k - p_k sum_j dy_j."""
+    with np.errstate(all="ignore"):
+        out[...] = dy - np.exp(log_probabilities) * dy.sum(axis=1, keepdims=True)
 
 
 def cross_entropy(probabilities: Array, labels: Array) -> float:

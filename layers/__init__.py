@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
+from layers.activations import ELU as ELU
 from layers.activations import GELU as GELU
+from layers.activations import SELU as SELU
 from layers.activations import LeakyReLU as LeakyReLU
+from layers.activations import LogSoftmax as LogSoftmax
 from layers.activations import ReLU as ReLU
+from layers.activations import Sigmoid as Sigmoid
+from layers.activations import SiLU as SiLU
 from layers.activations import Softmax as Softmax
+from layers.activations import Softplus as Softplus
+from layers.activations import Tanh as Tanh
 from layers.backends import backend as backend
 from layers.backends import warmup as warmup
 from layers.base import Layer as Layer

@@ -28,6 +28,21 @@ class SoftmaxBackward(_ByRows):
         self.prepare(kernels.softmax_backward.bare, p, dy, out, threads=case.threads)
 
 
+class LogSoftmaxForward(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        z, out = data.numbers(*case.scores), data.output(*case.scores)
+        self.prepare(kernels.log_softmax_forward.bare, z, out, threads=case.threads)
+
+
+class LogSoftmaxBackward(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        log_p, dy = (data.numbers(*case.scores) for _ in range(2))
+        out = data.output(*case.scores)
+        self.prepare(kernels.log_softmax_backward.bare, log_p, dy, out, threads=case.threads)
+
+
 class SoftmaxCrossEntropy(_ByRows):
     def setup(self, network):
         case, data = CASES[network], Data()
