@@ -55,9 +55,19 @@ from layers.optimizers import RMSprop as RMSprop
 from layers.profiling.profile import profile as profile
 from layers.profiling.results import Profile as Profile
 from layers.sequential import Sequential as Sequential
+from layers.training.callbacks import Checkpoint as Checkpoint
+from layers.training.callbacks import CSVLog as CSVLog
+from layers.training.callbacks import EarlyStopping as EarlyStopping
+from layers.training.callbacks import MovingAverage as MovingAverage
+from layers.training.callbacks import ReduceOnPlateau as ReduceOnPlateau
+from layers.training.gradient_check import GradientCheck as GradientCheck
+from layers.training.gradient_check import check_gradients as check_gradients
 from layers.training.history import History as History
+from layers.training.loop import Callback as Callback
 from layers.training.loop import NonFiniteLoss as NonFiniteLoss
 from layers.training.loop import Progress as Progress
+from layers.training.rate_finder import LearningRates as LearningRates
+from layers.training.rate_finder import find_learning_rate as find_learning_rate
 
 if TYPE_CHECKING:
     from layers.comparison.compare import Row

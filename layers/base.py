@@ -228,6 +228,15 @@ class Layer(Part):
     ) -> None:
         """Use the given arrays as parameters and gradients; see `Dense.bind`."""
 
+    def reset(self) -> None:
+        """Let go of the parameters, so that the next `bind` starts them anew.
+
+        For `Sequential.reset`. A layer that keeps them elsewhere than in ``_parameters``, or learns
+        more than these, overrides it.
+        """
+        if "_parameters" in vars(self):
+            self._parameters: Mapping[str, Array] = {}
+
     def forget(self) -> None:
         """Drop the arrays of the last pass."""
         self.output = self.dinputs = self._inputs = None

@@ -69,6 +69,14 @@ class FlatBuffers:
         size = self.parameters.size
         self.states = aligned_zeros(count * size, self.parameters.dtype).reshape(count, size)
 
+    def named_gradients(self) -> dict[str, Array]:
+        """The gradients by name, ``{"0.weights": array, ...}``: views."""
+        return {
+            f"{index}.{name}": array
+            for index, views in enumerate(self.gradient_views)
+            for name, array in views.items()
+        }
+
     def state_views(self) -> list[list[dict[str, Array]]]:
         """For each state its arrays, as in `parameter_views`."""
         return [_views(row[None, :], self._shapes) for row in self.states]

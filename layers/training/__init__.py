@@ -1,1 +1,1 @@
-"""The training loop and the sources of its rows."""
+"""The training loop, where it takes its rows from, and what goes with it."""

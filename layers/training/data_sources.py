@@ -6,12 +6,15 @@ on.
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from kernels.runtime import checks
 from layers.base import Array
+
+if TYPE_CHECKING:
+    from layers.sequential import Sequential
 
 PLACE = "Sequential.fit"
 _CONVERTED_BYTES = 2**24
@@ -80,12 +83,27 @@ class Rows:
         self._held = held(x), held(labels)
         self._x, self._labels = (each.array for each in self._held)
         self.rows: int | None = len(self._x)
+        self._kept: Array | None = None
         self._is_mapped = any(checks.mapping(each) for each in (self._x, self._labels))
+
+    @property
+    def targets(self) -> Array:
+        """The targets of all rows, checked."""
+        return self._labels
+
+    def set_apart(self, rows: Array) -> tuple[Array, Array]:
+        """Train on all rows but these ascending ones; copies of what they hold."""
+        self._kept = np.delete(np.arange(len(self._x)), rows)
+        self.rows = len(self._kept)
+        x = checks.real(PLACE, "x", np.asarray(self._x)[rows], self._dtype)
+        return x, self._labels[rows]
 
     def pieces(self, order: Array | None) -> Iterator[Piece]:
         """All rows in ``order``: one piece, or several if the file is converted."""
         if order is None:
-            order = np.arange(len(self._x))
+            order = np.arange(len(self._x) if self._kept is None else len(self._kept))
+        if self._kept is not None:
+            order = self._kept[order]
         if not self._converts:
             yield Piece(self._x, self._labels, order, self._batch_size)
             return
@@ -121,6 +139,8 @@ class Batches:
     n_in, n_out : int
     dtype : numpy.dtype
     targets : callable
+    place, name : str
+        Who asks, and what the argument is called, for errors.
     """
 
     rows: int | None = None
@@ -134,8 +154,11 @@ class Batches:
         n_out: int,
         dtype: np.dtype[Any],
         targets: Targets,
+        place: str = PLACE,
+        name: str = "x",
     ) -> None:
         self._batches, self._steps = batches, steps
+        self._place, self._name = place, name
         self._n_in, self._n_out, self._dtype, self._targets = n_in, n_out, dtype, targets
         if iter(batches) is batches and steps is None and epochs > 1:
             raise ValueError(
@@ -156,19 +179,48 @@ class Batches:
             number += 1
         if number == 0 or (self._steps is not None and number < self._steps):
             wanted = "at least 1" if self._steps is None else str(self._steps)
-            raise ValueError(f"{PLACE}: x ended after {number} batches, expected {wanted} an epoch")
+            raise ValueError(
+                f"{self._place}: {self._name} ended after {number} batches, expected {wanted} an "
+                "epoch"
+            )
 
     def _piece(self, batch: Any, number: int) -> Piece:
-        name = f"batch {number + 1} of x"
+        place, name = self._place, f"batch {number + 1} of {self._name}"
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise TypeError(f"{PLACE}: {name} is {checks.shown(batch)}, expected a pair (x, y)")
-        x = checks.real(PLACE, f"x in {name}", batch[0], self._dtype, ("batch", self._n_in))
+            raise TypeError(f"{place}: {name} is {checks.shown(batch)}, expected a pair (x, y)")
+        x = checks.real(place, f"x in {name}", batch[0], self._dtype, ("batch", self._n_in))
         sizes = len(x), self._n_out, self._dtype
-        labels = self._targets(PLACE, f"y in {name}", batch[1], *sizes)
+        labels = self._targets(place, f"y in {name}", batch[1], *sizes)
         return Piece(x, labels, np.arange(len(x)), len(x))
 
     def check(self) -> None:
         """Nothing: batches are arrays in memory."""
+
+
+def as_batches(x: Any, y: Any) -> Iterable[Any] | None:
+    """x, where it is an iterable of batches: without y, and no array or frame."""
+    if y is None and isinstance(x, Iterable) and not hasattr(x, "__array__"):
+        return x
+    return None
+
+
+def joined(
+    place: str, name: str, batches: Iterable[Any], model: "Sequential"
+) -> tuple[Array, Array]:
+    """All batches of an iterable that ends, checked, in one array of x and one of targets."""
+    sizes = model.n_in, model.n_out, model.dtype, model.loss.targets
+    pieces = list(Batches(batches, None, 1, *sizes, place, name).pieces(None))
+    forms = [piece.targets.ndim for piece in pieces]
+    if len(set(forms)) > 1:
+        other = next(number for number, form in enumerate(forms) if form != forms[0])
+        raise ValueError(
+            f"{place}: y in batch {other + 1} of {name} has {forms[other]} dimensions, expected "
+            f"{forms[0]}, as in batch 1"
+        )
+    return (
+        np.concatenate([piece.x for piece in pieces]),
+        np.concatenate([piece.targets for piece in pieces]),
+    )
 
 
 class Held(NamedTuple):
