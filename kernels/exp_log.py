@@ -1,8 +1,8 @@
-"""Exponential and logarithm of our own: the same bits on every CPU, for whole vectors.
+"""Exponential and logarithm of our own, and what is made of them: the same bits on every CPU.
 
-The C library's and NumPy's differ from machine to machine in the last bit. These use nothing but
-fused multiply-adds, integer operations on the exponent and one division, so they cannot.
-``tests/kernels/test_elementary.py`` measures their error against correctly rounded values.
+The C library's and NumPy's differ from machine to machine in the last bit. These, of whole vectors,
+use nothing but fused multiply-adds, integer operations on the exponent and one division, so they
+cannot. ``tests/kernels/test_elementary.py`` measures their error against correctly rounded values.
 
 Each constant is a pair: for float32 lanes and for float64 lanes.
 """
@@ -26,6 +26,7 @@ from kernels.runtime.jit import inner
 _MANTISSA_BITS = (23, 52)
 _EXPONENT_BIAS = (127, 1023)
 _INFINITY = (math.inf, math.inf)
+_ONE = (1, 1)
 
 # Beyond these exp is certainly Inf or 0, and the exponent arithmetic below would leave its range.
 _EXP_HIGH = (89.0, 710.0)
@@ -101,6 +102,77 @@ def vector_log(x):
     return select(x >= 0.0, result, for_dtype(x, _INFINITY) * 0.0)
 
 
+# Beyond it e^-x counts for nothing beside 1.
+_FAR = (40.0, 40.0)
+# (e^r - 1) / r - 1 = sum of r^k / (k + 1)!; for |r| <= ln(2)/2 what is left out is below 0.01 ulp.
+_EXPM1_TERMS = tuple(
+    (0.0, *(1 / math.factorial(k + 1) for k in range(1, degree + 1))) for degree in (7, 13)
+)
+# The series of `vector_log`, as far as it is needed for s up to 1/3.
+_LOG1P_TERMS = tuple(tuple(2 / (2 * k + 3) for k in range(terms)) for terms in (7, 16))
+
+
+@inner
+def vector_expm1(x):
+    """e^x - 1, lane by lane, right where x is next to 0.
+
+    As `vector_exp`, with the series of (e^r - 1) / r: e^x - 1 = 2^n (e^r - 1) + (2^n - 1).
+    """
+    x = select(x > for_dtype(x, _EXP_HIGH), for_dtype(x, _EXP_HIGH), x)
+    x = select(x < for_dtype(x, _FAR) * -1.0, for_dtype(x, _FAR) * -1.0, x)
+    shifted = fma(x, for_dtype(x, _LOG2_E), for_dtype(x, _ROUNDER))
+    n = shifted - for_dtype(x, _ROUNDER)
+    r = fma(n, for_dtype(x, _LN2_HIGH) * -1.0, x)
+    r = fma(n, for_dtype(x, _LN2_LOW) * -1.0, r)
+    r = select(n == 0.0, x, r)  # so that -0 stays -0
+    power = to_bits(shifted) - to_bits(for_dtype(x, _ROUNDER))
+    # Half of it first, since 2^n itself may be too large where the result is not.
+    half = _power_of_two(power - for_dtype(power, _ONE))
+    near = fma(r, polynomial(r, _EXPM1_TERMS), r)
+    return select(n == 0.0, near, fma(near, half, half - 0.5) * 2.0)
+
+
+@inner
+def vector_log1p(x):
+    """ln(1 + x) for x from 0 to 1, lane by lane: `vector_log` with f = x, right next to 0 too."""
+    s = x / (x + 2.0)
+    half_square = x * x * 0.5
+    return x - (half_square - s * fma(s * s, polynomial(s * s, _LOG1P_TERMS), half_square))
+
+
+@inner
+def logistic(x):
+    """1 / (1 + e^-x) and 1 minus the same, each right where it is next to 0."""
+    e = vector_exp(magnitude(x) * -1.0)
+    below = e + 1.0
+    return select(x < 0.0, e, 1.0) / below, select(x < 0.0, 1.0, e) / below
+
+
+# tanh(x) / x - 1 for |x| <= 0.625, by powers of x^2: Chebyshev's interpolation, of relative errors
+# below 6e-10 and 8e-18. The first is exactly 0, so that -0 comes out as -0.
+_TANH_TERMS = (
+    (
+        0.0, -0.3333333317214036, 0.1333330355691574, -0.053959259577204544, 0.02176891865102821,
+        -0.008343945515839153, 0.002292744816178142,
+    ),
+    (
+        0.0, -0.3333333333333333, 0.13333333333333042, -0.05396825396789699, 0.021869488519008305,
+        -0.008863235103240878, 0.0035921217511549622, -0.0014557754120478055,
+        0.0005896606577757043, -0.0002375906496055562, 9.257116129556769e-05,
+        -3.12011014257974e-05, 6.485163482793113e-06,
+    ),
+)  # fmt: skip
+
+
+@inner
+def vector_tanh(x):
+    """tanh x, lane by lane: a series for |x| < 0.625, else 1 - 2 / (e^2|x| + 1)."""
+    size = magnitude(x)
+    far = splatted(x, 1.0) - splatted(x, 2.0) / (vector_exp(size + size) + 1.0)
+    far = select(x < 0.0, far * -1.0, far)
+    return select(size < 0.625, fma(x, polynomial(x * x, _TANH_TERMS), x), far)
+
+
 # erfc(t) = exp(-t^2) s Q(2 s - 1) with s = 2 / (2 + t): Chebyshev's series of Q on [-1, 1], as
 # powers of the argument. Its relative errors are below 1.2e-8 and 1.5e-17.
 _ERFC_TERMS = (
@@ -122,9 +194,38 @@ _ERFC_TERMS = (
         -1.05903331435718e-09, 1.2051665995883637e-09,
     ),
 )  # fmt: skip
+# erf(x) / x - 1 for |x| <= 1, by powers of x^2, of relative errors below 2e-9 and 2e-17.
+_ERF_TERMS = (
+    (
+        0.12837916584835093, -0.37612626666720334, 0.11283594715160218, -0.026854212010626412,
+        0.005189087423433974, -0.000801686428716587, 7.875875062685488e-05,
+    ),
+    (
+        0.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792,
+        0.0052239776248180145, -0.000854832698083379, 0.0001205533111164271,
+        -1.4925595266831182e-05, 1.6461000484121368e-06, -1.6350312701054695e-07,
+        1.4659775274047436e-08, -1.1372848856791674e-09, 5.957176147748911e-11,
+    ),
+)  # fmt: skip
 _ROOT_HALF = (math.sqrt(0.5), math.sqrt(0.5))
 _ROOT_2_PI = (1 / math.sqrt(2 * math.pi), 1 / math.sqrt(2 * math.pi))
-_FAR = (40.0, 40.0)
+
+
+@inner
+def _exp_of_minus(square, rest):
+    """e^-(square + rest), where ``rest`` is what rounding has left out of the square.
+
+    In the exponent it would count as often as the square is large.
+    """
+    e = vector_exp(square * -1.0)
+    return fma(e * -1.0, rest, e)
+
+
+@inner
+def _erfc(t, e):
+    """erfc(t) for t >= 0, from t and e = exp(-t^2)."""
+    s = splatted(t, 2.0) / (t + 2.0)
+    return e * s * polynomial(s * 2.0 - 1.0, _ERFC_TERMS)
 
 
 @inner
@@ -137,14 +238,20 @@ def normal(x):
     size = magnitude(x)
     size = select(size > for_dtype(x, _FAR), for_dtype(x, _FAR), size)
     half_square = size * size * 0.5
-    # What rounding has left out of it: in the exponent it would count as often as it is large.
-    rest = fma(size * 0.5, size, half_square * -1.0)
-    e = vector_exp(half_square * -1.0)
-    e = fma(e * -1.0, rest, e)
-    t = size * for_dtype(x, _ROOT_HALF)
-    s = splatted(x, 2.0) / (t + 2.0)
-    below = e * s * polynomial(s * 2.0 - 1.0, _ERFC_TERMS) * 0.5
+    e = _exp_of_minus(half_square, fma(size * 0.5, size, half_square * -1.0))
+    below = _erfc(size * for_dtype(x, _ROOT_HALF), e) * 0.5
     return select(x > 0.0, splatted(x, 1.0) - below, below), e * for_dtype(x, _ROOT_2_PI)
+
+
+@inner
+def vector_erf(x):
+    """The error function, lane by lane: a series for |x| < 1, else 1 - erfc |x|."""
+    size = magnitude(x)
+    t = select(size > for_dtype(x, _FAR), for_dtype(x, _FAR), size)
+    square = t * t
+    far = splatted(x, 1.0) - _erfc(t, _exp_of_minus(square, fma(t, t, square * -1.0)))
+    far = select(x < 0.0, far * -1.0, far)
+    return select(size < 1.0, fma(x, polynomial(x * x, _ERF_TERMS), x), far)
 
 
 exp = elementwise_kernel(
@@ -158,4 +265,22 @@ log = elementwise_kernel(
     vector_log,
     "Natural logarithm: out = ln x, by our own polynomial: the same bits on every CPU.",
     nanoseconds=0.5,
+)
+expm1 = elementwise_kernel(
+    "expm1",
+    vector_expm1,
+    "Exponential less 1: out = e^x - 1, by our own polynomial: the same bits on every CPU.",
+    nanoseconds=0.6,
+)
+tanh = elementwise_kernel(
+    "tanh",
+    vector_tanh,
+    "Hyperbolic tangent: out = tanh x, of our own exp: the same bits on every CPU.",
+    nanoseconds=0.7,
+)
+erf = elementwise_kernel(
+    "erf",
+    vector_erf,
+    "Error function: out = erf x, of our own exp: the same bits on every CPU.",
+    nanoseconds=1.0,
 )

@@ -1,4 +1,4 @@
-"""Losses: the loss of each row and the gradient of the mean, one operation for both.
+"""Losses of classes: the loss of each row and the gradient of the mean, one operation for both.
 
 For logits z of one row, their softmax p and target probabilities t (a class index stands for a row
 with one 1)::
@@ -28,6 +28,7 @@ from kernels.intrinsics import (
     as_item,
     for_dtype,
     integers_at,
+    lane_numbers,
     load,
     local,
     pointer,
@@ -39,7 +40,7 @@ from kernels.intrinsics import (
 )
 from kernels.mean import mean
 from kernels.metrics import is_right
-from kernels.operations import LossEntry, elementwise_loss
+from kernels.operations import LossEntry, Number
 from kernels.product.microkernel import Strided
 from kernels.product.packing import pack
 from kernels.runtime.families import LOSS, Operation
@@ -79,6 +80,36 @@ def _softmax_row_loss(z, target, out, n, batch):
     loss = softmax_cross_entropy_of(z, target, out, n)
     minus_target(out, target, out, n, batch)
     return loss, as_item(is_right(z, target, n), z)
+
+
+def _smoothed_cross_entropy_of_labels(z, targets, out, losses, right, rows, n, batch, numbers):
+    labels = integers_at(targets)
+    for i in range(rows):
+        row, gradient = ahead(z, i * n), ahead(out, i * n)
+        target = Target(labels[i], z)
+        losses[i], right[i] = _smoothed_row_loss(row, target, gradient, n, batch, numbers[0])
+
+
+def _smoothed_cross_entropy_of_rows(z, targets, out, losses, right, rows, n, batch, numbers):
+    for i in range(rows):
+        row, gradient = ahead(z, i * n), ahead(out, i * n)
+        target = Target(np.int64(-1), ahead(targets, i * n))
+        losses[i], right[i] = _smoothed_row_loss(row, target, gradient, n, batch, numbers[0])
+
+
+@inner
+def _smoothed_row_loss(z, target, out, n, batch, smoothing):
+    """`_softmax_row_loss` with targets (1 - smoothing) t_j + smoothing / n."""
+    top, total = softmax_row(z, out, n)
+    log_total, partial = vector_log(splat(z, LANES, total)), splat(z, LANES, 0.0)
+    scale, kept, spread = as_item(batch, z), 1.0 - smoothing, smoothing / n
+    for j in range(0, n, LANES):
+        t = targets_from(target, j, n) * kept + spread
+        z_j, p = load(ahead(z, j), LANES, n - j, 0.0), load(ahead(out, j), LANES, n - j, 0.0)
+        is_none = select(lane_numbers(t) < n - j, t, 0.0) == 0.0
+        partial = partial + select(is_none, 0.0, t * (log_total - (z_j - top)))
+        store((p - t) / scale, ahead(out, j), n - j)
+    return sum_of_lanes(partial), as_item(is_right(z, target, n), z)
 
 
 def _cross_entropy_of_labels(probabilities, targets, out, losses, right, rows, n, batch, numbers):
@@ -179,6 +210,17 @@ SOFTMAX_CROSS_ENTROPY = LossEntry(
     scores="z",
     measures=_RIGHT,
 )
+SMOOTHED_CROSS_ENTROPY = LossEntry(
+    "smoothed_cross_entropy_gradient",
+    {
+        "labels": Operation(LOSS, _smoothed_cross_entropy_of_labels, nanoseconds=2.0),
+        "rows": Operation(LOSS, _smoothed_cross_entropy_of_rows, nanoseconds=2.0),
+    },
+    "`softmax_cross_entropy_gradient` with targets t (1 - label_smoothing) + label_smoothing / n.",
+    scores="z",
+    measures=_RIGHT,
+    numbers=[Number("label_smoothing", ">= 0", "The share that all classes get alike; below 1.")],
+)
 CROSS_ENTROPY = LossEntry(
     "cross_entropy_gradient",
     {
@@ -190,18 +232,8 @@ CROSS_ENTROPY = LossEntry(
     measures=_RIGHT,
 )
 softmax_cross_entropy_gradient = SOFTMAX_CROSS_ENTROPY.kernel
+smoothed_cross_entropy_gradient = SMOOTHED_CROSS_ENTROPY.kernel
 cross_entropy_gradient = CROSS_ENTROPY.kernel
-
-
-@inner
-def squared_error(y, t):
-    """Mean squared error over all numbers: each row's mean, and 2 (y - t) / (batch n)."""
-    difference = y - t
-    return difference * difference, difference * 2.0
-
-
-SQUARED_ERROR = elementwise_loss(squared_error)
-squared_error_gradient = SQUARED_ERROR.kernel
 
 
 # --- the parts, each by itself --------------------------------------------------------------------

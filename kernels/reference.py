@@ -88,6 +88,22 @@ def log(x: Array, out: Array) -> None:
         np.log(x, out=out)
 
 
+def expm1(x: Array, out: Array) -> None:
+    """out = e^x - 1."""
+    with np.errstate(all="ignore"):
+        np.expm1(x, out=out)
+
+
+def tanh(x: Array, out: Array) -> None:
+    """out = tanh x."""
+    np.tanh(x, out=out)
+
+
+def erf(x: Array, out: Array) -> None:
+    """out = erf x, in float64."""
+    out[...] = np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64))
+
+
 def relu_forward(x: Array, out: Array) -> None:
     """out = 0 where x <= 0, else x."""
     out[...] = np.where(x <= 0, 0, x)
@@ -125,6 +141,102 @@ def gelu_backward(x: Array, dy: Array, out: Array) -> None:
     below, density = _normal(x)
     with np.errstate(invalid="ignore"):
         out[...] = dy * (below + np.where(density == 0, 0, x * density))
+
+
+def gelu_tanh_forward(x: Array, out: Array) -> None:
+    """out = x s, s = (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3)."""
+    out[...] = x * _soft_step(x)[0]
+
+
+def gelu_tanh_backward(x: Array, dy: Array, out: Array) -> None:
+    """out = dy s (1 + (1 - s) 2 x du/dx)."""
+    step, rest, slope = _soft_step(x)
+    out[...] = dy * (step * (1 + rest * slope))
+
+
+def _soft_step(x: Array) -> tuple[Array, Array, Array]:
+    """s, 1 - s and 2 x du/dx, in float64."""
+    wide = np.clip(x.astype(np.float64), -40, 40)
+    scale = 2 * math.sqrt(2 / math.pi)
+    u = scale * (wide + 0.044715 * wide**3)
+    return *_logistic(u), scale * (wide + 3 * 0.044715 * wide**3)
+
+
+def _logistic(x: Array) -> tuple[Array, Array]:
+    """1 / (1 + e^-x), and 1 minus the same."""
+    with np.errstate(under="ignore"):
+        e = np.exp(-abs(x))
+        return np.where(x < 0, e, 1) / (1 + e), np.where(x < 0, 1, e) / (1 + e)
+
+
+def silu_forward(x: Array, out: Array) -> None:
+    """out = x s(x), s the sigmoid."""
+    with np.errstate(all="ignore"):
+        out[...] = x * _logistic(x)[0]
+
+
+def silu_backward(x: Array, dy: Array, out: Array) -> None:
+    """out = dy s (1 + x (1 - s))."""
+    s, rest = _logistic(x)
+    with np.errstate(all="ignore"):
+        out[...] = dy * (s * (1 + x * rest))
+
+
+def sigmoid_forward(x: Array, out: Array) -> None:
+    """out = 1 / (1 + e^-x)."""
+    out[...] = _logistic(x)[0]
+
+
+def sigmoid_backward(y: Array, dy: Array, out: Array) -> None:
+    """out = dy y (1 - y)."""
+    out[...] = dy * (y * (1 - y))
+
+
+def tanh_forward(x: Array, out: Array) -> None:
+    """out = tanh x."""
+    tanh(x, out)
+
+
+def tanh_backward(y: Array, dy: Array, out: Array) -> None:
+    """out = dy (1 - y^2)."""
+    out[...] = dy * ((1 - y) * (1 + y))
+
+
+def softplus_forward(x: Array, out: Array) -> None:
+    """out = ln(1 + e^x)."""
+    with np.errstate(under="ignore"):
+        out[...] = np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
+
+
+def softplus_backward(y: Array, dy: Array, out: Array) -> None:
+    """out = dy (1 - e^-y)."""
+    with np.errstate(all="ignore"):
+        out[...] = dy * -np.expm1(-y)
+
+
+def elu_forward(x: Array, alpha: float, out: Array) -> None:
+    """out = x where x > 0, else alpha (e^x - 1)."""
+    out[...] = np.where(x > 0, x, np.expm1(np.minimum(x, 0)) * x.dtype.type(alpha))
+
+
+def elu_backward(y: Array, dy: Array, alpha: float, out: Array) -> None:
+    """out = dy where y > 0, else dy (y + alpha)."""
+    out[...] = np.where(y > 0, dy, dy * (y + y.dtype.type(alpha)))
+
+
+_SELU = 1.0507009873554805, 1.6732632423543772
+
+
+def selu_forward(x: Array, out: Array) -> None:
+    """out = scale x where x > 0, else scale alpha (e^x - 1)."""
+    scale, limit = x.dtype.type(_SELU[0]), x.dtype.type(_SELU[0] * _SELU[1])
+    out[...] = np.where(x > 0, x * scale, np.expm1(np.minimum(x, 0)) * limit)
+
+
+def selu_backward(y: Array, dy: Array, out: Array) -> None:
+    """out = scale dy where y > 0, else dy (y + scale alpha)."""
+    scale, limit = y.dtype.type(_SELU[0]), y.dtype.type(_SELU[0] * _SELU[1])
+    out[...] = dy * np.where(y > 0, scale, y + limit)
 
 
 def sgd_update(weights: Array, dweights: Array, learning_rate: float) -> None:
@@ -263,6 +375,19 @@ def softmax_backward(probabilities: Array, dy: Array, out: Array) -> None:
     out[...] = probabilities * (dy - (probabilities * dy).sum(axis=1, keepdims=True))
 
 
+def log_softmax_forward(z: Array, out: Array) -> None:
+    """z - max z - log of the sum of exp(z - max z), row by row."""
+    with np.errstate(all="ignore"):
+        shifted = z - z.max(axis=1, keepdims=True)
+        out[...] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def log_softmax_backward(log_probabilities: Array, dy: Array, out: Array) -> None:
+    """out_k = dy_k - p_k sum_j dy_j."""
+    with np.errstate(all="ignore"):
+        out[...] = dy - np.exp(log_probabilities) * dy.sum(axis=1, keepdims=True)
+
+
 def cross_entropy(probabilities: Array, labels: Array) -> float:
     """Mean over the batch of - sum_j t_j log p_j."""
     losses = np.empty((len(probabilities), 1), probabilities.dtype)
@@ -309,6 +434,16 @@ def softmax_cross_entropy_gradient(
     out_right[...] = _right(z, labels)
 
 
+def smoothed_cross_entropy_gradient(
+    z: Array, labels: Array, label_smoothing: float, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """The same with targets t (1 - label_smoothing) + label_smoothing / n."""
+    real = z.dtype.type
+    t = _targets(labels, z) * real(1 - label_smoothing) + real(label_smoothing / z.shape[1])
+    softmax_cross_entropy_gradient(z, t, out, out_losses, out_right)
+    out_right[...] = _right(z, labels)
+
+
 def cross_entropy_gradient(
     probabilities: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
 ) -> None:
@@ -326,11 +461,74 @@ def _right(scores: Array, labels: Array) -> Array:
     return (predicted == wanted)[:, None]
 
 
+def sigmoid_cross_entropy_gradient(
+    z: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """Each row's mean of max(z, 0) - z t + log(1 + e^-|z|), (s - t) / (batch n), labels right."""
+    with np.errstate(all="ignore"):
+        e = np.exp(-abs(z))
+        s, rest = np.where(z < 0, e, 1) / (1 + e), np.where(z < 0, 1, e) / (1 + e)
+        losses = np.where(z > 0, z, 0) - z * targets + np.log1p(e)
+        out_right[...] = _labels_right(z, 0, targets)
+        _of_numbers(losses, s * (1 - targets) - rest * targets, out, out_losses)
+
+
+def binary_cross_entropy_gradient(
+    probabilities: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> None:
+    """Each row's mean of -t log p - (1 - t) log(1 - p), its gradient, and labels right."""
+    smallest, t, u = np.finfo(probabilities.dtype).tiny, targets, 1 - targets
+    p, q = np.maximum(probabilities, smallest), np.maximum(1 - probabilities, smallest)
+    with np.errstate(all="ignore"):
+        losses = -(np.where(t == 0, 0, t * np.log(p)) + np.where(u == 0, 0, u * np.log(q)))
+        slopes = np.where(u == 0, 0, u / q) - np.where(t == 0, 0, t / p)
+        out_right[...] = _labels_right(probabilities, 0.5, targets)
+        _of_numbers(losses, slopes, out, out_losses)
+
+
+def _labels_right(scores: Array, threshold: float, targets: Array) -> Array:
+    """Of each row, (batch, 1): the share of labels that are right."""
+    right = ((scores > threshold) == (targets > 0.5)) & ~np.isnan(scores)
+    return np.asarray(right.mean(axis=1, keepdims=True, dtype=scores.dtype))
+
+
 def squared_error_gradient(y: Array, targets: Array, out: Array, out_losses: Array) -> None:
     """Each row's mean of (y - t)^2, and 2 (y - t) / (batch n)."""
     difference = y - targets
     out_losses[...] = (difference * difference).mean(axis=1, keepdims=True, dtype=y.dtype)
     out[...] = 2 * difference / y.dtype.type(y.size)
+
+
+def absolute_error_gradient(y: Array, targets: Array, out: Array, out_losses: Array) -> None:
+    """Each row's mean of |y - t|, and sign(y - t) / (batch n)."""
+    _of_numbers(abs(y - targets), np.sign(y - targets), out, out_losses)
+
+
+def huber_gradient(y: Array, targets: Array, delta: float, out: Array, out_losses: Array) -> None:
+    """Each row's mean of d^2 / 2, or of delta (|d| - delta / 2) where d = y - t is beyond delta."""
+    d, most = y - targets, y.dtype.type(delta)
+    far = most * (abs(d) - most / 2)
+    _of_numbers(np.where(abs(d) > most, far, d / 2 * d), np.clip(d, -most, most), out, out_losses)
+
+
+def poisson_gradient(y: Array, targets: Array, out: Array, out_losses: Array) -> None:
+    """Each row's mean of exp(y) - t y, and (exp(y) - t) / (batch n)."""
+    with np.errstate(all="ignore"):
+        e = np.exp(y)
+        _of_numbers(e - targets * y, e - targets, out, out_losses)
+
+
+def quantile_gradient(y: Array, targets: Array, q: float, out: Array, out_losses: Array) -> None:
+    """Each row's mean of q (t - y) above y and (1 - q) (y - t) below, and the slopes."""
+    d, real = y - targets, y.dtype.type
+    slope = np.where(d > 0, real(1 - q), np.where(d < 0, real(-q), d))
+    _of_numbers(d * slope, slope, out, out_losses)
+
+
+def _of_numbers(losses: Array, slopes: Array, out: Array, out_losses: Array) -> None:
+    """Means of rows, and slopes over how many numbers there are."""
+    out_losses[...] = losses.mean(axis=1, keepdims=True, dtype=losses.dtype)
+    out[...] = slopes / losses.dtype.type(losses.size)
 
 
 def mean_loss(losses: Array) -> float:

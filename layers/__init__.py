@@ -15,10 +15,17 @@ __version__ = "0.1.0"
 
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
 from layers import schedules as schedules
+from layers.activations import ELU as ELU
 from layers.activations import GELU as GELU
+from layers.activations import SELU as SELU
 from layers.activations import LeakyReLU as LeakyReLU
+from layers.activations import LogSoftmax as LogSoftmax
 from layers.activations import ReLU as ReLU
+from layers.activations import Sigmoid as Sigmoid
+from layers.activations import SiLU as SiLU
 from layers.activations import Softmax as Softmax
+from layers.activations import Softplus as Softplus
+from layers.activations import Tanh as Tanh
 from layers.backends import backend as backend
 from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
@@ -30,8 +37,14 @@ from layers.formulas import ElementwiseLoss as ElementwiseLoss
 from layers.formulas import ElementwiseOptimizer as ElementwiseOptimizer
 from layers.losses import CategoricalCrossEntropy as CategoricalCrossEntropy
 from layers.losses import Loss as Loss
-from layers.losses import MeanSquaredError as MeanSquaredError
 from layers.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from layers.losses_of_labels import BinaryCrossEntropy as BinaryCrossEntropy
+from layers.losses_of_labels import SigmoidCrossEntropy as SigmoidCrossEntropy
+from layers.losses_of_numbers import Huber as Huber
+from layers.losses_of_numbers import MeanAbsoluteError as MeanAbsoluteError
+from layers.losses_of_numbers import MeanSquaredError as MeanSquaredError
+from layers.losses_of_numbers import Poisson as Poisson
+from layers.losses_of_numbers import Quantile as Quantile
 from layers.optimizers import SGD as SGD
 from layers.optimizers import Adagrad as Adagrad
 from layers.optimizers import Adam as Adam
@@ -42,9 +55,19 @@ from layers.optimizers import RMSprop as RMSprop
 from layers.profiling.profile import profile as profile
 from layers.profiling.results import Profile as Profile
 from layers.sequential import Sequential as Sequential
+from layers.training.callbacks import Checkpoint as Checkpoint
+from layers.training.callbacks import CSVLog as CSVLog
+from layers.training.callbacks import EarlyStopping as EarlyStopping
+from layers.training.callbacks import MovingAverage as MovingAverage
+from layers.training.callbacks import ReduceOnPlateau as ReduceOnPlateau
+from layers.training.gradient_check import GradientCheck as GradientCheck
+from layers.training.gradient_check import check_gradients as check_gradients
 from layers.training.history import History as History
+from layers.training.loop import Callback as Callback
 from layers.training.loop import NonFiniteLoss as NonFiniteLoss
 from layers.training.loop import Progress as Progress
+from layers.training.rate_finder import LearningRates as LearningRates
+from layers.training.rate_finder import find_learning_rate as find_learning_rate
 
 if TYPE_CHECKING:
     from layers.comparison.compare import Row

@@ -17,7 +17,7 @@ from kernels.runtime.families import Operation
 from layers.activations import Activation
 from layers.backends import is_compiled
 from layers.base import Array
-from layers.losses import MeanSquaredError
+from layers.losses_of_numbers import MeanSquaredError
 from layers.optimizers import Optimizer
 
 

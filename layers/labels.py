@@ -24,8 +24,9 @@ def as_labels(
     place, name : str
         Who asks, and what the argument is called, for the error.
     labels : array_like
-        Integers (batch,), each in [0, n_classes), or real target rows (batch, n_classes), none
-        negative, each summing to 1 (one-hot rows of integers or booleans too).
+        Class indices (batch,) or (batch, 1), each in [0, n_classes): integers, booleans or whole
+        floats. Or real target rows (batch, n_classes), none negative, each summing to 1 (one-hot
+        rows of integers or booleans too).
     batch, n_classes : int
     dtype : numpy.dtype
         Target rows are converted to it.
@@ -62,9 +63,88 @@ def as_labels(
                 f"or target rows ({batch}, {n_classes})"
             ) from error
     checked = checks.array(place, name, labels)
+    text = _text_in(checked)
+    if text is not None:
+        raise TypeError(
+            f"{place}: {name} holds text ({text!r}), expected class indices: "
+            f"np.unique({name}, return_inverse=True) gives indices"
+        )
+    if checked.shape == (batch, 1) and n_classes > 1:
+        checked = checked[:, 0]
     if checked.ndim == 2 and (checked.shape[1] != 1 or n_classes == 1):
         checked = checks.real(place, name, checked, dtype, (batch, n_classes))
+    elif checked.ndim == 1:
+        checked = _as_integers(place, name, checked, n_classes)
     return checks.labels(place, name, checked, batch, n_classes, dtype)
+
+
+def _as_integers(place: str, name: str, labels: Array, n_classes: int) -> Array:
+    """Class indices that came as booleans, whole floats or objects; anything else as it is."""
+    kind = labels.dtype.kind
+    if kind == "f":
+        with np.errstate(invalid="ignore"):
+            bad = ~((labels >= 0) & (labels < n_classes) & (labels == np.floor(labels)))
+        if bad.any():
+            raise ValueError(
+                f"{place}: {name} holds numbers ({labels[bad][0]} ...), expected class indices 0 "
+                f"to {n_classes - 1}: for a regression use MeanSquaredError()"
+            )
+    elif kind != "b" and not (
+        kind == "O" and all(isinstance(each, (bool, int, np.bool_, np.integer)) for each in labels)
+    ):
+        return labels
+    try:
+        return labels.astype(np.int64)
+    except OverflowError:  # an object beyond 64 bits
+        return labels
+
+
+def _text_in(value: Any) -> str | None:
+    """The first text in an array or what can be one, if it has any."""
+    try:
+        array = np.asarray(value)
+    except Exception:  # rows of several lengths, or whatever an object raises
+        return None
+    if array.dtype.kind not in "OSTU":
+        return None
+    return next((str(each) for each in array.flat if isinstance(each, (str, bytes))), None)
+
+
+def as_binary(place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]) -> Array:
+    """Checked labels, each by itself 0, 1 or a number between: (batch, n_out), or (batch,) for one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It names the first label at fault.
+    """
+    try:
+        checked = checks.real(place, name, y, dtype)
+    except TypeError:
+        text = _text_in(y)
+        if text is None:
+            raise
+        raise TypeError(
+            f"{place}: {name} holds text ({text!r}), expected 0 and 1: {name} == {text!r} gives "
+            "them"
+        ) from None
+    if checked.ndim == 1 and n_out == 1:
+        checked = checked[:, None]
+    if checked.ndim == 1:
+        raise ValueError(
+            f"{place}: {name} has shape {checked.shape}, expected {(batch, n_out)}, 0 or 1 of each "
+            "label (of class indices, SoftmaxCrossEntropy() is the loss)"
+        )
+    checks.shape(place, name, checked, (batch, n_out))
+    with np.errstate(invalid="ignore"):
+        bad = ~((checked >= 0) & (checked <= 1))
+    if bad.any():
+        row = int(np.flatnonzero(bad.any(axis=1))[0])
+        raise ValueError(
+            f"{place}: row {row} of {name} holds {checked[row][bad[row]][0]}, expected 0, 1 or a "
+            "probability (of class indices, SoftmaxCrossEntropy() is the loss)"
+        )
+    return checks.contiguous(checked)
 
 
 def as_numbers(
@@ -79,9 +159,20 @@ def as_numbers(
     TypeError, ValueError
         It names the first target at fault.
     """
-    checked = checks.real(place, name, y, dtype)
+    try:
+        checked = checks.real(place, name, y, dtype)
+    except TypeError:
+        text = _text_in(y)
+        if text is None:
+            raise
+        raise TypeError(f"{place}: {name} holds text ({text!r}), expected numbers") from None
     if checked.ndim == 1 and n_out == 1:
         checked = checked[:, None]
+    if checked.ndim == 1:
+        raise ValueError(
+            f"{place}: {name} has shape {checked.shape}, expected {(batch, n_out)} (of class "
+            f"indices, SoftmaxCrossEntropy() is the loss; for a number a row, end with 1 output)"
+        )
     checks.shape(place, name, checked, (batch, n_out))
     bad = ~np.isfinite(checked)
     if bad.any():

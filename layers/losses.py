@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kernels.losses import CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY, SQUARED_ERROR
+from kernels.losses import CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY
 from kernels.metrics import CLASSES
 from kernels.operations import LossEntry
 from kernels.runtime import checks
 from kernels.runtime.families import Operation
 from layers.backends import active
 from layers.base import Array, Part
-from layers.labels import as_labels, as_numbers
+from layers.labels import as_labels
 
 
 class Loss(Part):
@@ -30,15 +30,17 @@ class Loss(Part):
     entry : kernels.operations.LossEntry
         The loss of a row and its gradient, for each form of targets.
     takes : str
-        What the scores are: ``"logits"``, ``"probabilities"`` or ``"numbers"``.
+        What the scores are: ``"logits"``, ``"probabilities"``, ``"sigmoid"`` (the probability of
+        each label by itself) or ``"numbers"``.
     measures : tuple of str
         What is measured of each row besides, of which histories have the mean.
     prediction : kernels.runtime.families.Operation or None
-        What makes a class of a row's scores; None where the scores are the prediction.
+        What makes a prediction of a row's scores, a class by default; None where the scores are
+        the prediction.
     """
 
-    _PASSES = ("rows", "gradient", "targets")
-    _RUNS = ("numbers",)
+    _PASSES = ("rows", "gradient", "targets", "predict", "measured")
+    _RUNS = ("numbers", "used_entry")
     entry: ClassVar[LossEntry]
     takes = "scores"
     measures: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -76,6 +78,37 @@ class Loss(Part):
     def numbers(self) -> tuple[float, ...]:
         """The entry's numbers."""
         return ()
+
+    def predictions(self, rows: int, n_out: int, dtype: np.dtype[Any]) -> Array:
+        """Memory for the predictions of so many rows of scores."""
+        return np.empty(rows, np.int64)
+
+    def predict(self, scores: Array, out: Array) -> None:
+        """What scores predict, as `prediction` does in compiled code; -1 where there is a NaN."""
+        active().argmax_rows(scores, out)
+
+    def probabilities(self, scores: Array) -> Array:
+        """The probabilities of classes that scores stand for."""
+        if self.takes == "probabilities":
+            return scores
+        out = np.empty_like(scores)
+        active().softmax_forward(scores, out)
+        return out
+
+    def measured(self, scores: Array, targets: Array) -> Array:
+        """What is measured of each row, (batch, 1), where the entry's operation does not run."""
+        classes = np.empty(len(scores), np.int64)
+        active().argmax_rows(scores, classes)
+        labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+        right: Array = (classes == labels)[:, None].astype(scores.dtype)
+        return right
+
+    def used_entry(self) -> LossEntry:
+        """The entry that such numbers need."""
+        return self.entry
+
+    def check_outputs(self, place: str, n_out: int) -> None:
+        """Raise ValueError where this is no loss for networks with so many outputs."""
 
     def rows(self, scores: Array, targets: Array, out_losses: Array) -> Any:
         """Each row's loss into ``out_losses`` (batch, 1); what `gradient` needs. No checks.
@@ -134,12 +167,7 @@ class Loss(Part):
             measured, given = self._entry_run(scores, targets, losses)
             return losses, measured, lambda: given
         kept = self.rows(scores, targets, losses)
-        measures: list[Array] = []
-        if self.measures:
-            classes = np.empty(len(scores), np.int64)
-            active().argmax_rows(scores, classes)
-            labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
-            measures.append((classes == labels)[:, None].astype(scores.dtype))
+        measures = [self.measured(scores, targets)] if self.measures else []
 
         def filled() -> Array:
             out = np.empty_like(scores)
@@ -150,16 +178,16 @@ class Loss(Part):
 
     def form(self, targets: Array) -> str:
         """The form of checked targets, by which the entry has an operation."""
-        return self.entry.form(targets)
+        return self.used_entry().form(targets)
 
     def operation(self, form: str, n: int) -> Operation:
         """The entry's operation for a form of targets, and rows of n scores."""
-        return self.entry.operation(form, n)
+        return self.used_entry().operation(form, n)
 
     def _entry_run(self, scores: Array, targets: Array, losses: Array) -> tuple[list[Array], Array]:
         gradient, measures = np.empty_like(scores), [np.empty_like(losses) for _ in self.measures]
         outputs = gradient, losses, *measures
-        getattr(active(), self.entry.name)(scores, targets, *self.numbers(), *outputs)
+        getattr(active(), self.used_entry().name)(scores, targets, *self.numbers(), *outputs)
         return measures, gradient
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,37 +211,73 @@ class SoftmaxCrossEntropy(Loss):
 
     The gradient is (prediction - target) / batch. The lecture that this project follows writes
     Actual - Prediction on its slide, which is the direction of descent, its negative.
+
+    The mean is over the batch: its denominator is the batch size.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        At least 0 and below 1. Targets t become t (1 - label_smoothing) + label_smoothing /
+        n_classes, in `evaluate` too, as in PyTorch. Accuracy counts the targets as they are given.
     """
 
     takes = "logits"
     entry = SOFTMAX_CROSS_ENTROPY
+    _label_smoothing = 0.0
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        place = "SoftmaxCrossEntropy"
+        self._label_smoothing = checks.number(place, "label_smoothing", label_smoothing, 0)
+        if self._label_smoothing >= 1:
+            raise ValueError(
+                f"{place}: label_smoothing is {label_smoothing!r}, expected a number of at least 0 "
+                "and below 1"
+            )
+
+    @property
+    def label_smoothing(self) -> float:
+        """The share of each target that all classes get alike."""
+        return self._label_smoothing
+
+    def numbers(self) -> tuple[float, ...]:
+        """The smoothing, if there is any."""
+        return (self.label_smoothing,) if self.label_smoothing else ()
+
+    def used_entry(self) -> LossEntry:
+        """The entry with smoothing, or that without."""
+        return SMOOTHED_CROSS_ENTROPY if self.label_smoothing else self.entry
+
+    def check_outputs(self, place: str, n_out: int) -> None:
+        """At least two: the softmax of one is always 1."""
+        if n_out == 1:
+            raise ValueError(
+                f"{place}: the network has 1 output and {type(self).__name__}: use "
+                "SigmoidCrossEntropy()"
+            )
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor, as JSON can hold them: those that are not the default."""
+        return {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
+
+    def __repr__(self) -> str:
+        given = f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
+        return f"{type(self).__name__}({given})"
 
 
 class CategoricalCrossEntropy(Loss):
     """Cross-entropy of probabilities, as a `Softmax` layer gives them: - sum_j t_j log p_j.
 
     A probability below the dtype's smallest normal number counts as that number. The gradient is
-    - target / prediction / batch.
+    - target / prediction / batch. The mean is over the batch: its denominator is the batch size.
     """
 
     takes = "probabilities"
     entry = CROSS_ENTROPY
 
-
-class MeanSquaredError(Loss):
-    """Mean squared error of a regression: the mean over all numbers of (y - t)^2.
-
-    The denominator is the batch size times the width of a row, as in PyTorch; the gradient is
-    2 (y - t) over that. Targets are numbers, and so is a prediction.
-    """
-
-    takes = "numbers"
-    entry = SQUARED_ERROR
-    measures = ()
-    prediction = None
-
-    def targets(
-        self, place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]
-    ) -> Array:
-        """Finite numbers (batch, n_out), or (batch,) where rows have one."""
-        return as_numbers(place, name, y, batch, n_out, dtype)
+    def check_outputs(self, place: str, n_out: int) -> None:
+        """At least two: the softmax of one is always 1."""
+        if n_out == 1:
+            raise ValueError(
+                f"{place}: the network has 1 output and {type(self).__name__}: use "
+                "SigmoidCrossEntropy() without a layer Softmax()"
+            )

@@ -14,6 +14,9 @@ LAYER = 3 << 56
 """Stream of what a layer draws in training; plus 2^40 times its index, plus the number of the
 step."""
 
+HELD_OUT = 8 << 56
+"""Stream of the rows that `fit` sets apart for validation."""
+
 
 def key_of(place: str, seed: Any) -> int:
     """64 bits from a seed.

@@ -18,16 +18,16 @@ from layers.compiled.runner import Compiled, SingleStep, Totals
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.optimizers import SGD, Optimizer
 from layers.summary import summary
-from layers.training.data_sources import Batches, Held, Piece, Rows, Source, held
+from layers.training.data_sources import Piece, as_batches, joined
 from layers.training.history import History
-from layers.training.loop import Callback, Fitting, checked_callbacks
+from layers.training.trainable import Trainable
 from layers.validation import check_free, check_loss, checked_layers, checked_part, checked_widths
 
 _PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
 """Rows that go through the layers, and through the loss, together: no result depends on it."""
 
 
-class Sequential:
+class Sequential(Trainable):
     """Layers one after another, trained on a loss.
 
     Parameters
@@ -125,6 +125,9 @@ class Sequential:
         """Lay all parameters out in one buffer, gradients in another."""
         check_free(self.layers)
         self._buffers = FlatBuffers([layer.parameter_shapes() for layer in self.layers], self.dtype)
+        self._bind_layers()
+
+    def _bind_layers(self) -> None:
         for index, layer in enumerate(self.layers):
             follower = self.layers[index + 1] if index + 1 < len(self.layers) else None
             default = getattr(follower, "default_initializer", "glorot")
@@ -140,6 +143,28 @@ class Sequential:
 
         self._buffers.make_states(self.optimizer.states)
         self._runner, self._seen, self._single_step = None, -1, None
+
+    def reset(self, seed: Any = None) -> None:
+        """Start anew: first weights, no step taken, the optimizer's states and the history empty.
+
+        Weights that were set before the model was made are gone too. The optimizer and its numbers
+        stay as they are, and so does the memory: views of the parameters show the new ones.
+
+        Parameters
+        ----------
+        seed : int, numpy.random.Generator or None
+            Of the new weights and shuffles; None is the model's own seed once more.
+        """
+        if seed is not None:
+            self._key = seeds.key_of("Sequential.reset", seed)
+        for layer in self.layers:
+            layer.forget()
+            layer.reset()
+            layer.in_model = False
+        self._buffers.parameters[...] = self._buffers.gradients[...] = 0
+        self._step = self._first_step = 0
+        self.history = History()
+        self._bind_layers()
 
     def _compiled(self) -> Compiled | None:
         """What runs the whole network in one compiled call, where it can."""
@@ -283,95 +308,15 @@ class Sequential:
             for name, (rows, columns) in layer.parameter_shapes().items():
                 yield name in layer.decayed, named[name], rows * columns
 
-    # --- training ---
-
-    def fit(  # noqa: PLR0913 - Keras has them all in one place too
-        self,
-        x: Any,
-        y: Any = None,
-        epochs: int = 1,
-        batch_size: int = 32,
-        validation_data: tuple[Array, Any] | None = None,
-        shuffle: bool = True,
-        progress: bool = False,
-        *,
-        callbacks: Callback | Sequence[Callback] = (),
-        callback_batches: int | None = None,
-        steps_per_epoch: int | None = None,
-    ) -> History:
-        """Train on shuffled mini-batches.
-
-        Parameters
-        ----------
-        x : array_like, (n, n_in), or iterable of batches
-            A `numpy.memmap` is neither loaded nor copied as a whole. Without ``y``, an iterable of
-            pairs (x, y), each a batch of any size, in the order in which they come.
-        y : array_like
-            Class indices (n,), or target rows (n, n_classes). Class indices are copied; ``x`` and
-            target rows are read where they lie, if they can be: leave them as they are meanwhile.
-        epochs, batch_size : int
-            At least 1. The last batch of an epoch may be smaller.
-        validation_data : (x, y), optional
-            Evaluated after each epoch.
-        shuffle : bool
-            Whether each epoch has an order of its own, from the model's seed.
-        progress : bool
-            Whether to show a bar with loss and accuracy.
-        callbacks : function or list of functions, optional
-            Each is called with a `Progress` at the end of an epoch; if one returns True, training
-            ends there.
-        callback_batches : int, optional
-            Call them after so many batches too.
-        steps_per_epoch : int, optional
-            Batches of an epoch, where ``x`` is an iterable of batches.
-
-        Returns
-        -------
-        History
-            Of these epochs; ``model.history`` has those of all calls.
-
-        Raises
-        ------
-        TypeError, ValueError
-            An argument is not as described; no parameter has changed. Or so is a batch of an
-            iterable: the parameters are those before it.
-        NonFiniteLoss
-            A batch's loss is NaN or Inf. The parameters are those before that batch.
-        MemoryError
-            There is none for the workspace: for all that a batch becomes on its way.
-        OSError
-            A file that ``x``, ``y`` or the validation data are mapped from has shrunk. The
-            parameters are those before that batch.
-        """
-        place = "Sequential.fit"
-        epochs = checks.integer(place, "epochs", epochs, 1)
-        batch_size = checks.integer(place, "batch_size", batch_size, 1)
-        if steps_per_epoch is not None:
-            steps_per_epoch = checks.integer(place, "steps_per_epoch", steps_per_epoch, 1)
-        sizes = self.n_in, self.n_out, self.dtype, self.loss.targets
-        source: Source
-        if y is None and isinstance(x, Iterable) and not hasattr(x, "__array__"):
-            source = Batches(x, steps_per_epoch, epochs, *sizes)
-        elif steps_per_epoch is not None:
-            raise ValueError(
-                f"{place}: steps_per_epoch is {steps_per_epoch}, expected it only where x is an "
-                "iterable of batches"
-            )
-        else:
-            source = Rows(x, y, *sizes, batch_size)
-        checked, every = checked_callbacks(callbacks, callback_batches)
-        validation = self._checked_validation(validation_data)
-        self._forget()
-        return Fitting(self, source, epochs, shuffle, validation, checked, every).run(progress)
-
     # --- use ---
 
-    def evaluate(self, x: Array, y: Any) -> dict[str, float]:
+    def evaluate(self, x: Any, y: Any = None) -> dict[str, float]:
         """Mean loss and accuracy over all rows.
 
         Parameters
         ----------
-        x : array_like, (n, n_in)
+        x : array_like, (n, n_in), or iterable of batches
+            Without ``y``, an iterable of pairs (x, y) that ends; they are put together in memory.
         y : array_like
             Class indices (n,), or target rows (n, n_classes).
 
@@ -381,6 +326,9 @@ class Sequential:
             ``{"loss": ..., "accuracy": ...}``. A row whose scores hold NaN counts as wrong, and
             makes the loss NaN.
         """
+        batches = as_batches(x, y)
+        if batches is not None:
+            return self._evaluate(*joined("Sequential.evaluate", "x", batches, self))
         checked = self._checked_data("evaluate", "x", x)
         return self._evaluate(checked, self._targets("evaluate", "y", y, len(checked)))
 
@@ -405,7 +353,7 @@ class Sequential:
         }
 
     def predict(self, x: Array) -> Array:
-        """Class index of each row; of a regression, the scores, which are the numbers themselves.
+        """Class index of each row, or 0 and 1 of each label; of a regression, the scores.
 
         Parameters
         ----------
@@ -413,7 +361,7 @@ class Sequential:
 
         Returns
         -------
-        ndarray of int64, (n,), or of numbers, (n, n_out)
+        ndarray of int64, (n,), or (n, n_out) of several labels; or of numbers, (n, n_out)
             The same for a row alone as in any batch.
 
         Raises
@@ -424,23 +372,23 @@ class Sequential:
         checked = self._checked_data("predict", "x", x)
         if self.loss.prediction is None:
             return self._scores(checked)
-        classes = np.empty(len(checked), np.int64)
+        predictions = self.loss.predictions(len(checked), self.n_out, self.dtype)
         compiled = self._compiled()
         if compiled is not None:
-            without = compiled.classes(checked, classes)
+            without = compiled.predictions(checked, predictions)
         else:
-            active().argmax_rows(self._scores(checked), classes)
-            without = int(np.count_nonzero(classes < 0))
+            self.loss.predict(self._scores(checked), predictions)
+            without = int(np.count_nonzero(predictions < 0))
         if without:
-            row = int(np.flatnonzero(classes < 0)[0])
+            row = int(np.flatnonzero((predictions < 0).reshape(len(checked), -1).any(axis=1))[0])
             raise ValueError(
                 f"Sequential.predict: the scores of row {row} of x hold NaN, expected numbers "
                 "(predict_proba gives NaN for such a row)"
             )
-        return classes
+        return predictions
 
     def predict_proba(self, x: Array) -> Array:
-        """Probabilities of each row's classes; NaN stays in its row.
+        """Probabilities of each row's classes, or of each label; NaN stays in its row.
 
         Parameters
         ----------
@@ -448,7 +396,7 @@ class Sequential:
 
         Returns
         -------
-        ndarray, (n, n_classes)
+        ndarray, (n, n_out)
             The same bits for a row alone as in any batch.
         """
         if self.loss.takes == "numbers":
@@ -457,11 +405,9 @@ class Sequential:
                 "numbers, expected a loss of classes (predict gives the numbers)"
             )
         scores = self._scores(self._checked_data("predict_proba", "x", x))
-        if self.layers[-1].gives == "probabilities" or self.loss.takes == "probabilities":
-            return scores
-        probabilities = np.empty_like(scores)
-        active().softmax_forward(scores, probabilities)
-        return probabilities
+        return (
+            scores if self.layers[-1].gives == "probabilities" else self.loss.probabilities(scores)
+        )
 
     def _scores(self, x: Array) -> Array:
         scores = np.empty((len(x), self.n_out), self.dtype)
@@ -537,17 +483,6 @@ class Sequential:
                 checks.unshrunk(f"Sequential.{method}", name, x)
             return x
         return checks.real(f"Sequential.{method}", name, x, self.dtype, ("batch", self.n_in))
-
-    def _checked_validation(self, pair: Any) -> tuple[Held, Held] | None:
-        if pair is None:
-            return None
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError(
-                f"Sequential.fit: validation_data is {type(pair).__name__}, expected a pair (x, y)"
-            )
-        x = self._checked_data("fit", "validation_data[0]", pair[0])
-        y = self._targets("fit", "validation_data[1]", pair[1], len(x))
-        return held(x), held(y)
 
     def __repr__(self) -> str:
         lines = "".join(f"    {layer!r},\n" for layer in self.layers)

@@ -71,8 +71,19 @@ def check_loss(layers: Sequence[Layer], loss: Loss) -> None:
             f"Sequential: {name} takes logits, but the last layer is {last!r}: leave that layer "
             "out, or use CategoricalCrossEntropy"
         )
-    if loss.takes == "probabilities" and last.gives == "scores":
+    if loss.takes == "logits" and last.gives == "sigmoid":
+        raise ValueError(
+            f"Sequential: {name} takes logits, but the last layer is {last!r}: leave that layer "
+            "out, or use BinaryCrossEntropy"
+        )
+    if loss.takes == "sigmoid" and last.gives not in ("sigmoid", None):
+        raise ValueError(
+            f"Sequential: {name} takes what a Sigmoid gives, but the last layer is {last!r}: end "
+            "with Sigmoid(), or use SigmoidCrossEntropy"
+        )
+    if loss.takes == "probabilities" and last.gives not in ("probabilities", None):
         raise ValueError(
             f"Sequential: {name} takes probabilities, but the last layer is {last!r}: end with "
             "Softmax(), or use SoftmaxCrossEntropy"
         )
+    loss.check_outputs("Sequential", checked_widths(layers)[1])

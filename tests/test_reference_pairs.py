@@ -1,4 +1,4 @@
-"""Every public kernel and its NumPy twin, one beside the other, on everything that may be odd.
+"""Every public kernel compared with its NumPy twin, on unusual inputs.
 
 The pairs and their bounds come from the table in ``layers/comparison/bounds.py``: a new kernel
 needs its line there, and its sizes below if its contract has a form that no other kernel's has.

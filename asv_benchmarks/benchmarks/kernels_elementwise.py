@@ -13,12 +13,26 @@ NUMBERS = {
     "leaky_relu_backward": (0.1,),
     "gelu_forward": (),
     "gelu_backward": (),
+    "gelu_tanh_forward": (),
+    "gelu_tanh_backward": (),
+    "silu_forward": (),
+    "silu_backward": (),
+    "sigmoid_forward": (),
+    "sigmoid_backward": (),
+    "tanh_forward": (),
+    "tanh_backward": (),
+    "softplus_forward": (),
+    "softplus_backward": (),
+    "elu_forward": (1.0,),
+    "elu_backward": (1.0,),
+    "selu_forward": (),
+    "selu_backward": (),
 }
-"""The activations, and their own numbers."""
+"""The activations with their numbers."""
 
 
 class Elementwise(Timed):
-    params = [[*NUMBERS, "exp", "log"], WITHOUT_SMALL]
+    params = [[*NUMBERS, "erf", "exp", "expm1", "log", "tanh"], WITHOUT_SMALL]
     param_names = ["kernel", "network"]
 
     def setup(self, kernel, network):

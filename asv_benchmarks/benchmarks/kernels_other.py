@@ -8,7 +8,7 @@ from .common import CASES, NETWORKS, WITHOUT_SMALL, Data, Timed
 
 KEY, STREAM = np.uint64(1), np.uint64(2)
 EXAMPLES = 4096
-"""Rows that a mini-batch is taken from."""
+"""Rows of the data that a mini-batch is gathered from."""
 
 
 class _TwoForms(Timed):

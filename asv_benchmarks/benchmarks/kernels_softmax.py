@@ -28,6 +28,21 @@ class SoftmaxBackward(_ByRows):
         self.prepare(kernels.softmax_backward.bare, p, dy, out, threads=case.threads)
 
 
+class LogSoftmaxForward(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        z, out = data.numbers(*case.scores), data.output(*case.scores)
+        self.prepare(kernels.log_softmax_forward.bare, z, out, threads=case.threads)
+
+
+class LogSoftmaxBackward(_ByRows):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        log_p, dy = (data.numbers(*case.scores) for _ in range(2))
+        out = data.output(*case.scores)
+        self.prepare(kernels.log_softmax_backward.bare, log_p, dy, out, threads=case.threads)
+
+
 class SoftmaxCrossEntropy(_ByRows):
     def setup(self, network):
         case, data = CASES[network], Data()
@@ -39,7 +54,13 @@ class SoftmaxCrossEntropy(_ByRows):
 class LossGradient(Timed):
     """A row's loss and its gradient in one pass, as a model trains."""
 
-    params = [["softmax_cross_entropy_gradient", "cross_entropy_gradient"], WITHOUT_SMALL]
+    params = [
+        [
+            *("softmax_cross_entropy_gradient", "cross_entropy_gradient"),
+            "smoothed_cross_entropy_gradient",
+        ],
+        WITHOUT_SMALL,
+    ]
     param_names = ["kernel", "network"]
 
     def setup(self, kernel, network):
@@ -47,16 +68,46 @@ class LossGradient(Timed):
         p, labels = data.probabilities(*case.scores), data.labels(*case.scores)
         columns = (data.output(case.batch, 1) for _ in range(2))
         outputs = data.output(*case.scores), *columns
-        self.prepare(getattr(kernels, kernel).bare, p, labels, *outputs, threads=case.threads)
+        given = (0.1,) if kernel == "smoothed_cross_entropy_gradient" else ()
+        function = getattr(kernels, kernel).bare
+        self.prepare(function, p, labels, *given, *outputs, threads=case.threads)
 
 
-class SquaredErrorGradient(_ByRows):
-    def setup(self, network):
+NUMBERS = {
+    "squared_error_gradient": (),
+    "absolute_error_gradient": (),
+    "huber_gradient": (1.0,),
+    "poisson_gradient": (),
+    "quantile_gradient": (0.5,),
+}
+
+
+class LossOfNumbers(Timed):
+    """The same for numbers as targets."""
+
+    params = [list(NUMBERS), WITHOUT_SMALL]
+    param_names = ["kernel", "network"]
+
+    def setup(self, kernel, network):
         case, data = CASES[network], Data()
         y, targets = (data.numbers(*case.scores) for _ in range(2))
         outputs = data.output(*case.scores), data.output(case.batch, 1)
-        function = kernels.squared_error_gradient.bare
-        self.prepare(function, y, targets, *outputs, threads=case.threads)
+        function, given = getattr(kernels, kernel).bare, NUMBERS[kernel]
+        self.prepare(function, y, targets, *given, *outputs, threads=case.threads)
+
+
+class LossOfLabels(Timed):
+    """The same for labels that are 0 or 1 each."""
+
+    params = [["sigmoid_cross_entropy_gradient", "binary_cross_entropy_gradient"], WITHOUT_SMALL]
+    param_names = ["kernel", "network"]
+
+    def setup(self, kernel, network):
+        case, data = CASES[network], Data()
+        p, targets = (data.probabilities(*case.scores) for _ in range(2))
+        columns = (data.output(case.batch, 1) for _ in range(2))
+        outputs = data.output(*case.scores), *columns
+        self.prepare(getattr(kernels, kernel).bare, p, targets, *outputs, threads=case.threads)
 
 
 class SoftmaxMinusTarget(_ByRows):

@@ -1,10 +1,10 @@
-"""How far apart a kernel and its NumPy twin may be, element by element, and why.
+"""Error bounds: the largest difference between a kernel and its NumPy twin, by element.
 
-A bound is derived, never guessed: two correct computations of the same thing can be no further
-apart. In the comments u is half the distance from 1 to the next number, the greatest relative error
-of one rounding, and gamma(k) = k u / (1 - k u) that of k roundings after one another (N. J. Higham,
-"Accuracy and Stability of Numerical Algorithms", lemma 3.1). Relative errors that are multiplied,
-divided or averaged over positive terms stay within gamma of their sum.
+A bound is derived, never guessed: two correct computations of the same result differ by no more. In
+the comments u is the unit roundoff, half the distance from 1 to the next number, and gamma(k) =
+k u / (1 - k u) the largest relative error of k successive roundings (N. J. Higham, "Accuracy and
+Stability of Numerical Algorithms", lemma 3.1). Relative errors that are multiplied, divided or
+averaged over positive terms stay within gamma of their sum.
 
 Bounds hold for any shape and both dtypes, where the inputs are finite and nothing overflows.
 """
@@ -31,14 +31,14 @@ class Case:
     Attributes
     ----------
     bounds : callable
-        Takes what the kernel takes, before the call; one array of bounds for each result, the
-        outputs first, then what is returned.
+        Maps the kernel's arguments, before the call, to one array of bounds for each result: the
+        outputs, then the return value.
     sizes : dict
         The sizes in the kernel's contract, for `compare`. A contract with arrays of any shape has
         ``rows`` and ``columns``; a flag is a size of 0 or 1.
     draws : dict
-        By argument: how its values are drawn where normal numbers will not do, from a generator
-        and a shape.
+        By argument: a function of a generator and a shape that draws its values, where they are
+        not normal numbers.
     """
 
     bounds: Callable[..., tuple[Any, ...]]
@@ -52,7 +52,7 @@ class Case:
 
 
 def arguments(name: str, sizes: Sizes, dtype: Any, rng: np.random.Generator) -> dict[str, Any]:
-    """Draw what a kernel takes, by argument, as its contract says; outputs are drawn as well."""
+    """Draw a kernel's arguments by its contract, outputs included."""
     draws = {**_DRAWS, **CASES[name].draws}
     drawn: dict[str, Any] = {}
     for argument in PUBLIC[name].contract.arguments:
@@ -73,7 +73,7 @@ def arguments(name: str, sizes: Sizes, dtype: Any, rng: np.random.Generator) -> 
 
 
 def results(name: str, function: Callable[..., Any], given: Arguments) -> list[Array]:
-    """What a function with a kernel's arguments writes into copies of them, and returns."""
+    """The outputs and return value of a function called with copies of a kernel's arguments."""
     taken = {key: np.copy(v) if isinstance(v, np.ndarray) else v for key, v in given.items()}
     returned = function(*taken.values())
     described = PUBLIC[name].contract.arguments
@@ -82,16 +82,16 @@ def results(name: str, function: Callable[..., Any], given: Arguments) -> list[A
 
 
 def bounds(name: str, given: Arguments) -> list[Array]:
-    """How far apart a kernel and its twin may be, element by element, for each result."""
+    """The bounds on the difference of a kernel and its twin, by element, for each result."""
     with np.errstate(all="ignore"):
         return [settled(bound, given) for bound in CASES[name].bounds(*given.values())]
 
 
 def settled(bound: Any, given: Arguments) -> Array:
-    """A bound, larger by what its own computation in float64 may have rounded away."""
+    """A bound, increased by the rounding errors of its own computation in float64."""
     longest = max((max(v.shape) for v in given.values() if np.ndim(v) and v.size), default=1)
-    # A bound has no more roundings behind it, an exp's and a log's among them, than two sums along
-    # the longest axis and 100.
+    # A bound has at most as many roundings, exp and log included, as two sums along the longest
+    # axis plus 100.
     return np.asarray(bound / (1 - gamma(2 * longest + 100, np.float64)), np.float64)
 
 
@@ -110,18 +110,27 @@ def _positive(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.asarray(np.exp(_wide(rng, shape)))
 
 
+def _below(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return np.asarray(-abs(_wide(rng, shape)))
+
+
 def _probabilities(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     positive = _positive(rng, shape)
     return np.asarray(positive / positive.sum(axis=-1, keepdims=True))
 
 
+def _shares(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """From 0 to 1, both among them."""
+    return np.clip(rng.uniform(-0.5, 1.5, shape), 0, 1)
+
+
 def _whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Few different numbers: equals in a row of scores, zeros for ReLU."""
+    """Few distinct numbers, for ties in a row of scores and zeros for ReLU."""
     return rng.integers(-4, 5, shape)
 
 
 def _whole_wide(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """The same, further apart: logits."""
+    """Few distinct numbers, further apart, for logits."""
     return np.asarray(np.rint(_wide(rng, shape)))
 
 
@@ -130,6 +139,7 @@ _DRAWS: Mapping[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = 
     "losses": _positive,
     "scores": _whole,
     "states": _positive,
+    "log_probabilities": _below,
     "z": _wide,
 }
 _NUMBERS = {
@@ -139,34 +149,41 @@ _NUMBERS = {
     "high": 0.5,  # high - low is no power of two, so u * width rounds
     "learning_rate": 0.1,
     "slope": 0.1,
+    "alpha": 0.7,
+    "delta": 0.7,
+    "label_smoothing": 0.1,
+    "q": 0.3,
     "rate": 0.3,
     "beta1": 0.9,
     "beta2": 0.99,
     "epsilon": 1e-3,
     "ahead": 0.2,
     "momentum": 0.9,
-    "alpha": 0.99,
     "decay": 0.01,
     "shrink": 0.03,
 }
 
 # --- bounds: one function for each kernel, with the kernel's arguments ----------------------------
 
-# Our exp and log err by less than 1 ulp (tests/kernels/test_elementary.py), and an ulp is 2 u at
-# most of any normal number. NumPy's own tests (umath-validation-set-exp.csv and -log.csv) allow it
-# 4 ulp in float32 and 1 in float64 from the rounded value, which itself is half an ulp away.
+# Our exp and log have errors below 1 ulp (tests/kernels/test_elementary.py), and an ulp is at most
+# 2 u of a normal number. NumPy's tests (umath-validation-set-exp.csv and -log.csv) allow 4 ulp in
+# float32 and 1 in float64 from the rounded value, which is half an ulp from the exact one.
 _OURS = 2
 _NUMPYS = {np.dtype(np.float32): 9, np.dtype(np.float64): 3}
+# So do our expm1, tanh, erf and softplus, by less than 2, 1.5, 1.25 and 2 ulp. NumPy's expm1 and
+# log1p are as good as its exp, its tanh is within 2 ulp of the rounded value, and C's erf of 4.
+_OUR_EXPM1, _OUR_TANH, _OUR_ERF, _OUR_SOFTPLUS = 4, 3, 2.5, 4
+_NUMPYS_TANH, _C_ERF = 5, 9
 
 
 def gamma(roundings: Any, dtype: Any) -> Any:
-    """The greatest relative error of so many roundings after one another."""
+    """The largest relative error of ``roundings`` successive roundings."""
     unit = roundings * float(np.finfo(dtype).eps) / 2
     return unit / (1 - unit)
 
 
 def tiny(dtype: Any) -> float:
-    """The smallest number above 0: twice what a rounding errs by below the normal numbers."""
+    """The smallest number above 0: twice the largest rounding error of subnormal numbers."""
     return float(np.finfo(dtype).smallest_subnormal)
 
 
@@ -185,11 +202,11 @@ def times(a: Array, b: Array) -> Array:
 
 
 def _product(a: Array, b: Array, added: Array | None = None) -> Array:
-    """Of a . b of k terms, in any order, with or without fused multiply-adds.
+    """The bound of a . b with k terms, in any order, with or without fused multiply-adds.
 
-    Each term goes through at most k roundings, its product's and those of k - 1 sums, so that each
-    side is within gamma(k) |A| . |B| of the exact value, and the two are within twice that. Ours
-    has 4,096 + k / 4,096 of them where k > 4,096: less. What is added in the end is one more.
+    Each term has at most k roundings, its product's and those of k - 1 sums, so each side is within
+    gamma(k) |A| . |B| of the exact value, and the two within twice that. For k > 4,096 ours has
+    fewer, 4,096 + k / 4,096. A final addition is one more.
     """
     k = a.shape[1]
     size = times(_size(a), _size(b))
@@ -220,7 +237,7 @@ def _dense_backward_weights(x: Array, dz: Array, out: Array) -> tuple[Array]:
 
 
 def _dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> tuple[Array]:
-    # ReLU moves no two numbers further apart.
+    # ReLU does not increase a difference.
     return _dense_forward(x, weights, biases, out)
 
 
@@ -236,7 +253,7 @@ def _dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array)
 
 
 def _dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) -> tuple[Array]:
-    # The gradients' distance, times the rate, beside the step's own roundings for either of them.
+    # The gradients' difference times the rate, plus the update's own roundings.
     apart = _product(x.T, dz)
     rate = float(weights.dtype.type(learning_rate))
     size = times(_size(x.T), _size(dz))
@@ -250,13 +267,13 @@ def _dense_backward_inputs(dz: Array, weights: Array, out: Array) -> tuple[Array
 
 
 def _column_sum(dz: Array, out: Array) -> tuple[Array]:
-    # n terms, n - 1 sums, in whatever order; a sum below the normal numbers is exact.
+    # n terms, n - 1 sums, in any order; a subnormal sum is exact.
     size = _size(dz).sum(axis=0, keepdims=True)
     return (np.asarray(2 * gamma(len(dz) - 1, dz.dtype) * size),)
 
 
 def _exact(*given: Any) -> tuple[float]:
-    """Nothing but comparing, copying and whole numbers, or the same roundings on both sides."""
+    """For comparisons, copies and integers, or the same roundings on both sides."""
     return (0.0,)
 
 
@@ -266,7 +283,7 @@ def _sgd_update(weights: Array, dweights: Array, learning_rate: float) -> tuple[
     product = float(weights.dtype.type(learning_rate)) * dweights.astype(np.float64)
     result = abs(weights.astype(np.float64) - product)
     size = abs(product)
-    # NumPy's result is rounded u * size away from the exact one; and in float64 so is this one.
+    # NumPy's result is within u * size of the exact one; in float64 so is this one.
     return (u * size + 2 * u * (result + 2 * u * size) + tiny(weights.dtype),)
 
 
@@ -454,9 +471,9 @@ def _mixed(stays: float, m: Array, comes: float, g: Array, dtype: Any) -> tuple[
 
 
 def _gauss(x: Array) -> tuple[Array, Array, Array, Array]:
-    """The standard normal distribution in float64, and how far apart the two sides may be of it.
+    """The standard normal distribution in float64, and the bounds on both sides' difference.
 
-    Ours err by less than 4 ulp, 8 u. NumPy's side has float64's error: of the argument, which erfc
+    Our error is below 4 ulp, 8 u. NumPy's side has float64's error: of the argument, which erfc
     multiplies by at most 2 t^2 + 1 and exp by x^2 / 2, and of 4 ulp of those functions.
     """
     wide = np.clip(x.astype(np.float64), -40, 40)
@@ -486,7 +503,7 @@ def _gelu_backward(x: Array, dy: Array, out: Array) -> tuple[Array]:
 
 def _exp(x: Array, out: Array) -> tuple[Array]:
     share = gamma(_OURS, x.dtype) + gamma(_NUMPYS[x.dtype], x.dtype)
-    ulps = _OURS + _NUMPYS[x.dtype]  # below the normal numbers, where an ulp is tiny
+    ulps = _OURS + _NUMPYS[x.dtype]  # subnormal numbers, where an ulp is tiny
     return (np.exp(x.astype(np.float64)) * share + ulps * tiny(x.dtype),)
 
 
@@ -495,11 +512,122 @@ def _log(x: Array, out: Array) -> tuple[Array]:
     return (abs(np.log(x.astype(np.float64))) * share,)
 
 
-def softmax_roundings(n: int, dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Units u of ours and NumPy's relative error: exp above and below, n - 1 sums, the division.
+def _expm1(x: Array, out: Array) -> tuple[Array]:
+    share = gamma(_OUR_EXPM1, x.dtype) + gamma(_NUMPYS[x.dtype], x.dtype)
+    return (abs(np.expm1(x.astype(np.float64))) * share + 2 * tiny(x.dtype),)
 
-    z - max z is the same number on both sides. The exp are positive, so their sum is as good as
-    the worst of them times gamma(n - 1).
+
+def _tanh(x: Array, out: Array) -> tuple[Array]:
+    share = gamma(_OUR_TANH, x.dtype) + gamma(_NUMPYS_TANH, x.dtype)
+    return (abs(np.tanh(x.astype(np.float64))) * share + 2 * tiny(x.dtype),)
+
+
+def _erf(x: Array, out: Array) -> tuple[Array]:
+    # NumPy's side is C's, in float64, and rounded.
+    share = gamma(_OUR_ERF, x.dtype) + gamma(_C_ERF, np.float64) + gamma(1, x.dtype)
+    erf = np.vectorize(math.erf, otypes=[np.float64])
+    return (abs(erf(x.astype(np.float64))) * share + 2 * tiny(x.dtype),)
+
+
+def _elu_forward(x: Array, alpha: float, out: Array) -> tuple[Array]:
+    # x itself where it is positive; else expm1 and a product.
+    limit = float(x.dtype.type(alpha))
+    (apart,) = _expm1(np.minimum(x, 0), out)
+    size = limit * (abs(np.expm1(np.minimum(x, 0).astype(np.float64))) + apart)
+    off = limit * apart + 2 * gamma(1, x.dtype) * size + 2 * tiny(x.dtype)
+    return (np.where(x > 0, 0.0, off),)
+
+
+def _selu_forward(x: Array, out: Array) -> tuple[Array]:
+    # The same product on both sides where x is positive.
+    return _elu_forward(x, 1.0507009873554805 * 1.6732632423543772, out)
+
+
+def _softplus_forward(x: Array, out: Array) -> tuple[Array]:
+    # NumPy's is an exp, a log1p and a sum: none makes what was off before it more.
+    wide = x.astype(np.float64)
+    size = np.maximum(wide, 0) + np.log1p(np.exp(-abs(wide)))
+    numpys = gamma(2 * _NUMPYS[x.dtype] + 1, x.dtype)
+    ulps = _OURS + _NUMPYS[x.dtype] + 4  # below the normal numbers
+    return (size * (gamma(_OUR_SOFTPLUS, x.dtype) + numpys) + ulps * tiny(x.dtype),)
+
+
+def _softplus_backward(y: Array, dy: Array, out: Array) -> tuple[Array]:
+    (apart,) = _expm1(-y, out)
+    size = abs(np.expm1(-y.astype(np.float64))) + apart
+    return (_size(dy) * (apart + 2 * gamma(1, y.dtype) * size) + 2 * tiny(y.dtype),)
+
+
+def _sigmoid(x: Array) -> tuple[Array, Array, float, float]:
+    """1 / (1 + e^-x) in float64 and 1 minus it; how far apart both sides may be of either.
+
+    That is a share, and below the normal numbers a number. An exp, a sum and a quotient: the exp's
+    error counts once at most, as e stands above and below.
+    """
+    e = np.exp(-abs(x.astype(np.float64)))
+    share = gamma(_OURS + 2, x.dtype) + gamma(_NUMPYS[x.dtype] + 2, x.dtype)
+    small = (_OURS + _NUMPYS[x.dtype] + 2) * tiny(x.dtype)
+    return np.where(x < 0, e, 1) / (1 + e), np.where(x < 0, 1, e) / (1 + e), share, small
+
+
+def _sigmoid_forward(x: Array, out: Array) -> tuple[Array]:
+    s, _, share, small = _sigmoid(x)
+    return (s * share + small,)
+
+
+def _silu_forward(x: Array, out: Array) -> tuple[Array]:
+    s, _, share, small = _sigmoid(x)
+    off = s * (share + 2 * gamma(1, x.dtype)) + 2 * small
+    return (_size(x) * off + 2 * tiny(x.dtype),)
+
+
+def _silu_backward(x: Array, dy: Array, out: Array) -> tuple[Array]:
+    # s (1 + x (1 - s)): s and 1 - s are off, and there are at most three roundings.
+    s, rest, share, small = _sigmoid(x)
+    size, dtype = _size(x), x.dtype
+    return (_times_sum(dy, s, size * rest, share, 2 * gamma(4, dtype), small * (2 + 2 * size)),)
+
+
+def _times_sum(dy: Array, s: Array, term: Array, share: Any, roundings: Any, small: Any) -> Array:
+    """Of dy s (1 +- term), where both s and the term are off by a share."""
+    off = s * (1 + term) * (2 * share + share * share + roundings) + small
+    return np.asarray(_size(dy) * (off + 2 * tiny(dy.dtype)) + 2 * tiny(dy.dtype))
+
+
+def _soft_step(x: Array) -> tuple[Array, Array, Array, Array, float]:
+    """What GELU by tanh is made of, as `_sigmoid` has it, and the size of its slope.
+
+    u, of two terms of one sign, is within 6 roundings; an exp makes their error |2 u| times as
+    large. NumPy's side has float64's.
+    """
+    wide, scale = np.clip(x.astype(np.float64), -40, 40), 2 * math.sqrt(2 / math.pi)
+    u = scale * (wide + 0.044715 * wide**3)
+    e, count = np.exp(-abs(u)), 6 * abs(u)
+    numpys = gamma(_NUMPYS[np.dtype(np.float64)] + 2 + 2 * count, np.float64)
+    share = gamma(_OURS + 2 + count, x.dtype) + numpys
+    slope = abs(scale * (wide + 3 * 0.044715 * wide**3))
+    step, rest = np.where(x < 0, e, 1) / (1 + e), np.where(x < 0, 1, e) / (1 + e)
+    return step, rest, slope, share, (_OURS + _NUMPYS[x.dtype] + 2) * tiny(x.dtype)
+
+
+def _gelu_tanh_forward(x: Array, out: Array) -> tuple[Array]:
+    step, _, _, share, small = _soft_step(x)
+    off = step * (share + 2 * gamma(1, x.dtype)) + 2 * small
+    return (_size(x) * off + 2 * tiny(x.dtype),)
+
+
+def _gelu_tanh_backward(x: Array, dy: Array, out: Array) -> tuple[Array]:
+    # As SiLU's, with a slope that is within 7 roundings.
+    step, rest, slope, share, small = _soft_step(x)
+    below = small * (2 + 2 * slope)
+    return (_times_sum(dy, step, slope * rest, share, 2 * gamma(12, x.dtype), below),)
+
+
+def softmax_roundings(n: int, dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The roundings of our and of NumPy's softmax: exp above and below, n - 1 sums, the division.
+
+    z - max z is the same number on both sides. The exp are positive, so the relative error of their
+    sum is the worst of theirs plus gamma(n - 1).
     """
     return 2 * _OURS + n, 2 * _NUMPYS[dtype] + n
 
@@ -509,7 +637,7 @@ def _softmax_forward(z: Array, out: Array) -> tuple[Array]:
     e = np.exp((z - z.max(axis=1, keepdims=True)).astype(np.float64))
     p = e / e.sum(axis=1, keepdims=True)
     share = gamma(ours, z.dtype) + gamma(numpys, z.dtype)
-    # Below the normal numbers an exp errs by some tiny, the sum by n times that, and it is >= 1.
+    # A subnormal exp has an error of some tiny, the sum of n times that; the sum is >= 1.
     ulps = (_OURS + _NUMPYS[z.dtype]) * (z.shape[1] + 1) + 2
     return (np.asarray(p * share + ulps * tiny(z.dtype)),)
 
@@ -525,6 +653,30 @@ def _softmax_backward(probabilities: Array, dy: Array, out: Array) -> tuple[Arra
     return (np.asarray(2 * side),)
 
 
+def _log_softmax_forward(z: Array, out: Array) -> tuple[Array]:
+    # As the loss of `_softmax_cross_entropy`, of each logit.
+    dtype, n = z.dtype, z.shape[1]
+    shifted = (z - z.max(axis=1, keepdims=True)).astype(np.float64)  # the same on both sides
+    log_total = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    bound = 2 * tiny(dtype)
+    for function in (_OURS, _NUMPYS[dtype]):
+        total = gamma(function + n - 1, dtype)
+        off = total + gamma(function, dtype) * (abs(log_total) + 2 * total)
+        bound = bound + off + gamma(1, dtype) * (abs(shifted - log_total) + 2 * off)
+    return (np.asarray(bound),)
+
+
+def _log_softmax_backward(log_probabilities: Array, dy: Array, out: Array) -> tuple[Array]:
+    # A sum of n terms and an exp; a product and a difference, of one rounding or two.
+    n, dtype, size = dy.shape[1], dy.dtype, _size(dy)
+    p, total = np.exp(log_probabilities.astype(np.float64)), size.sum(axis=1, keepdims=True)
+    bound = 2 * tiny(dtype)
+    for function in (_OURS, _NUMPYS[dtype]):
+        off = p * gamma(function + n, dtype) + function * tiny(dtype)
+        bound = bound + total * off + gamma(2, dtype) * (size + total * (p + off))
+    return (np.asarray(bound),)
+
+
 def target_rows(labels: Array, like: Array) -> Array:
     """Targets as rows in float64, from class indices or rows."""
     if labels.ndim == 2:
@@ -533,8 +685,7 @@ def target_rows(labels: Array, like: Array) -> Array:
 
 
 def _cross_entropy_rows(probabilities: Array, labels: Array, out: Any = None) -> tuple[Array]:
-    # A term is a log and a product; of the sum's terms only those with a target count: 0 adds
-    # nothing, not even a rounding.
+    # A term is a log and a product. Only terms with a target count: 0 adds no rounding.
     dtype = probabilities.dtype
     size = _cross_entropy_size(probabilities, labels)
     terms = np.count_nonzero(labels, axis=1, keepdims=True) if labels.ndim == 2 else 1
@@ -551,7 +702,7 @@ def _cross_entropy_size(probabilities: Array, labels: Array) -> Array:
 
 
 def _cross_entropy(probabilities: Array, labels: Array) -> tuple[Array]:
-    # The mean of the rows' bounds, and then that of `mean_loss` on rows that are as large.
+    # The mean of the rows' bounds, plus the bound of `mean_loss` on rows of that size.
     (rows,) = _cross_entropy_rows(probabilities, labels)
     (mean,) = _mean_loss(_cross_entropy_size(probabilities, labels) + rows)
     return (np.asarray(rows.mean() + mean),)
@@ -585,13 +736,23 @@ def _softmax_cross_entropy(
 def _softmax_cross_entropy_gradient(
     z: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
 ) -> tuple[Array, Array, float]:
-    # (p - t) / batch is two roundings behind a p that is off by `apart` on the two sides together.
+    # (p - t) / batch: two roundings after p, which differs by `apart` between the sides.
     apart, losses = _softmax_cross_entropy(z, labels, out, out_losses)
     shifted = (z - z.max(axis=1, keepdims=True)).astype(np.float64)
     e = np.exp(shifted)
     difference = abs(e / e.sum(axis=1, keepdims=True) - target_rows(labels, z)) + apart
     sides = apart + 2 * gamma(2, z.dtype) * difference
     return np.asarray(sides / len(z) + tiny(z.dtype)), losses, 0.0
+
+
+def _smoothed_cross_entropy_gradient(
+    z: Array, labels: Array, label_smoothing: float, out: Array, out_losses: Array, out_right: Array
+) -> tuple[Array, Array, float]:
+    # The targets are the same two roundings on both sides.
+    real = z.dtype.type
+    t = target_rows(labels, z).astype(z.dtype) * real(1 - label_smoothing)
+    t += real(label_smoothing / z.shape[1])
+    return _softmax_cross_entropy_gradient(z, t, out, out_losses, out_right)
 
 
 def _cross_entropy_gradient(
@@ -601,14 +762,94 @@ def _cross_entropy_gradient(
     return 0.0, *_cross_entropy_rows(probabilities, labels), 0.0
 
 
+def _sigmoid_cross_entropy_gradient(
+    z: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> tuple[Array, Array, float]:
+    # max(z, 0) - z t is the same on both sides. An exp that is off by some share makes log(1 + e)
+    # off by at most that share; then a log1p, and a sum. A log1p of ours is within 2 ulp.
+    dtype, n = z.dtype, z.shape[1]
+    wide, t = z.astype(np.float64), targets.astype(np.float64)
+    e, numpys = np.exp(-abs(wide)), _NUMPYS[dtype]
+    ulps = (_OURS + numpys + 4) * tiny(dtype)
+    logs, first = np.log1p(e), _size(np.where(z > 0, z, 0) - z * targets)
+    off = logs * (gamma(_OURS + 5, dtype) + gamma(2 * numpys + 1, dtype)) + ulps
+    off = off + 2 * gamma(1, dtype) * (first + off)
+    sums = 2 * gamma(n, dtype) * (first + logs + off)
+    # s and 1 - s: an exp above or below, a sum, a quotient; then products and a difference.
+    s, rest = np.where(wide < 0, e, 1) / (1 + e), np.where(wide < 0, 1, e) / (1 + e)
+    size = s * abs(1 - t) + rest * abs(t)
+    share = gamma(2 * _OURS + 6, dtype) + gamma(2 * numpys + 6, dtype)
+    slopes = (size * share + 2 * ulps) / z.size + tiny(dtype)
+    return slopes, (off + sums).mean(axis=1, keepdims=True) + tiny(dtype), 0.0
+
+
+def _binary_cross_entropy_gradient(
+    probabilities: Array, targets: Array, out: Array, out_losses: Array, out_right: Array
+) -> tuple[float, Array, float]:
+    # Two logs of the same numbers, each times a target.
+    dtype, n, least = (
+        probabilities.dtype,
+        probabilities.shape[1],
+        np.finfo(probabilities.dtype).tiny,
+    )
+    p, q = np.maximum(probabilities, least), np.maximum(1 - probabilities, least)
+    size = np.zeros(p.shape)
+    for t, each in ((targets, p), (1 - targets, q)):
+        size += np.where(t == 0, 0, _size(t) * abs(np.log(each.astype(np.float64))))
+    share = gamma(_OURS + 2 + n, dtype) + gamma(_NUMPYS[dtype] + 2 + n, dtype)
+    mean = np.asarray(size * share).mean(axis=1, keepdims=True)
+    return 0.0, mean + 3 * tiny(dtype), 0.0
+
+
 def _squared_error_gradient(
     y: Array, targets: Array, out: Array, out_losses: Array
 ) -> tuple[float, Array]:
     # Squares and slopes are the same on both sides. A sum of n of them, and a division.
     difference = y - targets
-    squares = _size(difference * difference)
-    share = 2 * gamma(y.shape[1], y.dtype)
-    return 0.0, share * squares.mean(axis=1, keepdims=True) + tiny(y.dtype)
+    return 0.0, _mean_of_numbers(difference * difference)
+
+
+def _mean_of_numbers(values: Array) -> Array:
+    """Of a row's mean of the same numbers on both sides: n - 1 sums, and a division."""
+    share = 2 * gamma(values.shape[1], values.dtype)
+    return np.asarray(share * _size(values).mean(axis=1, keepdims=True) + tiny(values.dtype))
+
+
+def _absolute_error_gradient(
+    y: Array, targets: Array, out: Array, out_losses: Array
+) -> tuple[float, Array]:
+    return 0.0, _mean_of_numbers(y - targets)
+
+
+def _huber_gradient(
+    y: Array, targets: Array, delta: float, out: Array, out_losses: Array
+) -> tuple[float, Array]:
+    # Halves are exact. So the square and the line are each the same roundings on both sides.
+    d, most = y - targets, y.dtype.type(delta)
+    return 0.0, _mean_of_numbers(np.where(abs(d) > most, most * (abs(d) - most / 2), d / 2 * d))
+
+
+def _poisson_gradient(
+    y: Array, targets: Array, out: Array, out_losses: Array
+) -> tuple[Array, Array]:
+    # An exp, and the difference, on each side; the product t y is the same on both.
+    (exps,) = _exp(y, out)
+    n, dtype = y.shape[1], y.dtype
+    e, t = np.exp(y.astype(np.float64)), targets.astype(np.float64)
+    product = (targets * y).astype(np.float64)
+    u = gamma(1, dtype)
+    values = abs(e - product) + exps
+    off = exps + 2 * u * values
+    mean = (off + 2 * gamma(n, dtype) * (values + off)).mean(axis=1, keepdims=True)
+    slopes = exps + 2 * gamma(2, dtype) * (abs(e - t) + exps)
+    return slopes / y.size + tiny(dtype), mean + tiny(dtype)
+
+
+def _quantile_gradient(
+    y: Array, targets: Array, q: float, out: Array, out_losses: Array
+) -> tuple[float, Array]:
+    d = y - targets
+    return 0.0, _mean_of_numbers(np.where(d > 0, y.dtype.type(1 - q), y.dtype.type(-q)) * d)
 
 
 def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tuple[float]:
@@ -622,11 +863,15 @@ def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tupl
 _MOVED = {"rows": 128, "columns": 128, "q": 128 * 128}
 
 CASES: Mapping[str, Case] = {
+    "absolute_error_gradient": Case(_absolute_error_gradient, {"batch": 128, "n": 10}),
     "accuracy": Case(_exact, {"batch": 256, "n_classes": 10}),
     "adagrad_update": Case(_adagrad_update, _MOVED | {"s": 1}),
     "adam_decay_update": Case(_adam_decay_update, _MOVED | {"s": 2}),
     "adam_update": Case(_adam_update, _MOVED | {"s": 2}),
     "argmax_rows": Case(_exact, {"batch": 256, "n_classes": 10}),
+    "binary_cross_entropy_gradient": Case(
+        _binary_cross_entropy_gradient, {"batch": 128, "n": 10}, {"targets": _shares}
+    ),
     "column_sum": Case(_column_sum, {"batch": 128, "n_out": 128}),
     "count_correct": Case(_exact, {"batch": 256, "n_classes": 10}),
     "cross_entropy": Case(_cross_entropy, {"batch": 128, "n_classes": 10}),
@@ -650,24 +895,48 @@ CASES: Mapping[str, Case] = {
     "dense_relu_forward": Case(_dense_relu_forward, {"batch": 128, "n_in": 256, "n_out": 128}),
     "dense_sgd_update": Case(_dense_sgd_update, {"batch": 128, "n_in": 256, "n_out": 128}),
     "dropout": Case(_exact, {"batch": 128, "n": 128}),
+    # The same roundings on both sides.
+    "elu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
+    "elu_forward": Case(_elu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "erf": Case(_erf, {"rows": 128, "columns": 128}),
     "exp": Case(_exp, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "expm1": Case(_expm1, {"rows": 128, "columns": 128}, {"x": _wide}),
     "gather_rows": Case(_exact, {"n": 1000, "k": 64, "batch": 128}),
     "gelu_backward": Case(_gelu_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "gelu_forward": Case(_gelu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "gelu_tanh_backward": Case(_gelu_tanh_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "gelu_tanh_forward": Case(_gelu_tanh_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "huber_gradient": Case(_huber_gradient, {"batch": 128, "n": 10}),
     # The same product on both sides.
     "leaky_relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
     "leaky_relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "lion_update": Case(_lion_update, _MOVED | {"s": 1}, {"states": _normal}),
     "log": Case(_log, {"rows": 128, "columns": 128}, {"x": _positive}),
+    "log_softmax_backward": Case(_log_softmax_backward, {"batch": 128, "n_classes": 10}),
+    "log_softmax_forward": Case(_log_softmax_forward, {"batch": 128, "n_classes": 10}),
     "matmul": Case(_matmul, {"m": 192, "k": 192, "n": 192}),
     "mean_loss": Case(_mean_loss, {"batch": 128}),
     "momentum_update": Case(_momentum_update, _MOVED | {"s": 1}, {"states": _normal}),
     "permutation": Case(_exact, {"n": 1000}),
+    "poisson_gradient": Case(_poisson_gradient, {"batch": 128, "n": 10}, {"y": _wide}),
+    "quantile_gradient": Case(_quantile_gradient, {"batch": 128, "n": 10}),
     "relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
+    "selu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
+    "selu_forward": Case(_selu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "rmsprop_update": Case(_rmsprop_update, _MOVED | {"s": 1}),
     "sgd_decay_update": Case(_sgd_decay_update, {"rows": 128, "columns": 128}),
     "sgd_update": Case(_sgd_update, {"rows": 128, "columns": 128}),
+    "sigmoid_backward": Case(_exact, {"rows": 128, "columns": 128}),
+    "sigmoid_cross_entropy_gradient": Case(
+        _sigmoid_cross_entropy_gradient, {"batch": 128, "n": 10}, {"targets": _shares}
+    ),
+    "sigmoid_forward": Case(_sigmoid_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "silu_backward": Case(_silu_backward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "silu_forward": Case(_silu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "smoothed_cross_entropy_gradient": Case(
+        _smoothed_cross_entropy_gradient, {"batch": 128, "n_classes": 10}, {"z": _whole_wide}
+    ),
     "softmax_backward": Case(_softmax_backward, {"batch": 128, "n_classes": 10}),
     "softmax_cross_entropy": Case(_softmax_cross_entropy, {"batch": 128, "n_classes": 10}),
     "softmax_cross_entropy_gradient": Case(
@@ -676,7 +945,12 @@ CASES: Mapping[str, Case] = {
     "softmax_forward": Case(_softmax_forward, {"batch": 128, "n_classes": 10}),
     # (p - t) / batch: the same difference and the same division on both sides.
     "softmax_minus_target": Case(_exact, {"batch": 128, "n_classes": 10}),
+    "softplus_backward": Case(_softplus_backward, {"rows": 128, "columns": 128}, {"y": _positive}),
+    "softplus_forward": Case(_softplus_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
     "squared_error_gradient": Case(_squared_error_gradient, {"batch": 128, "n": 10}),
+    "tanh": Case(_tanh, {"rows": 128, "columns": 128}),
+    "tanh_backward": Case(_exact, {"rows": 128, "columns": 128}),
+    "tanh_forward": Case(_tanh, {"rows": 128, "columns": 128}),
     "uniform": Case(_uniform, {"rows": 128, "columns": 128}),
 }
 """How each public kernel is compared, by name."""

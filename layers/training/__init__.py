@@ -1,1 +1,1 @@
-"""The training loop and where it takes its rows from."""
+"""The training loop, where it takes its rows from, and what goes with it."""

@@ -1,25 +1,28 @@
-"""Where `Sequential.fit` takes its rows from: arrays, files mapped into memory, batches.
+"""Sources of `Sequential.fit`: arrays, memory-mapped files, iterables of batches.
 
-A source gives an epoch in pieces: arrays as the kernels take them, and which of their rows to train
-on, in which order.
+A source yields an epoch in pieces: arrays in the kernels' form, and the order of the rows to train
+on.
 """
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from kernels.runtime import checks
 from layers.base import Array
 
+if TYPE_CHECKING:
+    from layers.sequential import Sequential
+
 PLACE = "Sequential.fit"
 _CONVERTED_BYTES = 2**24
-"""How much of a mapped file in another dtype or order is converted at a time."""
+"""Bytes of a mapped file, in another dtype or order, that are converted at a time."""
 
 
 Targets = Callable[..., Array]
-"""What checks targets: `layers.losses.Loss.targets`."""
+"""Checks targets: `layers.losses.Loss.targets`."""
 
 
 class Piece(NamedTuple):
@@ -32,19 +35,19 @@ class Piece(NamedTuple):
 
 
 class Source(Protocol):
-    """Gives epochs in pieces. ``rows`` is an epoch's, or None where nobody knows before."""
+    """Yields epochs in pieces. ``rows`` is the number of rows of an epoch, None if unknown."""
 
     rows: int | None
 
     def pieces(self, order: Array | None) -> Iterator[Piece]:
-        """One epoch, its rows in the given order if it has one."""
+        """One epoch, with its rows in ``order`` if given."""
 
     def check(self) -> None:
-        """Raise OSError where reading would end the process; before each compiled call."""
+        """Raise OSError where reading would kill the process; called before each compiled call."""
 
 
 class Rows:
-    """Arrays in memory, or mapped into it from a file.
+    """Arrays in memory or in memory-mapped files.
 
     Parameters
     ----------
@@ -70,7 +73,7 @@ class Rows:
     ) -> None:
         self._dtype, self._batch_size = dtype, batch_size
         is_mapped = isinstance(x, np.ndarray) and checks.mapping(x) is not None
-        self._converts = is_mapped and not checks.lies_well(x, dtype)
+        self._converts = is_mapped and not checks.is_contiguous_native(x, dtype)
         if self._converts:
             checks.real(PLACE, "x", x[:0], dtype)
             checks.shape(PLACE, "x", x, ("batch", n_in))
@@ -80,25 +83,40 @@ class Rows:
         self._held = held(x), held(labels)
         self._x, self._labels = (each.array for each in self._held)
         self.rows: int | None = len(self._x)
+        self._kept: Array | None = None
         self._is_mapped = any(checks.mapping(each) for each in (self._x, self._labels))
 
+    @property
+    def targets(self) -> Array:
+        """The targets of all rows, checked."""
+        return self._labels
+
+    def set_apart(self, rows: Array) -> tuple[Array, Array]:
+        """Train on all rows but these ascending ones; copies of what they hold."""
+        self._kept = np.delete(np.arange(len(self._x)), rows)
+        self.rows = len(self._kept)
+        x = checks.real(PLACE, "x", np.asarray(self._x)[rows], self._dtype)
+        return x, self._labels[rows]
+
     def pieces(self, order: Array | None) -> Iterator[Piece]:
-        """All rows, in the given order: one piece, or several of a file that is converted."""
+        """All rows in ``order``: one piece, or several if the file is converted."""
         if order is None:
-            order = np.arange(len(self._x))
+            order = np.arange(len(self._x) if self._kept is None else len(self._kept))
+        if self._kept is not None:
+            order = self._kept[order]
         if not self._converts:
             yield Piece(self._x, self._labels, order, self._batch_size)
             return
         row_bytes = self._x.shape[1] * self._dtype.itemsize
-        step = max(1, _CONVERTED_BYTES // (row_bytes * self._batch_size)) * self._batch_size
-        for start in range(0, len(order), step):
+        size = max(1, _CONVERTED_BYTES // (row_bytes * self._batch_size)) * self._batch_size
+        for start in range(0, len(order), size):
             self.check()
-            some = order[start : start + step]
-            x = checks.real(PLACE, "x", np.asarray(self._x)[some], self._dtype)
-            yield Piece(x, self._labels[some], np.arange(len(some)), self._batch_size)
+            rows = order[start : start + size]
+            x = checks.real(PLACE, "x", np.asarray(self._x)[rows], self._dtype)
+            yield Piece(x, self._labels[rows], np.arange(len(rows)), self._batch_size)
 
     def check(self) -> None:
-        """A page of a mapped file that is no longer there would end the process."""
+        """Reading a missing page of a mapped file would kill the process."""
         if not self._is_mapped:
             return
         try:
@@ -114,13 +132,15 @@ class Batches:
     Parameters
     ----------
     batches : iterable
-        Asked for anew in each epoch, unless it is an iterator: that goes on where it was.
+        Restarted in each epoch, unless it is an iterator, which continues.
     steps : int, optional
-        Batches of an epoch; by default all that there are.
+        Batches per epoch; by default all.
     epochs : int
     n_in, n_out : int
     dtype : numpy.dtype
     targets : callable
+    place, name : str
+        Who asks, and what the argument is called, for errors.
     """
 
     rows: int | None = None
@@ -134,8 +154,11 @@ class Batches:
         n_out: int,
         dtype: np.dtype[Any],
         targets: Targets,
+        place: str = PLACE,
+        name: str = "x",
     ) -> None:
         self._batches, self._steps = batches, steps
+        self._place, self._name = place, name
         self._n_in, self._n_out, self._dtype, self._targets = n_in, n_out, dtype, targets
         if iter(batches) is batches and steps is None and epochs > 1:
             raise ValueError(
@@ -156,25 +179,54 @@ class Batches:
             number += 1
         if number == 0 or (self._steps is not None and number < self._steps):
             wanted = "at least 1" if self._steps is None else str(self._steps)
-            raise ValueError(f"{PLACE}: x ended after {number} batches, expected {wanted} an epoch")
+            raise ValueError(
+                f"{self._place}: {self._name} ended after {number} batches, expected {wanted} an "
+                "epoch"
+            )
 
     def _piece(self, batch: Any, number: int) -> Piece:
-        name = f"batch {number + 1} of x"
+        place, name = self._place, f"batch {number + 1} of {self._name}"
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise TypeError(f"{PLACE}: {name} is {checks.shown(batch)}, expected a pair (x, y)")
-        x = checks.real(PLACE, f"x in {name}", batch[0], self._dtype, ("batch", self._n_in))
+            raise TypeError(f"{place}: {name} is {checks.shown(batch)}, expected a pair (x, y)")
+        x = checks.real(place, f"x in {name}", batch[0], self._dtype, ("batch", self._n_in))
         sizes = len(x), self._n_out, self._dtype
-        labels = self._targets(PLACE, f"y in {name}", batch[1], *sizes)
+        labels = self._targets(place, f"y in {name}", batch[1], *sizes)
         return Piece(x, labels, np.arange(len(x)), len(x))
 
     def check(self) -> None:
         """Nothing: batches are arrays in memory."""
 
 
-class Held(NamedTuple):
-    """An array of the caller's, kept while callbacks and other threads run.
+def as_batches(x: Any, y: Any) -> Iterable[Any] | None:
+    """x, where it is an iterable of batches: without y, and no array or frame."""
+    if y is None and isinstance(x, Iterable) and not hasattr(x, "__array__"):
+        return x
+    return None
 
-    NumPy resizes no array that a weak reference points to, not even with ``refcheck=False``.
+
+def joined(
+    place: str, name: str, batches: Iterable[Any], model: "Sequential"
+) -> tuple[Array, Array]:
+    """All batches of an iterable that ends, checked, in one array of x and one of targets."""
+    sizes = model.n_in, model.n_out, model.dtype, model.loss.targets
+    pieces = list(Batches(batches, None, 1, *sizes, place, name).pieces(None))
+    forms = [piece.targets.ndim for piece in pieces]
+    if len(set(forms)) > 1:
+        other = next(number for number, form in enumerate(forms) if form != forms[0])
+        raise ValueError(
+            f"{place}: y in batch {other + 1} of {name} has {forms[other]} dimensions, expected "
+            f"{forms[0]}, as in batch 1"
+        )
+    return (
+        np.concatenate([piece.x for piece in pieces]),
+        np.concatenate([piece.targets for piece in pieces]),
+    )
+
+
+class Held(NamedTuple):
+    """A caller's array, held while callbacks and other threads run.
+
+    NumPy never resizes an array with a weak reference, not even with ``refcheck=False``.
     """
 
     array: Array
@@ -182,7 +234,7 @@ class Held(NamedTuple):
 
 
 def held(array: Array) -> Held:
-    """A view, whose shape is its own, of memory that stays where it is."""
+    """A view of an array, whose memory cannot be resized meanwhile."""
     view = owner = array.view()
     while isinstance(owner.base, np.ndarray):
         owner = owner.base

@@ -1,8 +1,10 @@
 """The training loop of `Sequential.fit`: epochs, progress, callbacks, and when to stop."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 _BAR = "{desc}{percentage:3.0f}%|{bar}| {remaining}{postfix}"
 """Short: what `_shown` gives must find room in a terminal of 80 columns."""
 _BAR_OF_UNKNOWN = "{desc}{n_fmt} rows {elapsed}{postfix}"
+
+_UNSCALED, _GROWN = 100.0, 1e6
+"""Sizes of data, and of parameters, from which on they are named as what makes scores large."""
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -43,6 +48,12 @@ class Progress:
     metrics : dict
         ``loss`` and what the loss measures besides, such as ``accuracy``: means over the epoch's
         rows so far. At the end of an epoch with validation data also ``val_loss``, ...
+    model : Sequential
+        The model that is trained.
+    learning_rate : float or None
+        The optimizer's at this step; None where it has none.
+    seconds : float
+        Since this call of `fit` began.
     """
 
     epoch: int
@@ -50,6 +61,9 @@ class Progress:
     batch: int
     ended: bool
     metrics: Mapping[str, float]
+    model: "Sequential" = field(repr=False)
+    learning_rate: float | None = None
+    seconds: float = 0.0
 
     @property
     def loss(self) -> float:
@@ -72,7 +86,32 @@ class Progress:
         return self.metrics.get("val_accuracy")
 
 
-Callback = Callable[[Progress], Any]
+Function = Callable[[Progress], Any]
+"""What `fit` calls back: it returns True to end training."""
+
+
+class Callback:
+    """A callback that is told of the beginning and the end of training too.
+
+    Attributes
+    ----------
+    monitor : str or None
+        The metric that it looks at, which `fit` then has to have.
+    every : int or None
+        Call it after so many batches too; None is ``callback_batches`` of `fit`.
+    """
+
+    monitor: str | None = None
+    every: int | None = None
+
+    def begin(self, model: "Sequential") -> None:
+        """Called before the first batch."""
+
+    def __call__(self, progress: Progress) -> Any:
+        """Called at the end of each epoch, and between batches; True ends training."""
+
+    def end(self, model: "Sequential") -> None:
+        """Called when training ends, however it ends: by an error or Ctrl-C too."""
 
 
 class _Stop(Exception):
@@ -88,15 +127,28 @@ class Fitting:
     epochs: int
     shuffle: bool
     validation: tuple[Held, Held] | None
-    callbacks: Sequence[Callback]
+    callbacks: Sequence[Function]
     every: int | None
+    _intervals: list[int | None] = field(default_factory=list)
+    _began: float = 0.0
 
     def run(self, progress: bool) -> History:
         """All epochs, or those until a callback asks for the end."""
+        self._intervals = [
+            (callback.every if isinstance(callback, Callback) else None) or self.every
+            for callback in self.callbacks
+        ]
+        self._check_monitors()
         history, rows = History(), self.source.rows
         total = None if rows is None else self.epochs * rows
         form = _BAR_OF_UNKNOWN if total is None else _BAR
-        with progress_bar(total=total, bar_format=form, disable=not progress) as bar:
+        bar = progress_bar(total=total, bar_format=form, disable=not progress)
+        with bar, ExitStack() as endings:
+            for callback in self.callbacks:
+                if isinstance(callback, Callback):
+                    callback.begin(self.model)
+                    endings.callback(callback.end, self.model)
+            self._began = time.perf_counter()
             try:
                 for epoch in range(self.epochs):
                     if progress:
@@ -106,13 +158,34 @@ class Fitting:
                 pass
         return history
 
+    def _check_monitors(self) -> None:
+        """Each metric that a callback looks at is there, or will be."""
+        names = ["loss", *self.model.loss.measures]
+        held = [f"val_{name}" for name in names]
+        for callback in self.callbacks:
+            monitor = callback.monitor if isinstance(callback, Callback) else None
+            if monitor is None or monitor in names:
+                continue
+            place = f"{PLACE}: {type(callback).__name__} looks at {checks.shown(monitor)}"
+            if monitor not in held:
+                raise ValueError(f"{place}, expected one of {names + held}")
+            if self.validation is None:
+                raise ValueError(
+                    f"{place}, expected validation_data or validation_fraction with it"
+                )
+
     def _epoch(self, epoch: int, history: History, bar: Any) -> None:
         totals, batch, before = Totals(), 0, bar.n
         for batch, totals in self._steps(epoch):
             if not bar.disable:
                 bar.update(before + totals.rows - bar.n)
-            if self.every and batch % self.every == 0:
-                self._call_back(epoch, batch, self._means(totals), False)
+            called = [
+                callback
+                for callback, every in zip(self.callbacks, self._intervals, strict=True)
+                if every and batch % every == 0
+            ]
+            if called:
+                self._call_back(called, epoch, batch, self._means(totals), False)
         numbers = self._means(totals)
         if self.validation is not None:
             x, y = (each.array for each in self.validation)
@@ -124,7 +197,7 @@ class Fitting:
         self.model.history.add(**numbers)
         if not bar.disable:
             bar.set_postfix_str(_shown(numbers), refresh=epoch == self.epochs - 1)
-        self._call_back(epoch, batch, numbers, True)
+        self._call_back(self.callbacks, epoch, batch, numbers, True)
 
     def _steps(self, epoch: int) -> Iterator[tuple[int, Totals]]:
         """One epoch: after each step how many batches are done, and the totals."""
@@ -140,15 +213,16 @@ class Fitting:
                 batch += -(-rows // piece.batch_size)
                 at += rows
                 if not math.isfinite(loss):
-                    bad = piece.x[piece.order[at : at + piece.batch_size]]
+                    bad = piece._replace(order=piece.order[at : at + piece.batch_size])
                     raise NonFiniteLoss(_not_finite(model, loss, epoch, batch, bad))
                 yield batch, totals
 
     def _part(self, piece: Piece, at: int, batch: int) -> Array:
         """The rows that one step may train on: no further than the next callback."""
-        if not self.every:
+        left = [every - batch % every for every in self._intervals if every]
+        if not left:
             return piece.order[at:]
-        return piece.order[at : at + (self.every - batch % self.every) * piece.batch_size]
+        return piece.order[at : at + min(left) * piece.batch_size]
 
     def _order(self) -> Array | None:
         if self.source.rows is None:
@@ -166,22 +240,42 @@ class Fitting:
         means = {name: total / totals.rows for name, total in zip(names, sums, strict=True)}
         return {"loss": totals.loss / totals.rows, **means}
 
-    def _call_back(self, epoch: int, batch: int, numbers: dict[str, float], ended: bool) -> None:
-        """Call every callback; stop where one says so."""
-        if not self.callbacks:
+    def _call_back(
+        self,
+        callbacks: Sequence[Function],
+        epoch: int,
+        batch: int,
+        numbers: dict[str, float],
+        ended: bool,
+    ) -> None:
+        """Call callbacks; stop where one says so."""
+        if not callbacks:
             return
-        progress = Progress(epoch + 1, self.epochs, batch, ended, numbers)
-        answers = [callback(progress) for callback in self.callbacks]
+        progress = Progress(
+            *(epoch + 1, self.epochs, batch, ended, numbers, self.model),
+            learning_rate=learning_rate(self.model),
+            seconds=time.perf_counter() - self._began,
+        )
+        answers = [callback(progress) for callback in callbacks]
         # Not whatever counts as true: a callback may well return a number.
         if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
             raise _Stop
 
 
-def checked_callbacks(callbacks: Any, every: Any) -> tuple[list[Callback], int | None]:
+def learning_rate(model: "Sequential") -> float | None:
+    """The optimizer's learning rate at the model's next step; None where it has none."""
+    rate = getattr(model.optimizer, "learning_rate", None)
+    if callable(rate):  # a schedule
+        rate = rate(model._step - model._first_step)
+    return float(rate) if isinstance(rate, (int, float, np.integer, np.floating)) else None
+
+
+def checked_callbacks(callbacks: Any, every: Any) -> tuple[list[Function], int | None]:
     """The callbacks of `fit`, and after how many batches they are called too."""
     if callable(callbacks):
         callbacks = [callbacks]
-    if not isinstance(callbacks, (list, tuple)) or not all(map(callable, callbacks)):
+    is_list = isinstance(callbacks, (list, tuple))
+    if not is_list or not all(callable(each) and not isinstance(each, type) for each in callbacks):
         raise TypeError(
             f"{PLACE}: callbacks is {checks.shown(callbacks)}, expected a function or a list of "
             "functions that take a layers.Progress"
@@ -202,7 +296,7 @@ def _form(name: str) -> str:
     return ".3f" if name.endswith("accuracy") else ".3g"
 
 
-def _not_finite(model: "Sequential", loss: float, epoch: int, batch: int, x: Array) -> str:
+def _not_finite(model: "Sequential", loss: float, epoch: int, batch: int, piece: Piece) -> str:
     """What to say of a loss that is NaN or Inf, and where it may come from."""
     text = (
         f"{PLACE}: the loss is {loss} at epoch {epoch + 1}, batch {batch + 1}; "
@@ -210,7 +304,23 @@ def _not_finite(model: "Sequential", loss: float, epoch: int, batch: int, x: Arr
     )
     for name, array in model.parameters().items():
         if not np.isfinite(array).all():
-            return f"{text}, and {name} is not finite itself"
+            return f"{text}, and {name} is not finite itself: model.reset() starts anew"
+    rows = piece.order
+    x = piece.x[rows]
     if not np.isfinite(x).all():
         return f"{text}. The batch's x holds NaN or Inf"
-    return f"{text}. Scores have overflowed: try a smaller learning rate"
+    if _size(x) > _UNSCALED:
+        return f"{text}. Scores have overflowed: x runs up to {_size(x):.2g}: scale it to about 1"
+    if model.loss.takes == "numbers" and _size(piece.targets[rows]) > _UNSCALED:
+        size = _size(piece.targets[rows])
+        return f"{text}. Scores have overflowed: y runs up to {size:.2g}: scale it to about 1"
+    text = f"{text}. Scores have overflowed: try a smaller learning rate"
+    for name, array in model.parameters().items():
+        if _size(array) > _GROWN:
+            return f"{text}; {name} runs up to {_size(array):.2g}: model.reset() starts anew"
+    return text
+
+
+def _size(array: Array) -> float:
+    """The largest number, without its sign."""
+    return float(np.abs(array).max(initial=0.0))

@@ -1,9 +1,8 @@
 """The same bits on any number of threads, on either path, on AVX2 and on AVX-512.
 
-Each configuration is a process of its own, which is this file run as a script. It calls every
-kernel on fixed inputs, made of whole numbers alone, and prints a hash of each kernel's results.
-The inputs are made from the kernels' contracts: a new kernel needs nothing here but its line in
-FINGERPRINTS.
+Each configuration is a separate process, which runs this file as a script. It calls every kernel on
+fixed inputs, made of integers, and prints a hash of each kernel's results. The inputs follow from
+the kernels' contracts: a new kernel needs only its line in FINGERPRINTS.
 """
 
 import concurrent.futures
@@ -39,11 +38,13 @@ SECONDS = 600
 # What each kernel returns in float32 and in float64, everywhere and always. CONTRIBUTING.md says
 # when a line may change; `PYTHONPATH=. python tests/kernels/test_bits.py bare` prints them.
 FINGERPRINTS = {
+    "absolute_error_gradient": "e81d0d9ea53d d4d7b68ff44b",
     "accuracy": "05afd8fa86c4 05afd8fa86c4",
     "adagrad_update": "6e2c26ffb4a9 c884709be63e",
     "adam_decay_update": "01ba15dc2b63 585751bcdee3",
     "adam_update": "8bc23298c37e 33a8a67ebae2",
     "argmax_rows": "342cdb0a4790 342cdb0a4790",
+    "binary_cross_entropy_gradient": "3c81ac72b5c7 cf128d9281af",
     "column_sum": "b25c5f64d90c f4b6af51300c",
     "count_correct": "860df9627ab7 860df9627ab7",
     "cross_entropy": "b4c87809ecfc 5c813dbef052",
@@ -58,31 +59,55 @@ FINGERPRINTS = {
     "dense_relu_forward": "744fac60e245 043f9e7be1bb",
     "dense_sgd_update": "811041ae0b8c 7c665030a73c",
     "dropout": "238a7b18ca4f 6ef3ac0e1a33",
+    "elu_backward": "ef88ea8ad72b a9777b74f508",
+    "elu_forward": "401f903e5a8e af376619f7ea",
+    "erf": "614829bbd2dd 77775b8f8ed4",
     "exp": "e4d2a6ee095b ef5bd786d6a3",
+    "expm1": "8e9e995f85fe a4c67fea341f",
     "gather_rows": "36f1e53e9c70 f309d4fe6cf9",
     "gelu_backward": "43b34bca39ca 5f9272f5cf33",
     "gelu_forward": "d6968b4e899b 4294024dd8fd",
+    "gelu_tanh_backward": "526886187761 d915dbffc37b",
+    "gelu_tanh_forward": "1e14e780a121 0ef613d505b4",
+    "huber_gradient": "4002906fc0d9 1ef952925edf",
     "leaky_relu_backward": "bb5ec0a14b61 ab2e48b48310",
     "leaky_relu_forward": "0125505b2c6e 70a0207c1a73",
     "lion_update": "64b959e43aa1 c6880122414c",
     "log": "7c4fa4bf3303 c6fee7b4c6d1",
+    "log_softmax_backward": "bf09e3e9d172 67a41721d389",
+    "log_softmax_forward": "0daf0f9dcff8 6ad5f6f71db6",
     "matmul": "95d82b9ec22d a216723b1370",
     "mean_loss": "feed8d236d0c 790ef3f702bc",
     "momentum_update": "99781670c27f 1584097076c8",
     "permutation": "8f3f95f71e9c 8f3f95f71e9c",
+    "poisson_gradient": "f36adaf7cabd 21cf69e5fec8",
     "product": "aa932964ff7c 423d4df2d399",
+    "quantile_gradient": "be961a7f3d58 2f24426c74d3",
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
+    "selu_backward": "d127a60a2c8f 2681fca81a1c",
+    "selu_forward": "0a5a3d4b9885 e766c7f386da",
     "rmsprop_update": "5afabb296b64 c57f27fb434b",
     "sgd_decay_update": "70b2ddd5fe94 7ad809d5e116",
     "sgd_update": "c06986d44c86 48ec875244f3",
+    "sigmoid_backward": "501303c75173 4595e553f511",
+    "sigmoid_cross_entropy_gradient": "33ee139ba730 5c81a1fda537",
+    "sigmoid_forward": "21307c6ba084 354944313f76",
+    "silu_backward": "df69dd553831 23ef0efc5885",
+    "silu_forward": "74f234291f1d eac0d80ece1f",
     "small_product": "f4befa04db61 3d169361dc4d",
+    "smoothed_cross_entropy_gradient": "8be4fd5627f8 70a3e656f3b2",
     "softmax_backward": "7ff2d6988002 ee091c2215f7",
     "softmax_cross_entropy": "3bffa534c5af 94932531fed0",
     "softmax_cross_entropy_gradient": "3f6ea7c458fd 9df0b67f4071",
     "softmax_forward": "675efee12706 2184a5e01ae7",
     "softmax_minus_target": "834f5fd111e3 519850f4b7ce",
+    "softplus_backward": "cfe97132df72 e4380f20aba7",
+    "softplus_forward": "0583f2e78cd1 8e972939c98e",
     "squared_error_gradient": "fb7994e2454f e6d4186548aa",
+    "tanh": "c2513a13a0d8 6b44da6bf0f7",
+    "tanh_backward": "a61479e8a1f7 5a00341224c7",
+    "tanh_forward": "c2513a13a0d8 6b44da6bf0f7",
     "uniform": "8d8875c5a84a a4f0ba05aea4",
 }
 
@@ -101,7 +126,8 @@ OTHER_SIZES = {
 ELEMENTS = 50_021  # where any shape will do
 NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope": 0.1}
 NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
-NUMBERS |= {"ahead": 0.2, "momentum": 0.9, "alpha": 0.99, "decay": 0.01, "shrink": 0.03}
+NUMBERS |= {"ahead": 0.2, "momentum": 0.9, "alpha": 0.1, "decay": 0.01, "shrink": 0.03}
+NUMBERS |= {"delta": 0.7, "label_smoothing": 0.1, "q": 0.3}
 
 
 # The part that runs in a process of its own

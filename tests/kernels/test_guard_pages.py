@@ -1,9 +1,9 @@
-"""No kernel touches a byte outside its arrays: each array is laid against forbidden memory.
+"""No kernel accesses a byte outside its arrays: each array lies next to an inaccessible page.
 
-Kernels index memory through pointers, which no bounds check sees. Here the page after the end of
-every array, or the one before its start, may be neither read nor written, so that one element too
-many kills the process; hence a process of its own, which is this file run as a script. The cases
-are made of the kernels' contracts: a new kernel is among them without being named.
+Kernels index memory through pointers, without bounds checks. Here the page after the end of every
+array, or before its start, can be neither read nor written, so that one element too many kills the
+process; hence a separate process, which runs this file as a script. The cases follow from the
+kernels' contracts: new kernels are included.
 """
 
 import ctypes
@@ -23,6 +23,7 @@ import pytest
 
 import layers
 from kernels.intrinsics import LANES
+from kernels.losses_of_labels import LABELS_OF_LOGITS, LABELS_OF_PROBABILITIES
 from kernels.metrics import CLASSES
 from kernels.network import interpreter, program
 from kernels.product.flags import OTHER, TRANSPOSE_A, TRANSPOSE_B
@@ -209,6 +210,8 @@ def rowwise_arguments(operation, rows, n, dtype, drawn):
     x, dy, out = (values_of((rows, n), dtype) for _ in range(3))
     if operation is CLASSES:
         out = np.zeros(rows, np.int64)
+    if operation in (LABELS_OF_LOGITS, LABELS_OF_PROBABILITIES):
+        out = np.zeros((rows, n), np.int64)
     parameters = values_of((1, n), dtype)
     return x, dy, out, rows, n, parameters, own_numbers(operation), Counter(7, 5, 3)
 
@@ -254,7 +257,11 @@ BY_FAMILY = {
 }
 
 
-LAYERS = (layers.ReLU, layers.Softmax, layers.LeakyReLU, layers.GELU, layers.Dropout)
+LAYERS = (
+    *(layers.ReLU, layers.Softmax, layers.LeakyReLU, layers.GELU, layers.Dropout),
+    *(layers.ELU, layers.SELU, layers.SiLU, layers.Softplus, layers.Sigmoid, layers.Tanh),
+    layers.LogSoftmax,
+)
 LOSSES = (layers.SoftmaxCrossEntropy, layers.MeanSquaredError)
 
 
@@ -295,7 +302,7 @@ def network_cases():
             for name, run in {
                 "train": lambda: ours.train(x, targets, order, size, 0, Totals()),  # noqa: B023
                 "scores": lambda: ours.scores(x, out),  # noqa: B023
-                "classes": lambda: ours.classes(x, classes),  # noqa: B023
+                "predictions": lambda: ours.predictions(x, classes),  # noqa: B023
                 "evaluate": lambda: ours.evaluate(x, targets, column, column.copy()),  # noqa: B023
             }.items():
                 if name == "classes" and not has_classes:

@@ -1,6 +1,4 @@
-"""Bad input at the edge of the layers: refused in words, with nothing changed; good input in any
-form: converted once, with the bits of a clean copy.
-"""
+"""Bad input to layers: an error, and nothing changed. Good input in any form: converted once."""
 
 import re
 import tempfile
@@ -123,12 +121,11 @@ def with_row(row: list[float]) -> np.ndarray:
 BAD_Y = {
     "no array": (None, ["is None", "(96,)", "(96, 10)"]),
     "a number": (3, ["shape ()", "(96,)", "(96, 10)"]),
-    "floats": (LABELS.astype(np.float32), ["float32", "integers"]),
-    "floats that are no integers": (LABELS + 0.5, ["float64", "integers"]),
-    "booleans": (LABELS > 4, ["bool", "integers"]),
+    "floats that are no integers": (LABELS + 0.5, ["numbers (0.5 ...)", "0 to 9", "MeanSquared"]),
+    "floats beyond the classes": (LABELS + 3.0, ["numbers (10.0 ...)", "0 to 9"]),
     "complex": (LABELS + 0j, ["complex128", "integers"]),
-    "strings": (LABELS.astype(str), ["<U", "integers"]),
-    "objects": (LABELS.astype(object), ["object", "integers"]),
+    "strings": (LABELS.astype(str), ["text ('0')", "np.unique"]),
+    "objects": (np.array([None] * len(LABELS)), ["object", "integers"]),
     "masked": (np.ma.masked_equal(LABELS, 3), ["masked array"]),
     "masked rows": (np.ma.masked_equal(ONE_HOT, 0), ["masked array"]),
     "ragged": ([[1], [2, 3]], ["array", "(96,)", "(96, 10)"]),
@@ -140,12 +137,12 @@ BAD_Y = {
     "fewer than rows": (LABELS[:-1], ["shape (95,)", "(96,)"]),
     "more than rows": (np.append(LABELS, 0), ["shape (97,)", "(96,)"]),
     "none": (LABELS[:0], ["shape (0,)", "(96,)"]),
-    "one column": (LABELS[:, None], ["shape (96, 1)", "(96,)", "(96, 10)"]),
+    "one column, shorter": (LABELS[1:, None], ["shape (95, 1)", "(96,)", "(96, 10)"]),
     "rank 3": (ONE_HOT[None], ["shape (1, 96, 10)", "(96,)", "(96, 10)"]),
     "rows too narrow": (ONE_HOT[:, 1:], ["shape (96, 9)", "(96, 10)"]),
     "rows too wide": (np.eye(11)[LABELS], ["shape (96, 11)", "(96, 10)"]),
     "fewer target rows": (ONE_HOT[1:], ["shape (95, 10)", "(96, 10)"]),
-    "target rows of strings": (ONE_HOT.astype(str), ["<U", "real numbers"]),
+    "target rows of strings": (ONE_HOT.astype(str), ["text ('1.0')", "np.unique"]),
     "target rows of complex": (ONE_HOT + 0j, ["complex128", "real numbers"]),
     "a row of zeros": (with_row([0.0]), ["row 17 of", "sum to 1"]),
     "a row of two ones": (with_row([1.0, 1.0]), ["row 17 of", "sum to 1"]),

@@ -1,5 +1,6 @@
-"""Whole networks in one compiled call: the bits of the layer-by-layer path."""
+"""Whole networks in one compiled call: bit-identical to the layer-by-layer path."""
 
+import copy
 import json
 import tracemalloc
 import types
@@ -37,6 +38,10 @@ STACKS = {
     "Softmax last": [(64, 16), "ReLU", (16, 10), "Softmax"],
     "two Softmax last": [(64, 10), "Softmax", "Softmax"],
     "GELU, LeakyReLU": [(64, 33), "GELU", (33, 20), "LeakyReLU", (20, 10), "GELU"],
+    "ELU, SELU": [(64, 33), "ELU", (33, 20), "SELU", (20, 10), "ELU"],
+    "SiLU, Softplus": [(64, 33), "SiLU", (33, 20), "Softplus", (20, 10), "SiLU"],
+    "Sigmoid, Tanh": [(64, 33), "Sigmoid", (33, 20), "Tanh", (20, 10), "Tanh"],
+    "GELU by tanh, LogSoftmax": [(64, 33), layers.GELU("tanh"), (33, 10), "LogSoftmax"],
     "Dropout": ["Dropout", (64, 33), "Dropout", "ReLU", (33, 10), "Dropout"],
     "wide": [(64, 700), "ReLU", (700, 300), "ReLU", (300, 10)],
 }
@@ -45,7 +50,11 @@ each_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 
 def make(stack, dtype="float32", rate=0.1) -> layers.Sequential:
     made = [
-        layers.Dense(*part) if isinstance(part, tuple) else getattr(layers, part)()
+        layers.Dense(*part)
+        if isinstance(part, tuple)
+        else getattr(layers, part)()
+        if isinstance(part, str)
+        else copy.deepcopy(part)
         for part in stack
     ]
     loss = layers.SoftmaxCrossEntropy()
@@ -194,7 +203,7 @@ def test_numbers_as_targets(dtype, layer_by_layer):
 
 
 @each_dtype
-@pytest.mark.parametrize("classes", [1, 2, 3, 7, 8, 9, 15, 16, 17])
+@pytest.mark.parametrize("classes", [2, 3, 7, 8, 9, 15, 16, 17])
 def test_any_number_of_classes(classes, dtype, layer_by_layer):
     """Sixteen classes and fewer have a loss of their own; whole numbers bring ties of scores."""
     random = np.random.default_rng(classes)

@@ -97,6 +97,38 @@ def test_relu(batch: int, n: int, seed: int):
     assert_same_gradient("x", numeric_gradient(lambda: float((relu.forward(x) * dy).sum()), x), dx)
 
 
+ACTIVATIONS = {
+    "ELU": layers.ELU,
+    "ELU(0.3)": lambda: layers.ELU(0.3),
+    "GELU": layers.GELU,
+    "GELU by tanh": lambda: layers.GELU("tanh"),
+    "LeakyReLU": layers.LeakyReLU,
+    "LogSoftmax": layers.LogSoftmax,
+    "SELU": layers.SELU,
+    "SiLU": layers.SiLU,
+    "Sigmoid": layers.Sigmoid,
+    "Softplus": layers.Softplus,
+    "Tanh": layers.Tanh,
+}
+
+
+@pytest.mark.parametrize("make", ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_activations(make):
+    @settings(examples, max_examples=20)
+    @given(batch=widths, n=st.integers(1, 40), seed=seeds)
+    def check(batch: int, n: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        x, dy = 2 * normal(rng, batch, n), normal(rng, batch, n)
+        assume(abs(x).min() > KINK)
+        layer = make()
+        layer.forward(x)
+        dx = layer.backward(dy)
+        numeric = numeric_gradient(lambda: float((layer.forward(x) * dy).sum()), x)
+        assert_same_gradient("x", numeric, dx)
+
+    check()
+
+
 @examples
 @given(batch=widths, n=st.integers(1, 40), seed=seeds)
 def test_softmax(batch: int, n: int, seed: int):

@@ -1,0 +1,214 @@
+"""What a model is trained by: `fit`, and what goes with it."""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from kernels.runtime import checks
+from layers import runs
+from layers.base import Array
+from layers.training.callbacks import EarlyStopping
+from layers.training.data_sources import (
+    PLACE,
+    Batches,
+    Held,
+    Rows,
+    Source,
+    as_batches,
+    held,
+    joined,
+)
+from layers.training.held_out import held_out_rows
+from layers.training.history import History
+from layers.training.loop import Fitting, Function, checked_callbacks
+
+if TYPE_CHECKING:
+    from layers.sequential import Sequential
+
+
+class Trainable:
+    """The methods of `Sequential` that train it."""
+
+    def fit(  # noqa: PLR0913 - Keras has them all in one place too
+        self,
+        x: Any,
+        y: Any = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        progress: bool = False,
+        *,
+        callbacks: Function | Sequence[Function] = (),
+        callback_batches: int | None = None,
+        steps_per_epoch: int | None = None,
+        validation_fraction: float = 0.0,
+        patience: int | None = None,
+    ) -> History:
+        """Train on shuffled mini-batches.
+
+        Parameters
+        ----------
+        x : array_like, (n, n_in), or iterable of batches
+            A `numpy.memmap` is neither loaded nor copied as a whole. Without ``y``, an iterable of
+            pairs (x, y), each a batch of any size, in the order in which they come.
+        y : array_like
+            Class indices (n,), or target rows (n, n_classes). Class indices are copied; ``x`` and
+            target rows are read where they lie, if they can be: leave them as they are meanwhile.
+        epochs, batch_size : int
+            At least 1. The last batch of an epoch may be smaller. A batch is a row's memory times
+            ``batch_size`` and no more, so there is no accumulation of gradients over batches: a
+            larger ``batch_size`` is the same.
+        validation_data : (x, y) or iterable of batches, optional
+            Evaluated after each epoch. Batches are read once, before training, into memory.
+        shuffle : bool
+            Whether each epoch has an order of its own, from the model's seed.
+        progress : bool
+            Whether to show a bar with loss and accuracy.
+        callbacks : function or list of functions, optional
+            Each is called with a `Progress` at the end of an epoch; if one returns True, training
+            ends there. A `Callback` is told of the beginning and the end of training too.
+        callback_batches : int, optional
+            Call them after so many batches too.
+        steps_per_epoch : int, optional
+            Batches of an epoch, where ``x`` is an iterable of batches.
+        validation_fraction : float
+            How much of arrays ``x`` and ``y`` is set apart and evaluated after each epoch instead
+            of ``validation_data``: as large a part of each class, the same rows in each call, from
+            the model's seed.
+        patience : int, optional
+            End after so many epochs without a smaller ``val_loss``, with the parameters of the best
+            one: short for ``callbacks=EarlyStopping(patience=...)``.
+
+        Returns
+        -------
+        History
+            Of these epochs; ``model.history`` has those of all calls.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is not as described; no parameter has changed. Or so is a batch of an
+            iterable: the parameters are those before it.
+        NonFiniteLoss
+            A batch's loss is NaN or Inf. The parameters are those before that batch.
+        MemoryError
+            There is none for the workspace: for all that a batch becomes on its way.
+        OSError
+            A file that ``x``, ``y`` or the validation data are mapped from has shrunk. The
+            parameters are those before that batch.
+        """
+        model = cast("Sequential", self)
+        epochs = checks.integer(PLACE, "epochs", epochs, 1)
+        source = source_of(model, PLACE, x, y, epochs, batch_size, steps_per_epoch)
+        checked, every = checked_callbacks(callbacks, callback_batches)
+        if patience is not None:
+            patience = checks.integer(PLACE, "patience", patience, 1)
+            checked.append(EarlyStopping(patience=patience))
+        validation = _validation(model, validation_data, validation_fraction, source)
+        model._forget()
+        return Fitting(model, source, epochs, shuffle, validation, checked, every).run(progress)
+
+    def partial_fit(self, x: Any, y: Any = None, batch_size: int = 32) -> History:
+        """Go on training by one epoch, on rows that have just come; see `fit`.
+
+        Returns
+        -------
+        History
+            Of this epoch; ``model.history`` has those of all calls.
+        """
+        return self.fit(x, y, 1, batch_size)
+
+    def gradients(self, x: Any, y: Any) -> dict[str, Array]:
+        """Gradients of the mean loss of a batch by all parameters; nothing of the model changes.
+
+        Parameters
+        ----------
+        x : array_like, (batch, n_in)
+        y : array_like
+            What `fit` takes.
+
+        Returns
+        -------
+        dict
+            ``{"0.weights": array, ...}``, of the names and shapes of `parameters`: those by which
+            `train_step` would move them now.
+        """
+        model = copy.deepcopy(cast("Sequential", self))  # layers may learn in a training pass
+        checked = model._checked_data("gradients", "x", x)
+        targets = model._targets("gradients", "y", y, len(checked))
+        with runs.at(model._key, model._step):
+            scores = model._forward(checked, True, model.layers)
+            _, _, gradient = model.loss.run(scores, targets)
+            model.backward(gradient())
+        return model._buffers.named_gradients()
+
+
+def source_of(
+    model: "Sequential",
+    place: str,
+    x: Any,
+    y: Any,
+    epochs: int,
+    batch_size: int,
+    steps_per_epoch: int | None = None,
+) -> Source:
+    """Where training takes its rows from: arrays, or an iterable of batches."""
+    batch_size = checks.integer(place, "batch_size", batch_size, 1)
+    if steps_per_epoch is not None:
+        steps_per_epoch = checks.integer(place, "steps_per_epoch", steps_per_epoch, 1)
+    sizes = model.n_in, model.n_out, model.dtype, model.loss.targets
+    batches = as_batches(x, y)
+    if batches is not None:
+        return Batches(batches, steps_per_epoch, epochs, *sizes)
+    if steps_per_epoch is not None:
+        raise ValueError(
+            f"{place}: steps_per_epoch is {steps_per_epoch}, expected it only where x is an "
+            "iterable of batches"
+        )
+    return Rows(x, y, *sizes, batch_size)
+
+
+def _validation(
+    model: "Sequential", data: Any, fraction: Any, source: Source
+) -> tuple[Held, Held] | None:
+    """The rows to evaluate after each epoch, given or set apart."""
+    fraction = checks.number(PLACE, "validation_fraction", fraction, 0)
+    if fraction >= 1:
+        raise ValueError(
+            f"{PLACE}: validation_fraction is {fraction:g}, expected a number from 0 to below 1"
+        )
+    if fraction > 0 and data is not None:
+        raise ValueError(
+            f"{PLACE}: validation_data and validation_fraction are both given, expected one of them"
+        )
+    if fraction > 0:
+        if not isinstance(source, Rows):
+            raise ValueError(
+                f"{PLACE}: validation_fraction is {fraction:g} and x an iterable of batches, "
+                "expected arrays, or validation_data"
+            )
+        numbers = model.loss.takes == "numbers"
+        rows = held_out_rows(PLACE, model._key, source.targets, fraction, by_class=not numbers)
+        x, y = source.set_apart(rows)
+    elif data is None:
+        return None
+    elif _is_pair(data):
+        x = model._checked_data("fit", "validation_data[0]", data[0])
+        y = model._targets("fit", "validation_data[1]", data[1], len(x))
+    else:
+        batches = as_batches(data, None)
+        if batches is None or isinstance(data, (str, bytes, dict, tuple)) or batches == []:
+            raise TypeError(
+                f"{PLACE}: validation_data is {type(data).__name__}, expected a pair (x, y), or an "
+                "iterable of such batches"
+            )
+        x, y = joined(PLACE, "validation_data", batches, model)
+    return held(x), held(y)
+
+
+def _is_pair(data: Any) -> bool:
+    """Whether validation data are a pair (x, y), and not a list of two pairs."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        return False
+    return isinstance(data, tuple) or not all(isinstance(each, tuple) for each in data)
