@@ -5,10 +5,9 @@
     python asv_benchmarks/continuous.py main HEAD --all    and all benchmarks, through asv first
     python asv_benchmarks/continuous.py --bench Softmax    those that match, through asv first
 
-asv times one commit after the other, so on short kernels it takes noise for a change. Here it only
-picks: what differs in its results is measured again in turns, as verdict.py does, and only that
-decides. The turns are on one thread. What they cannot time (ratios, fresh processes) is listed, and
-decides nothing.
+asv times one commit after the other, so on short kernels it reports noise as a change. Here it only
+selects: benchmarks whose results differ are measured again, interleaved as in verdict.py, on one
+thread, and only that decides. What cannot be interleaved (ratios, new processes) is only listed.
 
 Exit code 1 where something is slower, 2 on bad input, 0 otherwise.
 """
@@ -33,18 +32,18 @@ from verdict import GATE, Benchmarks, Finding, cell, compare, in_words, slower, 
 HERE = ROOT / "asv_benchmarks"
 SCRATCH = HERE / ".asv" / "continuous"
 FACTOR = 1.05
-"""From which ratio on results differ: rather too many than too few."""
+"""The ratio from which results differ; low, so that no change is missed."""
 
 
 class BadInput(Exception):
-    """What the command line asks for cannot be done."""
+    """A command line that cannot be executed."""
 
 
 # --- commits ---
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints; None where it fails."""
+    """Git's output; None where it fails."""
     command = ["git", "-C", str(ROOT), *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     return ran.stdout.strip() if ran.returncode == 0 else None
@@ -78,12 +77,12 @@ class Change:
 
     @property
     def name(self) -> str:
-        """As asv prints it."""
+        """The name as asv prints it."""
         return f"{self.key}({', '.join(self.params)})" if self.params else self.key
 
     @property
     def paired(self) -> tuple[str, list[Any]] | None:
-        """The benchmark and parameters for a side; None where a side cannot time it."""
+        """The benchmark and parameters for `Side`; None where it cannot time them."""
         owner, _, method = self.key.rpartition(".")
         if method != "time_call":
             return None
@@ -94,10 +93,10 @@ class Change:
 
 
 def changed(results: Path, base: str, head: str) -> Iterator[Change]:
-    """What differs between two commits in a folder of asv's results.
+    """Benchmarks that differ between two commits in a folder of asv's results.
 
-    asv itself asks for more: intervals that do not meet. Ten samples of a kernel of microseconds
-    seldom tell that much, not even where the kernel does 1.15 times the work.
+    asv itself requires disjoint intervals, which ten samples of a kernel of microseconds seldom
+    have, even with 1.15 times the work.
     """
     from asv.results import iter_results
 
@@ -129,13 +128,13 @@ def changed(results: Path, base: str, head: str) -> Iterator[Change]:
 
 
 def screen(base: str, head: str, pattern: str) -> list[Change]:
-    """Run asv on two commits, each in an environment of its own; what differs."""
+    """Run asv on two commits, each in its own environment; return what differs."""
     from asv.benchmarks import Benchmarks as Suite
     from asv.config import Config
     from asv.machine import Machine, MachineCollection
     from asv.util import UserError, load_json
 
-    shutil.rmtree(SCRATCH, ignore_errors=True)  # results of another run would count as this one's
+    shutil.rmtree(SCRATCH, ignore_errors=True)  # an earlier run's results would count
     SCRATCH.mkdir(parents=True)
     settings = load_json(str(HERE / "asv.conf.json"), js_comments=True)
     settings["pythons"] = [f"{sys.version_info.major}.{sys.version_info.minor}"]
@@ -153,7 +152,7 @@ def screen(base: str, head: str, pattern: str) -> list[Change]:
     try:
         MachineCollection.load(Machine.get_unique_machine_name())
     except UserError:
-        asv("machine", "--yes", quietly=True)  # it prints questions, and answers them itself
+        asv("machine", "--yes", quietly=True)  # it prints questions and answers them itself
     asv("run", "--python=same", "--bench", "just-discover")
     try:
         if not Suite.load(Config.load(str(config)), regex=[pattern]):
@@ -171,7 +170,7 @@ def screen(base: str, head: str, pattern: str) -> list[Change]:
 
 
 def report(title: str, findings: list[Finding], alone: list[Change]) -> str:
-    """The tables in Markdown, and a last line in plain words."""
+    """The tables in Markdown, and the verdict in a last line."""
     parts = [title]
     if findings:
         parts.append(table(findings))
@@ -187,7 +186,7 @@ def report(title: str, findings: list[Finding], alone: list[Change]) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print, and say whether something is slower."""
+    """Measure and print; the exit code says whether something is slower."""
     base, head = resolve("BASE", arguments.base), resolve("HEAD", arguments.head)
     if base == head:
         more = "" if "." in (arguments.base, arguments.head) else "; . is the working tree"
@@ -226,7 +225,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Do as the command line says; a bad one is a line on the standard error, and 2."""
+    """Run the command line; bad input gives one line on standard error, and 2."""
     parser = argparse.ArgumentParser(description="What a change did to the speed.")
     parser.add_argument("base", nargs="?", default="main", metavar="BASE", help="a commit, or .")
     parser.add_argument("head", nargs="?", default="HEAD", metavar="HEAD", help="a commit, or .")
@@ -238,7 +237,7 @@ def main() -> int:
     except (BadInput, OSError, RuntimeError) as error:
         print(f"continuous: {error}", file=sys.stderr)
         return 2
-    except Exception:  # Python would leave with 1, which says that something is slower
+    except Exception:  # Python's exit code would be 1, which means slower
         traceback.print_exc()
         return 2
 

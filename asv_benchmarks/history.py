@@ -2,9 +2,8 @@
 
     python asv_benchmarks/history.py --out docs     writes history.png and history.md there
 
-What is drawn are the ratios of the benchmarks `...BesideNumPy`, turned over: NumPy's time over
-ours. Both were timed in turn, in one process, so that a machine that was slow on one day does not
-show.
+The picture shows the inverse ratios of the benchmarks `...BesideNumPy`: NumPy's time over ours.
+Both were timed alternately in one process, so that slow days of the machine cancel.
 """
 
 import argparse
@@ -34,12 +33,12 @@ RATIO = "BesideNumPy.track_time_over_numpy"
 
 
 class Curve(NamedTuple):
-    """What a panel shows of a benchmark."""
+    """A curve of a panel: a benchmark and its parameters."""
 
     benchmark: str
     label: str
     by: str | None = None
-    """The parameter that has a line for each of its values; over the others, the mean is taken."""
+    """The parameter with a line for each value; the others are averaged."""
 
 
 PANELS = {
@@ -51,7 +50,7 @@ PANELS = {
         Curve("Softmax", "", by="kernel"),
     ],
 }
-"""By title, the curves of each panel; what a results folder lacks is left out."""
+"""The curves of each panel, by title; missing results are left out."""
 
 TITLES = {
     "FitSteps": "Ten steps in one call of `fit`",
@@ -60,15 +59,15 @@ TITLES = {
     "Square": "`matmul` of squares",
     "Softmax": "Softmax",
 }
-"""By the class of a benchmark without its BesideNumPy, in the page's order."""
+"""By benchmark class without BesideNumPy, in the page's order."""
 
 
 class NoHistory(Exception):
-    """Why there is none, in one line."""
+    """There is no history; the message says why in one line."""
 
 
 class Commit(NamedTuple):
-    """A commit of the branch, and by benchmark and parameters how many times as fast as NumPy."""
+    """A commit of the branch, and its speeds relative to NumPy, by benchmark and parameters."""
 
     short: str
     date: str
@@ -88,14 +87,14 @@ class History(NamedTuple):
 
 
 def read(config: Path = CONFIG, machine: str | None = None) -> History:
-    """Read what was recorded.
+    """Read the recorded results.
 
     Parameters
     ----------
     config : Path
         asv's configuration.
     machine : str, optional
-        Whose results, by asv's name for it; by default, that of the most commits.
+        asv's name of the machine; by default the one with the most commits.
 
     Returns
     -------
@@ -110,7 +109,7 @@ def read(config: Path = CONFIG, machine: str | None = None) -> History:
         raise NoHistory(f"no results in {settings.results_dir}: asv run makes them") from None
     ratios = {name: benchmarks[name] for name in benchmarks if name.endswith(RATIO)}
 
-    # By machine and environment: only numbers of one of each make a line.
+    # By machine and environment: a line has numbers of one pair only.
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     for result in asv.results.iter_results(settings.results_dir):
         if result.get_result_keys(ratios):
@@ -180,7 +179,7 @@ def _speeds(result: Any, benchmarks: dict[str, Any]) -> dict[str, dict[tuple[str
         speeds[_kind(name)] = {
             tuple(map(_plain, chosen)): 1 / value
             for chosen, value in zip(itertools.product(*params), values, strict=True)
-            if value and math.isfinite(value)  # a failure is None, what was left out is NaN
+            if value and math.isfinite(value)  # a failure is None, a skipped benchmark NaN
         }
     return speeds
 
@@ -194,7 +193,7 @@ def _machine(results: Path, newest: Any) -> dict[str, str]:
     record = load_json(str(results / newest.params["machine"] / "machine.json"))
     python = newest.params["python"]
     memory = int(record["ram"]) / 2**30 if str(record.get("ram", "")).isdigit() else 0
-    # asv asks for each of these, and a machine may leave any of them out.
+    # asv records each of these, but any may be missing.
     cores = f"{record['num_cpu']} cores" if record.get("num_cpu") else ""
     found = {
         "machine": record["machine"],
@@ -304,7 +303,7 @@ def _table(names: list[str], speeds: dict[tuple[str, ...], float]) -> str:
 
 
 def link_from(benchmarks: Path) -> None:
-    """Have the page of the bench, which is written by another command, link to this one."""
+    """Add a link to this page to the bench's page, which another command writes."""
     if not benchmarks.exists():
         return
     text = benchmarks.read_text(encoding="utf-8")
@@ -317,7 +316,7 @@ def link_from(benchmarks: Path) -> None:
 
 
 def main() -> int:
-    """Draw and write what the command line says."""
+    """Run the command line: draw and write."""
     parser = argparse.ArgumentParser(description="Speed by commit: a picture and a page.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to")
     parser.add_argument("--config", type=Path, default=CONFIG, help="asv's configuration")

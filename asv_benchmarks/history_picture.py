@@ -15,7 +15,7 @@ _LABEL_INCHES = 0.19
 
 
 def draw(commits: list[str], dates: list[str], panels: dict[str, list[Line]], path: Path) -> None:
-    """Draw a panel under another, each with a labelled line for everything that it shows.
+    """Draw panels below each other, with labelled lines.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def draw(commits: list[str], dates: list[str], panels: dict[str, list[Line]], pa
     panels = {title: lines for title, lines in panels.items() if lines}
     heights = [max(1.5, _LABEL_INCHES * len(lines) + 0.9) for lines in panels.values()]
     figure = Figure(figsize=(10, sum(heights) + 1.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)  # a file, whatever display there is
+    FigureCanvasAgg(figure)  # a file, also without a display
     figure.get_layout_engine().set(hspace=0.08, w_pad=0.12, h_pad=0.08)
     rows: Any = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)
     for axes, height, (title, lines) in zip(rows[:, 0], heights, panels.items(), strict=True):
@@ -57,7 +57,7 @@ def _panel(axes: Any, title: str, lines: list[Line], height: float) -> None:
 
 
 def _styles(count: int) -> list[tuple[str, str]]:
-    """Colour and shape of each line, again from the first where there are many."""
+    """Colour and marker of each line, repeated if there are many."""
     styles = list(STYLES.values())
     return [styles[number % len(styles)] for number in range(count)]
 
@@ -108,7 +108,7 @@ def _labels(axes: Any, last: list[Any], height: float, commits: int) -> None:
 
 
 def _commits(axes: Any, commits: list[str], dates: list[str]) -> None:
-    """As many commits named as have room, the newest always."""
+    """Label as many commits as fit, always the newest."""
     step = -(-len(commits) // _MOST_DATES)
     shown = range((len(commits) - 1) % step, len(commits), step)
     axes.set_xticks(shown, [f"{commits[at]}\n{dates[at]}" for at in shown], fontsize=8)

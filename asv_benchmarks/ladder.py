@@ -4,9 +4,8 @@
     python asv_benchmarks/ladder.py 1920       at another multiple of 48
     python asv_benchmarks/ladder.py 960 packed prefetched
 
-docs/matmul.md tells what each rung adds. Each is whole and runs on its own; from `vector` on they
-are built of the pieces in kernels/intrinsics/, without the edges that kernels/product/loops.py
-takes care of.
+docs/matmul.md explains what each rung adds. Each is complete and runs on its own; from `vector` on
+they use kernels/intrinsics/, without the edges that kernels/product/loops.py handles.
 """
 
 import argparse
@@ -50,7 +49,7 @@ compiled = numba.njit(nogil=True, error_model="numpy")
 
 @compiled
 def naive(a, b, c):
-    """The formula: element by element. b is read down its columns, a cache line for one number."""
+    """The formula, by element. b is read down its columns: a cache line for one number."""
     m, n, k = c.shape[0], c.shape[1], a.shape[1]
     for i in range(m):
         for j in range(n):
@@ -62,7 +61,7 @@ def naive(a, b, c):
 
 @compiled
 def rows(a, b, c):
-    """k outside j: rows of b and c run along memory, and LLVM finds vectors by itself."""
+    """k outside j: rows of b and c are contiguous, and LLVM vectorises."""
     m, n, k = c.shape[0], c.shape[1], a.shape[1]
     c[:] = 0
     for i in range(m):
@@ -73,7 +72,7 @@ def rows(a, b, c):
 
 @compiled
 def tiled(a, b, c):
-    """The same tile by tile, so that what is read again is still in the caches."""
+    """`rows` tile by tile, so that data is still in the caches when read again."""
     m, n, k = c.shape[0], c.shape[1], a.shape[1]
     c[:] = 0
     for p in range(0, k, 96):
@@ -88,7 +87,7 @@ def tiled(a, b, c):
 
 @compiled
 def vector(a, b, c):
-    """A tile of c stays in registers while k runs; a and b are read where they lie."""
+    """A tile of c stays in registers while k runs; a and b are read in place."""
     m, n, k = c.shape[0], c.shape[1], a.shape[1]
     strip = VECTORS * lanes_of(pointer(c), BYTES)
     for j in range(0, n, strip):
@@ -103,13 +102,13 @@ def vector(a, b, c):
 
 @compiled
 def packed(a, b, c):
-    """DEPTH terms at a time, from copies in the order of reading: short runs of memory."""
+    """DEPTH terms at a time, from packed copies: contiguous runs."""
     _packed(a, b, c, False)
 
 
 @compiled
 def prefetched(a, b, c):
-    """The next tile of c is asked for while this one is computed."""
+    """The next tile of c is prefetched while this one is computed."""
     _packed(a, b, c, True)
 
 

@@ -1,14 +1,14 @@
-"""Write down what this machine is, for asv and its page.
+"""Record this machine, for asv and its page.
 
     python asv_benchmarks/machine.py NAME
 
-asv keeps a record of each machine in ~/.asv-machine.json: system, CPU, memory. It copies what is
-in there, known to it or not, into results/NAME/machine.json and into each result, and the page
-shows it beside the machine's name. What a kernel's speed depends on besides is added here. Where
-one of these fields changes, the page draws another line: a name on a new Numba is another machine.
+asv keeps a record of each machine in ~/.asv-machine.json: system, CPU, memory. It copies all fields
+into results/NAME/machine.json and into each result, and the page shows them with the machine's
+name. This script adds what else a kernel's speed depends on. Where a field changes, the page draws
+another line: a new Numba counts as another machine.
 
-The versions are those of this Python. asv installs the newest into its environments, so run this
-with the newest.
+The versions are those of this Python. asv installs the newest ones into its environments, so run
+this script with the newest.
 """
 
 import argparse
@@ -32,10 +32,10 @@ from layers.command_line.info import allowed_cpus, model_name
 
 
 def fields() -> dict[str, str]:
-    """What asv leaves out.
+    """The fields that asv lacks.
 
-    Named apart from the packages of asv.conf.json's matrix, whose versions, there empty, asv would
-    write over them.
+    Their names differ from the packages in asv.conf.json's matrix, whose empty versions would
+    overwrite them.
     """
     numba.get_num_threads()  # starts them: only then is the layer known
     return {
@@ -52,7 +52,7 @@ def fields() -> dict[str, str]:
 
 
 def record(name: str) -> dict[str, Any]:
-    """Everything: asv's own fields and ours."""
+    """All fields, asv's and ours."""
     cpu = {"cpu": model_name() or platform.machine()}
     return {**Machine.get_defaults(), **cpu, **fields(), "machine": name}
 

@@ -1,12 +1,12 @@
-"""The matrix product beside NumPy's BLAS, and beside what the core can do: a table.
+"""The matrix product compared with NumPy's BLAS and with a core's peak: a table.
 
     python asv_benchmarks/products.py                  every group of products, on one thread
     python asv_benchmarks/products.py layers float64   some groups
     python asv_benchmarks/products.py --threads 2      on two threads
 
-A ratio is NumPy's time over ours: above 1, ours is faster. It is the median of pairs of samples
-taken in turn, on one thread in one process. Two threads are two processes that take turns, since
-threads that wait for work in one library spin on the cores that the other needs.
+A ratio is NumPy's time over ours: above 1, ours is faster. It is the median of interleaved pairs of
+samples, on one thread in one process. For two threads there are two processes in turn, since one
+library's waiting threads spin on the cores that the other needs.
 """
 
 import argparse
@@ -61,7 +61,7 @@ class Shape(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Shapes that are judged together, and what is called for each."""
+    """Shapes that are summarised together, and the calls for each."""
 
     title: str
     shapes: list[Shape]
@@ -74,7 +74,7 @@ def squares(*sizes: int) -> list[Shape]:
 
 
 def layer_products() -> Iterator[Shape]:
-    """Forward, backward to the weights and to the inputs, of every layer; stored every way."""
+    """Forward and both backward products of every layer, with all storage orders."""
     seen = set()
     for widths in NETWORKS:
         for batch in BATCHES:
@@ -103,7 +103,7 @@ def numpy_product(shape: Shape, a: np.ndarray, b: np.ndarray, out: np.ndarray) -
 
 
 def bare(shape: Shape, dtype: str):
-    """The compiled function itself, the one that the public call would take."""
+    """The compiled function that the public call would run."""
     a, b, out = operands(shape, dtype)
     product.compile(dtype, parallel=False)
     flags = shape.transpose_a | shape.transpose_b << 1
@@ -120,7 +120,7 @@ def public(shape: Shape, dtype: str):
 
 
 def backward(shape: Shape, dtype: str):
-    """A layer's gradients, with the mask of the ReLU before it, beside NumPy's four calls."""
+    """A layer's gradients, with the mask of the preceding ReLU; in NumPy four calls."""
     batch, n_in, n_out = shape[:3]
     data = Data(dtype)
     x, dz = data.numbers(batch, n_in), data.numbers(batch, n_out)
@@ -152,7 +152,7 @@ GROUPS = {
 
 
 def rows_of(group: Group, seconds: float) -> Iterator[tuple[Shape, float, float, float]]:
-    """(shape, ratio, our time, share of the limit), on one thread."""
+    """(shape, ratio, our time, share of the peak), on one thread."""
     full, operations = limit(group.dtype)
     for shape in group.shapes:
         ours, numpy = group.sides(shape, group.dtype)
@@ -205,19 +205,19 @@ def main() -> None:
 
 
 def work(side: str) -> None:
-    """Time one side's product of each size that is asked for, and say the seconds of a call."""
+    """Time one side's product of each requested size; answer with the seconds per call."""
     for line in sys.stdin:
         shape = Shape(*(int(line),) * 3)
         a, b, out = operands(shape, "float32")
         ours = partial(kernels.matmul.bare, a, b, out, False, False, False)
         call = ours if side == "ours" else numpy_product(shape, a, b, out)
-        time.sleep(0.1)  # until the other side's threads have stopped waiting for more
+        time.sleep(0.1)  # until the other side's threads have stopped spinning
         calls = calls_per_sample(call, 0.05)
         print(seconds_of(calls, call) / calls, flush=True)
 
 
 def take_turns(threads: int, seconds: float) -> None:
-    """Large squares on several threads: two processes, of which one waits while the other works."""
+    """Large squares on several threads, by two processes in turn."""
     environment = os.environ | {name: str(threads) for name in ONE_THREAD}
     sides = {
         side: subprocess.Popen(

@@ -1,12 +1,13 @@
-"""Add commits to the history: run the recorded benchmarks for each, and keep what they give.
+"""Add commits to the history: run the recorded benchmarks on each, and store the results.
 
     python asv_benchmarks/record.py --machine NAME HEAD HEAD~20
     python asv_benchmarks/record.py --machine NAME main~10..main
     python asv_benchmarks/record.py --machine NAME --limit 5 main~99..main    the latest 5 there
     python asv_benchmarks/record.py --machine NAME --whole v0.1.0    and every other benchmark
 
-asv installs each commit into its environment and runs today's benchmarks on it. A commit that has
-results on this machine is left out. What a commit cannot run has no result; that is no failure.
+asv installs each commit into its environment and runs the current benchmarks on it. Commits with
+results on this machine are skipped. A benchmark that a commit cannot run has no result; that is no
+failure.
 """
 
 import argparse
@@ -17,20 +18,20 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / "asv.conf.json"
 RESULTS = HERE / "results"
-ENVIRONMENT = "virtualenv"  # not what was tried with --python=same
+ENVIRONMENT = "virtualenv"  # not those of --python=same
 
 RECORDED = (
-    r"kernels_(dense|matmul)\..*BesideNumPy",  # ratios outlast a noisy machine
+    r"kernels_(dense|matmul)\..*BesideNumPy",  # ratios are robust against noise
     r"layers_training\.\w*Step",
     r"growth\.(OfTrainStep|OfKernel)",
     r"startup\.Warm",
     r"startup\.Cold.*first step",
 )
-"""Which benchmarks make the history, two minutes of them: regular expressions, searched in names
-with their parameters, as asv prints them."""
+"""The benchmarks of the history, about two minutes: regular expressions for names with parameters,
+as asv prints them."""
 
 _SOME_FAILED = 2
-"""asv's exit code where a benchmark failed, as in commits from before what it measures."""
+"""asv's exit code where a benchmark failed, as in commits that lack its subject."""
 
 
 def missing(commits: list[str], machine: str) -> list[str]:
@@ -41,7 +42,7 @@ def missing(commits: list[str], machine: str) -> list[str]:
 
 
 def commits_of(revisions: list[str]) -> list[str]:
-    """Hashes of revisions and ranges, newest first: on the first, asv finds the benchmarks."""
+    """Hashes of revisions and ranges, newest first: asv discovers benchmarks on the first."""
     walk = any(".." in revision for revision in revisions)
     listed = _git("rev-list", "--date-order", *([] if walk else ["--no-walk"]), *revisions, "--")
     return listed.split()

@@ -1,6 +1,6 @@
-"""One side of a comparison: a process that times turns of benchmarks of one tree.
+"""One side of a comparison: a process that times benchmarks of one tree.
 
-A request a line, an answer a line, both JSON; such a process runs this file as its program.
+One JSON request and one JSON answer per line; the process runs this file as its program.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ TURN_SECONDS = 0.004
 
 
 def answer_requests() -> None:
-    """Prepare benchmarks of the tree that this process imports from, and time turns."""
+    """Prepare and time benchmarks of the tree that this process imports."""
     kernels = importlib.import_module("kernels")
     function, args, calls = None, (), 1
     for line in sys.stdin:
@@ -31,7 +31,7 @@ def answer_requests() -> None:
             try:
                 made = getattr(importlib.import_module(f"benchmarks.{module}"), name)()
                 made.setup(*request["params"])
-            except Exception as error:  # an older commit may lack what this one is about
+            except Exception as error:  # an older commit may lack the benchmarked function
                 print(json.dumps(f"{type(error).__name__}: {error}"), flush=True)
                 continue
             kernels.set_num_threads(1)
@@ -47,7 +47,7 @@ def answer_requests() -> None:
 
 
 def _elsewhere(value: Any) -> Any:
-    """A copy of an array in fresh pages, at the same place in them."""
+    """A copy of an array in new pages, at the same offset."""
     if not isinstance(value, np.ndarray) or not value.flags.c_contiguous:
         return value
     offset = value.ctypes.data % mmap.PAGESIZE
@@ -65,7 +65,7 @@ def _turn(function: Any, args: Any, calls: int) -> float:
 
 
 class Side:
-    """A process that answers for one tree."""
+    """A process that runs one tree."""
 
     def __init__(self, tree: Path) -> None:
         self._tree = tree
@@ -84,7 +84,7 @@ class Side:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         line = ""
-        with contextlib.suppress(BrokenPipeError):  # it has ended: no line says so too
+        with contextlib.suppress(BrokenPipeError):  # the process has ended
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()

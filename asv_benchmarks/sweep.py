@@ -5,12 +5,11 @@
     python asv_benchmarks/sweep.py --threads 2 --dtypes float64 --transposes N,N T,N
     python asv_benchmarks/sweep.py --beside main        and another commit, in turns
 
-Sizes, dtypes, transposes and numbers of threads are all combined. All sizes are timed in turn, many
-rounds, and what is printed of a size is the median of its rounds: its speed, and that as a share of
-the mean of its two neighbours in the same round, so that what slows the machine for a while shows
-in neither. The clock is the CPU time of all threads, which sleep while they wait: another process
-on the cores takes no part of it. With --beside, the last column is the other commit's time over
-ours: above 1, ours is faster.
+Sizes, dtypes, transposes and numbers of threads are all combined. All sizes are timed in turn, for
+many rounds. For each size the medians of its rounds are printed: its speed, and the speed as a
+share of its two neighbours' mean in the same round, in which slow phases of the machine cancel. The
+clock is the CPU time of all threads, which sleep while they wait, so other processes do not count.
+With --beside, the last column is the other commit's time over ours: above 1, ours is faster.
 
 Exit code 1 where a size has less than --least of its neighbours' mean.
 """
@@ -38,7 +37,7 @@ TURN_SECONDS = 0.004
 
 
 class Case(NamedTuple):
-    """What is swept over sizes."""
+    """The parameters of one sweep over sizes."""
 
     dtype: str
     transposes: str
@@ -50,7 +49,7 @@ class Case(NamedTuple):
 
 
 def answer_requests() -> None:
-    """Time the product that each line asks for, and say the seconds of a call."""
+    """Time the product of each request line; answer with the seconds per call."""
     import kernels
 
     for line in sys.stdin:
@@ -67,7 +66,7 @@ def answer_requests() -> None:
 
 
 class Worker:
-    """A process that answers for one tree."""
+    """A process that runs one tree."""
 
     def __init__(self, tree: Path, threads: int) -> None:
         path = os.pathsep.join(map(str, (tree, ROOT / "asv_benchmarks")))
@@ -82,7 +81,7 @@ class Worker:
         )
 
     def seconds(self, rows: int, size: int, case: Case) -> float:
-        """Of one call."""
+        """Seconds of one call."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps((rows, size, case)) + "\n")
@@ -99,7 +98,7 @@ class Worker:
 
 
 class Row(NamedTuple):
-    """What is known of a size: GFLOP/s, share of its neighbours' mean, the other's time over it."""
+    """The result of a size: GFLOP/s, share of its neighbours' mean, the other's time over ours."""
 
     size: int
     speed: float
@@ -128,7 +127,7 @@ def rows_of(
 
 
 def main() -> int:
-    """Print the tables; 1 where there is a cliff, 2 where it cannot be told."""
+    """Print the tables; 1 where there is a cliff, 2 on bad input."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

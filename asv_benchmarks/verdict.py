@@ -1,23 +1,22 @@
-"""Whether a commit is slower than another: a verdict that noise does not make.
+"""Whether a commit is slower than another: a verdict robust against noise.
 
     python asv_benchmarks/verdict.py main HEAD     compare; exit code 1 where something is slower
     python asv_benchmarks/verdict.py main .        with the working tree as it is
     python asv_benchmarks/verdict.py --trust 20    how far to trust it: see below
 
-asv times one commit after the other, minutes apart, so that what a neighbour on the machine does
-in between counts as a difference. Here both commits have a process at once, and take turns of a few
-milliseconds at each benchmark, first one, then the other (A B B A): whatever changes slowly changes
-both. Each turn is timed by the thread's own clock, which stands still while another process has
-the core, and has its arrays in fresh pages. What the pair of processes says is the median of its
-rounds.
+asv times one commit after the other, minutes apart, so that changes of the machine's load count as
+differences. Here each commit has a process, and the two alternate on each benchmark in timings of a
+few milliseconds (A B B A), so that slow changes affect both. Each timing uses the thread's CPU
+time, which excludes other processes, and new pages for its arrays. The result of a pair of
+processes is the median of its rounds.
 
-Where its code and its pages lie makes a process faster or slower by a tenth or more, all its life.
-So there are several pairs, and each has a vote: whether the new commit took more than `SLOWER`
-times as long. Wald's sequential test (1945) takes votes until they suffice: three against it on a
-quiet machine, eight for it, more where the pairs disagree. It asks whether four pairs in five vote
-so, as where a kernel is slower by more, or one in three, which noise was seen to do.
+The addresses of code and pages make a process faster or slower by a tenth or more for its lifetime.
+So there are several pairs, and each votes whether the new commit took more than `SLOWER` times as
+long. Wald's sequential test (1945) collects votes until they suffice: three against on a quiet
+machine, eight for, more where pairs disagree. It decides between four votes in five, as for a
+slower kernel, and one in three, as seen with noise alone.
 
-The benchmarks are those beside this file, for both commits; what a commit cannot run is left out.
+Both commits run the benchmarks of this folder; what a commit cannot run is left out.
 
 ``--trust N`` compares the working tree N times with itself, which should find nothing, and N times
 with a copy in which one kernel takes 1.15 times as long, which should find that.
@@ -67,15 +66,16 @@ GATE: Benchmarks = {
     "fit, ten steps, medium": ("layers_training.FitSteps", [MEDIUM]),
     "predict of one row": ("layers_training.UseDigits", ["predict", 1]),
 }
-"""The benchmarks that decide, by the name that is printed: all on one thread."""
+"""The benchmarks that decide, by their printed names; all on one thread."""
 
 SLOWER = 1.06
-"""A ratio of times from which on a pair votes that a benchmark is slower: about half-way from 1 to
-what must be found, 1.15."""
+"""The ratio of times above which a pair votes for slower: about half-way from 1 to 1.15, which must
+be found."""
 NOISE, SIGNAL = 0.35, 0.8
-"""How many of the pairs vote so where nothing has changed, at most, and where something has."""
+"""The share of pairs that vote for slower: at most this if nothing changed, and if something
+did."""
 FALSE_ALARM, MISSED = 0.002, 0.03
-"""Of how many decisions on a benchmark each may be wrong."""
+"""The allowed error rates of a decision on a benchmark."""
 MOST_PAIRS, ROUNDS = 30, 8
 
 
@@ -84,7 +84,7 @@ MOST_PAIRS, ROUNDS = 30, 8
 
 @dataclass
 class Finding:
-    """What is known of one benchmark, by the pairs of processes: seconds a call, and ratios."""
+    """The results of one benchmark by pair of processes: seconds per call, and ratios."""
 
     name: str
     old: list[float] = field(default_factory=list)
@@ -95,36 +95,36 @@ class Finding:
 
     @property
     def ratio(self) -> float:
-        """New over old, the median of the pairs."""
+        """New time over old, the median of the pairs."""
         return statistics.median(self.ratios) if self.ratios else 1.0
 
     @property
     def votes(self) -> int:
-        """How many pairs say that it is slower."""
+        """The number of pairs that vote for slower."""
         return sum(ratio > SLOWER for ratio in self.ratios)
 
     @property
     def _evidence(self) -> float:
-        """The logarithm of how much more likely the votes are where something is slower."""
+        """The log-likelihood ratio of the votes, slower against unchanged."""
         against = len(self.ratios) - self.votes
         for_it, against_it = math.log(SIGNAL / NOISE), math.log((1 - SIGNAL) / (1 - NOISE))
         return self.votes * for_it + against * against_it
 
     @property
     def is_slower(self) -> bool:
-        """Whether the votes suffice to call it slower."""
+        """Whether the votes suffice for slower."""
         return self._evidence >= math.log((1 - MISSED) / FALSE_ALARM)
 
     @property
     def is_open(self) -> bool:
-        """Whether there are too few votes to say."""
+        """Whether there are too few votes for a decision."""
         if self.left_out is not None or len(self.ratios) >= MOST_PAIRS:
             return False
         return math.log(MISSED / (1 - FALSE_ALARM)) < self._evidence and not self.is_slower
 
 
 def compare(old: Path, new: Path, benchmarks: Benchmarks | None = None) -> list[Finding]:
-    """Every benchmark, those of the gate unless told, in as many pairs as it takes."""
+    """Compare benchmarks, by default those that decide, in as many pairs as needed."""
     findings = [
         Finding(name, benchmark=benchmark, params=params)
         for name, (benchmark, params) in (GATE if benchmarks is None else benchmarks).items()
@@ -139,8 +139,8 @@ def compare(old: Path, new: Path, benchmarks: Benchmarks | None = None) -> list[
 
 
 def _measure_pair(findings: list[Finding], old: Path, new: Path, number: int) -> None:
-    """One more pair of processes for each benchmark."""
-    # Who starts first may get the better place in memory: they take turns at that too.
+    """Measure one more pair of processes for each benchmark."""
+    # The first to start may get better addresses, so the order alternates.
     sides = [Side(tree) for tree in ((old, new) if number % 2 else (new, old))]
     one, other = sides if number % 2 else sides[::-1]
     try:
@@ -158,7 +158,7 @@ def _measure_pair(findings: list[Finding], old: Path, new: Path, number: int) ->
 
 
 def _in_turns(old: Side, new: Side, found: Finding) -> tuple[float, float]:
-    """Seconds of a call of the old, and the median ratio of rounds A B B A."""
+    """The old commit's seconds per call, and the median ratio of rounds A B B A."""
     for side in (old, new):
         side.ask(benchmark=found.benchmark, params=found.params)
     shortest, ratios = math.inf, []
@@ -170,7 +170,7 @@ def _in_turns(old: Side, new: Side, found: Finding) -> tuple[float, float]:
 
 
 def slower(findings: list[Finding]) -> list[Finding]:
-    """Those that are called slower."""
+    """The benchmarks that are slower."""
     return [found for found in findings if found.is_slower]
 
 
@@ -192,18 +192,18 @@ def table(findings: list[Finding]) -> str:
 
 
 def cell(text: str) -> str:
-    """Any text as it can stand in a Markdown table."""
+    """Text escaped for a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def in_words(findings: list[Finding]) -> str:
-    """The verdict, in a line."""
+    """The verdict in one line."""
     names = ", ".join(f"{found.name} ({found.ratio:.2f} times)" for found in slower(findings))
     return f"Slower: {names}" if names else "Nothing is slower"
 
 
 def report(findings: list[Finding]) -> str:
-    """A table in Markdown, and the verdict in a line."""
+    """A table in Markdown, and the verdict in one line."""
     return f"{table(findings)}\n\n{in_words(findings)}"
 
 
@@ -231,7 +231,7 @@ def tree_of(commit: str) -> Iterator[Path]:
 
 
 def _again(head: str, line: str, end: str) -> tuple[str, str]:
-    """A loop over the rows of a block, and the same with SHARE in 40 of each row done twice."""
+    """A loop over the rows of a block, and the loop with SHARE in 40 of each row done twice."""
     old = f"{head}    for i in range(rows):\n{line}        for j in range(0, {end}, LANES):\n"
     new = (
         f"{head}    for turn in range(2 * rows):\n        i = turn // 2\n{line}"
@@ -242,14 +242,14 @@ def _again(head: str, line: str, end: str) -> tuple[str, str]:
 
 
 def _rows_again(loop: str, rows: str, call: str) -> tuple[str, str]:
-    """A loop over rows, and the same with SHARE in 40 of them done twice."""
+    """A loop over rows, and the loop with SHARE in 40 of them done twice."""
     head = f"    for i in {loop}({rows}):\n"
     more = f"    for j in {loop}({rows} + {rows} * SHARE // 40):\n"
     return head + call, f"{more}        i = j % ({rows})\n{call}"
 
 
 def _text(name: str, arguments: str) -> str:
-    """How the text of elementwise operations begins."""
+    """The beginning of the text of elementwise operations."""
     return f"def {name}({arguments}):\n    given = first_of(numbers, COUNT)\n"
 
 
@@ -297,11 +297,11 @@ PLANTS = [
         "        t = turn % (rows // ROWS)\n",
     ),
 ]
-"""Kernels that can be made to do a part of their work twice: the benchmark that should find it, the
-file, and the change. A loop's text is that of all its operations: with ReLU, exp is slower too."""
+"""Kernels that can be made to do part of their work twice: the benchmark that should find it, the
+file, and the change. All operations of a loop share its text: with ReLU, exp is slower too."""
 
 PLANTED = 1.15
-"""How much slower a planted kernel is: times that its benchmark takes."""
+"""The factor by which a planted kernel is slower, in its benchmark."""
 CALIBRATING_PAIRS = 15
 
 
@@ -323,8 +323,8 @@ def planted(tree: Path, plant: tuple[str, str, str, str], share: int) -> Iterato
 def calibrated(tree: Path, plant: tuple[str, str, str, str]) -> int:
     """The share of a kernel's work to be done twice, so that it takes `PLANTED` times as long.
 
-    That is not 6 in 40: what is done again finds its data in a nearer cache, and a call of
-    microseconds is not all kernel.
+    That is more than 6 in 40: the repeated part finds its data in a nearer cache, and a call has
+    overhead.
     """
     name, share = plant[0], 6
     for _ in range(4):
@@ -370,7 +370,7 @@ def trust(trials: int) -> None:
 
 
 def main() -> int:
-    """Compare as the command line says; 1 where something is slower, 2 where it cannot be done."""
+    """Run the command line; 1 where something is slower, 2 where it cannot be done."""
     parser = argparse.ArgumentParser(description="Whether a commit is slower than another.")
     parser.add_argument(
         "old", nargs="?", default="main", help="a commit, or . for the working tree"

@@ -3,11 +3,11 @@
     python asv_benchmarks/website.py            asv publish, and the scripts of others beside it
     python asv_benchmarks/website.py --check    look at the site in a headless Chromium
 
-asv's page takes jQuery, flot, Bootstrap and others from public hosts. Here they come once from npm,
-in the versions of ASSETS, are checked against the hashes that stand there, and lie beside the page.
+asv's page loads jQuery, flot, Bootstrap and others from public hosts. Here they are downloaded once
+from npm, in the versions of ASSETS, checked against the hashes there, and stored next to the page.
 
 (The name is not `site.py`: this folder is on the path of verdict.py's processes, and Python imports
-a `site` of its own at each start.)
+its own `site` at each start.)
 """
 
 import argparse
@@ -34,11 +34,11 @@ CONFIG = HERE / "asv.conf.json"
 
 
 class Refused(Exception):
-    """What went wrong, in one line."""
+    """An error, in one line."""
 
 
 class Package(NamedTuple):
-    """A version on npm, and the hash of its archive as npm gives it."""
+    """A version on npm, and npm's hash of its archive."""
 
     name: str
     version: str
@@ -50,7 +50,7 @@ class Package(NamedTuple):
 
 
 class Asset(NamedTuple):
-    """A file of a package, and why it is not the very file that asv's page asks for."""
+    """A file of a package, and why it differs from the file that asv's page loads."""
 
     package: Package
     path: str
@@ -58,7 +58,7 @@ class Asset(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Its place beside index.html."""
+        """Its path, relative to index.html."""
         return f"assets/{self.package.name}/{self.path}"
 
 
@@ -123,8 +123,8 @@ ASSETS = {
         _BOOTSTRAP, "dist/css/bootstrap.min.css"
     ),
 }
-"""What asv 0.6.6's index.html asks other hosts for, and what we serve. The same file, by the hash
-in index.html, unless `instead` says why not."""
+"""The files that asv 0.6.6's index.html loads from other hosts, and those we serve: the same by the
+hash in index.html, unless `instead` says why not."""
 
 
 # --- publishing ---
@@ -160,14 +160,14 @@ def publish(config: Path = CONFIG) -> Path:
     if finished.returncode:
         raise Refused(f"asv publish failed: {_last_line(finished.stdout)}")
     show_lines_alone(site)
-    # Not in the folder of the site, which asv removes each time.
+    # Not in the folder of the site, which asv deletes each time.
     localise(site, site.parent / "assets")
     expect_no_other_host(site)
     return site
 
 
 def show_lines_alone(site: Path) -> None:
-    """Have the page know of benchmarks with a line alone: record.py runs a part of them."""
+    """List only benchmarks with a line: record.py runs a part of them."""
     path = site / "index.json"
     index = json.loads(path.read_text(encoding="utf-8"))
     states = index["graph_param_list"]
@@ -185,7 +185,7 @@ def show_lines_alone(site: Path) -> None:
 
 
 def _fill_gaps(site: Path, states: list[dict[str, Any]], names: Iterable[str]) -> None:
-    """Empty graphs where a machine has none: the page asks for each benchmark on every machine."""
+    """Add empty graphs: the page loads each benchmark on every machine."""
     for state, name in itertools.product(states, names):
         graph = _graph(site, state, name)
         if not graph.exists():
@@ -193,12 +193,12 @@ def _fill_gaps(site: Path, states: list[dict[str, Any]], names: Iterable[str]) -
 
 
 def _graph(site: Path, state: dict[str, Any], name: str) -> Path:
-    """Where asv keeps the graph of a benchmark on a machine."""
+    """The path of asv's graph of a benchmark on a machine."""
     return site / (Graph.get_file_path(state, name) + ".json")
 
 
 def _is_a_line(graph: Path) -> bool:
-    """Whether it has results of two commits: one would be an empty picture on the page."""
+    """Whether a graph has results of two commits; one would give an empty picture."""
     if not graph.exists():
         return False
     values = [value for _, value in json.loads(graph.read_text(encoding="utf-8"))]
@@ -219,7 +219,7 @@ def _expect_branch(repository: Path, branch: str) -> None:
 
 
 def localise(site: Path, cache: Path) -> None:
-    """Put the scripts and styles of others beside the page, and have the page take them there."""
+    """Store third-party scripts and styles next to the page, and make the page load those."""
     page = site / "index.html"
     text = page.read_text(encoding="utf-8")
     for address, asset in ASSETS.items():
@@ -256,7 +256,7 @@ def _member(asset: Asset, cache: Path) -> bytes:
 
 
 def _archive(package: Package, cache: Path) -> Path:
-    """The package's archive, fetched where it is not there yet, and checked."""
+    """The package's archive, downloaded if missing, and checked."""
     path = cache / package.archive
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -284,7 +284,7 @@ def _fetch(package: Package, cache: Path) -> None:
 
 
 def expect_integrity(name: str, content: bytes, integrity: str) -> None:
-    """Refuse a file that has another hash; `integrity` as HTML writes it: sha512-<base64>."""
+    """Refuse a file with another hash; `integrity` is written as in HTML: sha512-<base64>."""
     algorithm, _, expected = integrity.partition("-")
     digest = hashlib.new(algorithm, content).digest()
     found = base64.b64encode(digest).decode()
@@ -313,12 +313,12 @@ _LOADS = {
     ],
 }
 _LOADS[".html"] += _LOADS[".css"] + _LOADS[".js"]
-"""By the kind of a file: how it has the browser load something from an address; a link that a
-reader may follow does not count."""
+"""By file kind: patterns by which the browser loads from an address; links for readers do not
+count."""
 
 
 def expect_no_other_host(site: Path) -> None:
-    """Refuse a site that takes a script, a style or a picture from another host."""
+    """Refuse a site that loads a script, a style or a picture from another host."""
     for path in sorted(site.rglob("*")):
         for pattern in _LOADS.get(path.suffix, ()):
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -333,7 +333,7 @@ def expect_no_other_host(site: Path) -> None:
 
 
 def main() -> int:
-    """Publish or check as the command line says."""
+    """Run the command line: publish or check."""
     parser = argparse.ArgumentParser(description="The results as a site that needs no other host.")
     parser.add_argument(
         "--check", action="store_true", help="open the published site in a headless Chromium"

@@ -1,8 +1,8 @@
-"""The published site, looked at in a real browser; `python asv_benchmarks/website.py --check`.
+"""Check the published site in a browser; `python asv_benchmarks/website.py --check`.
 
 Chromium and its driver are the system's (on Debian: chromium, chromium-driver); selenium comes with
-`pip install -e '.[site]'`. What is to be seen is worked out from the site's data files here, in
-Python; what is seen is read from the page: the points that flot was given, and the canvas.
+`pip install -e '.[site]'`. The expected contents come from the site's data files, the actual ones
+from the page: the points that flot has, and the canvas.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from asv.graph import Graph
 from website import Refused
 
 _SECONDS = 5.0
-"""How long a page may take to show something."""
+"""Timeout of a page."""
 
 _DRAWN = """
 const [views, patience, done] = arguments;
@@ -76,7 +76,7 @@ function next(number) {
 }
 next(0);
 """
-"""Goes through the views of one benchmark; gives (view, problem) for those that are not right."""
+"""Opens the views of one benchmark; returns (view, problem) for the wrong ones."""
 
 _TABS = {
     "grid": (
@@ -94,7 +94,7 @@ _TABS = {
 
 
 class View(NamedTuple):
-    """A benchmark's page with some parameters chosen, and how many points it should draw."""
+    """A benchmark's page with chosen parameters, and the number of points it should draw."""
 
     name: str
     hash: str
@@ -114,9 +114,9 @@ def check(site: Path, pictures: Path | None = None) -> tuple[list[str], str]:
     Returns
     -------
     problems : list of str
-        A line for each.
+        One line each.
     looked_at : str
-        How much was looked at.
+        What was checked, in words.
     """
     if not (site / "index.json").exists():
         raise Refused(f"{site} holds no published site: python asv_benchmarks/website.py")
@@ -139,7 +139,7 @@ def check(site: Path, pictures: Path | None = None) -> tuple[list[str], str]:
 
 
 def views_of(site: Path) -> dict[str, list[View]]:
-    """By benchmark: each combination of parameters that has results, then the page as it opens."""
+    """By benchmark: each combination of parameters with results, then the default page."""
     index = json.loads((site / "index.json").read_text(encoding="utf-8"))
     return {
         name: list(_views(site, index, name, benchmark))
@@ -181,7 +181,7 @@ class _Looker:
         self._reported: set[str] = set()
 
     def tab(self, name: str, where: str, condition: str) -> list[str]:
-        """Open a tab afresh."""
+        """Reload and open a tab."""
         from selenium.common.exceptions import WebDriverException
         from selenium.webdriver.support.ui import WebDriverWait
 
@@ -192,13 +192,13 @@ class _Looker:
             WebDriverWait(self._browser, _SECONDS, 0.05, [WebDriverException]).until(
                 lambda browser: browser.execute_script(condition)
             )
-        except WebDriverException:  # a timeout is one
+        except WebDriverException:  # a timeout counts as a problem
             problems.append(f"{name}: does not show up within {_SECONDS:g} s")
         self._picture(name)
         return problems + self._noticed(name)
 
     def benchmark(self, name: str, views: list[View]) -> list[str]:
-        """Go through the views of a benchmark."""
+        """Open the views of a benchmark."""
         from selenium.common.exceptions import WebDriverException
 
         self._browser.set_script_timeout(len(views) * _SECONDS + 30)
@@ -213,7 +213,7 @@ class _Looker:
         return [f"{view}: {wrong}" for view, wrong in found] + self._noticed(name)
 
     def _noticed(self, where: str) -> list[str]:
-        """What the console and the network said since the last time, each once."""
+        """New messages of the console and the network, each once."""
         said = [
             f"{where}: console: {entry['message']}"
             for entry in self._browser.get_log("browser")
@@ -252,7 +252,7 @@ class _Looker:
 
 @contextlib.contextmanager
 def _served(folder: Path) -> Iterator[str]:
-    """Serve a folder to this machine alone."""
+    """Serve a folder on this machine only."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
@@ -270,7 +270,7 @@ def _served(folder: Path) -> Iterator[str]:
 
 
 def chromium() -> tuple[str, str]:
-    """Paths of Chromium and of its driver."""
+    """Paths of Chromium and its driver."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     driver = shutil.which("chromedriver")
     if browser is None or driver is None:

@@ -62,7 +62,16 @@ from kernels.losses_of_numbers import (
     squared_error_gradient,
 )
 from kernels.metrics import accuracy, argmax_rows, count_correct
-from kernels.optimizers import adam_update, sgd_update
+from kernels.optimizers import (
+    adagrad_update,
+    adam_decay_update,
+    adam_update,
+    lion_update,
+    momentum_update,
+    rmsprop_update,
+    sgd_decay_update,
+    sgd_update,
+)
 from kernels.product.column_sum import column_sum
 from kernels.product.matmul import matmul
 from kernels.random import permutation, uniform
@@ -79,6 +88,8 @@ __version__ = "0.1.0"
 __all__ = [
     "absolute_error_gradient",
     "accuracy",
+    "adagrad_update",
+    "adam_decay_update",
     "adam_update",
     "argmax_rows",
     "binary_cross_entropy_gradient",
@@ -110,20 +121,24 @@ __all__ = [
     "huber_gradient",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "lion_update",
     "log",
     "log_softmax_backward",
     "log_softmax_forward",
     "matmul",
     "mean_loss",
+    "momentum_update",
     "permutation",
     "poisson_gradient",
     "quantile_gradient",
     "reference",
     "relu_backward",
     "relu_forward",
+    "rmsprop_update",
     "selu_backward",
     "selu_forward",
     "set_num_threads",
+    "sgd_decay_update",
     "sgd_update",
     "sigmoid_backward",
     "sigmoid_cross_entropy_gradient",

@@ -6,16 +6,16 @@ Of z = x . W + b with dz = dL/dz, the chain rule gives::
     dL/db = column sum dz  as if x were a column of ones
     dL/dx = dz . WT        one column of W per neuron, so one row of WT per input
 
-Each is a product under the one rule of ``kernels/product/loops.py``. The backward is split in three
-since each parallelises over another pair of axes: (n_in, n_out), (n_out), (batch, n_in).
+Each is a product by the rule of ``kernels/product/loops.py``. The backward is split in three, since
+each parallelises over other axes: (n_in, n_out), (n_out), (batch, n_in).
 
-Four more do in the same pass what would be a pass of its own over the result, while the tile that
-it concerns is still in registers. They give the bits of the kernels that they stand for.
+Four more fuse a second operation into the product, as its epilogue. They are bit-identical to the
+kernels they replace.
 """
 
 from kernels.activations import RELU
 from kernels.optimizers import SGD
-from kernels.product.fast_path import Request, asks
+from kernels.product.fast_path import Request, fast_door
 from kernels.product.flags import (
     ADD_BIASES,
     CLIP,
@@ -32,7 +32,7 @@ from kernels.product.matmul import product, small_product
 from kernels.runtime.jit import Array
 
 
-@asks(
+@fast_door(
     product,
     small_product,
     "x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)",
@@ -57,7 +57,7 @@ def dense_forward(x: Array, weights: Array, biases: Array, out: Array) -> Reques
     return x, weights, biases, out, 0.0, 0, ADD_BIASES | NEVER_EMPTY
 
 
-@asks(
+@fast_door(
     product,
     small_product,
     "x (batch, n_in), weights (n_in, n_out), biases (1, n_out) -> out (batch, n_out)",
@@ -76,38 +76,38 @@ def dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> R
     return x, weights, biases, out, 0.0, then, ADD_BIASES | CLIP | NEVER_EMPTY
 
 
-@asks(product, small_product, "x (batch, n_in), dz (batch, n_out) -> out (n_in, n_out)")
+@fast_door(product, small_product, "x (batch, n_in), dz (batch, n_out) -> out (n_in, n_out)")
 def dense_backward_weights(x: Array, dz: Array, out: Array) -> Request:
-    """Gradient of the weights: out = xT . dz.
+    """Gradient with respect to the weights: out = xT . dz.
 
     Parameters
     ----------
     x : ndarray, (batch, n_in)
         The layer's input.
     dz : ndarray, (batch, n_out)
-        Gradient of the loss by the layer's output. The mean over the batch, if the loss takes one,
-        is in it already: nothing is divided here.
+        Gradient of the loss with respect to the layer's output. It includes the mean over the
+        batch, if the loss takes one: nothing is divided here.
     out : ndarray, (n_in, n_out)
         Overwritten, not accumulated.
     """
     return x, dz, out, out, 0.0, 0, TRANSPOSE_A | NEVER_EMPTY
 
 
-@asks(product, small_product, "dz (batch, n_out), weights (n_in, n_out) -> out (batch, n_in)")
+@fast_door(product, small_product, "dz (batch, n_out), weights (n_in, n_out) -> out (batch, n_in)")
 def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> Request:
-    """Gradient of the inputs: out = dz . weightsT.
+    """Gradient with respect to the inputs: out = dz . weightsT.
 
     Parameters
     ----------
     dz : ndarray, (batch, n_out)
-        Gradient of the loss by the layer's output.
+        Gradient of the loss with respect to the layer's output.
     weights : ndarray, (n_in, n_out)
     out : ndarray, (batch, n_in)
     """
     return dz, weights, out, out, 0.0, 0, TRANSPOSE_B | NEVER_EMPTY
 
 
-@asks(
+@fast_door(
     product,
     small_product,
     "x (batch, n_in), dz (batch, n_out) -> out_dweights (n_in, n_out), out_dbiases (1, n_out)",
@@ -115,7 +115,7 @@ def dense_backward_inputs(dz: Array, weights: Array, out: Array) -> Request:
 def dense_backward_parameters(
     x: Array, dz: Array, out_dweights: Array, out_dbiases: Array
 ) -> Request:
-    """Both gradients of the parameters: `dense_backward_weights` and `column_sum` in one pass.
+    """Gradients of the parameters in one pass: `dense_backward_weights` and `column_sum`.
 
     Parameters
     ----------
@@ -125,11 +125,11 @@ def dense_backward_parameters(
     out_dbiases : ndarray, (1, n_out)
     """
     if not out_dbiases.flags.writeable:
-        raise TypeError  # to the product it is an operand that others only read
+        raise TypeError  # the product takes it as a read-only operand
     return x, dz, out_dbiases, out_dweights, 0.0, 0, TRANSPOSE_A | SUM_COLUMNS | NEVER_EMPTY
 
 
-@asks(
+@fast_door(
     product,
     small_product,
     "dz (batch, n_out), weights (n_in, n_out), y (batch, n_in) -> out (batch, n_in)",
@@ -151,15 +151,15 @@ def dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array) 
     return dz, weights, y, out, 0.0, then, TRANSPOSE_B | OTHER | MASK | NEVER_EMPTY
 
 
-@asks(
+@fast_door(
     product,
     small_product,
     "x (batch, n_in), dz (batch, n_out), learning_rate >= 0 -> weights (n_in, n_out)",
 )
 def dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) -> Request:
-    """The SGD step of the weights without their gradient: `dense_backward_weights`, `sgd_update`.
+    """The SGD step of the weights in one pass: `dense_backward_weights`, then `sgd_update`.
 
-    weights <- fma(-learning_rate, xT . dz, weights), the gradient never stored.
+    weights <- fma(-learning_rate, xT . dz, weights); the gradient is never stored.
 
     Parameters
     ----------

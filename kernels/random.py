@@ -1,7 +1,7 @@
 """Random numbers that belong to an element, not to a thread: Philox4x32-10.
 
 Element i of a stream is a function of (key, stream, i) alone, so the numbers do not depend on who
-computes them, in which order, on which CPU or with which NumPy. From "Parallel Random Numbers: As
+computes them, the order, the CPU or NumPy's version. From "Parallel Random Numbers: As
 Easy as 1, 2, 3" (Salmon, Moraes, Dror and Shaw, SC 2011); tested against its known answers.
 """
 
@@ -11,8 +11,8 @@ from numba import prange
 from kernels.intrinsics import fma
 from kernels.runtime.jit import Array, inner, kernel
 
-# All arithmetic is in uint64, which holds the product of two 32-bit words; a plain literal beside a
-# uint64 would turn both into float64.
+# All arithmetic is in uint64, which holds the product of two 32-bit words. Numba would convert a
+# uint64 and a plain literal to float64.
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 _MULTIPLY_0, _MULTIPLY_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -52,13 +52,13 @@ def uniform(key: int, stream: int, low: float, high: float, out: Array) -> None:
     Parameters
     ----------
     key, stream : int
-        64 bits each, without sign.
+        Unsigned, 64 bits each.
     low, high : float
     out : ndarray, float32 or float64
     """
     out = out.reshape(out.size)
     low, width = out.dtype.type(low), out.dtype.type(high - low)
-    # 53 bits of each draw; for float32 the lowest 29 are cut off, so that it rounds nowhere.
+    # 53 bits of each draw; float32 drops the lowest 29, so that nothing is rounded.
     drop = np.uint64(11) if out.itemsize == 8 else np.uint64(40)
     scale = out.dtype.type(2.0**-53 if out.itemsize == 8 else 2.0**-24)
     for block in prange((out.size + _BLOCK - 1) // _BLOCK):
@@ -70,15 +70,15 @@ def uniform(key: int, stream: int, low: float, high: float, out: Array) -> None:
 
 @kernel("key uint64, stream uint64 -> out <n>")
 def permutation(key: int, stream: int, out: Array) -> None:
-    """A random order of 0 ... n - 1: Fisher and Yates' shuffle, from the last place down.
+    """A random order of 0 ... n - 1: the Fisher-Yates shuffle, from the last place down.
 
     Place i is exchanged with place floor(r_i (i + 1) / 2^64), where r_i is words 0 and 1 of element
-    i: even to one part in 2^64 / n.
+    i: uniform to one part in 2^64 / n.
 
     Parameters
     ----------
     key, stream : int
-        64 bits each, without sign.
+        Unsigned, 64 bits each.
     out : ndarray of int64, (n,)
     """
     for i in range(out.size):

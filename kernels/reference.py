@@ -244,6 +244,53 @@ def sgd_update(weights: Array, dweights: Array, learning_rate: float) -> None:
     weights -= weights.dtype.type(learning_rate) * dweights
 
 
+def sgd_decay_update(weights: Array, dweights: Array, rate: float, decay: float) -> None:
+    """Descend along dw + decay w."""
+    weights -= weights.dtype.type(rate) * _decayed(weights, dweights, decay)
+
+
+def momentum_update(
+    weights: Array,
+    dweights: Array,
+    states: Array,
+    rate: float,
+    ahead: float,
+    momentum: float,
+    decay: float,
+) -> None:
+    """With g = dw + decay w: m <- momentum m + g; w <- w - ahead g - rate m."""
+    real = weights.dtype.type
+    m, g = states.reshape(weights.shape), _decayed(weights, dweights, decay)
+    m[...] = _normal_or_zero(real(momentum) * m + g)
+    weights -= real(ahead) * g + real(rate) * m
+
+
+def adagrad_update(
+    weights: Array, dweights: Array, states: Array, rate: float, epsilon: float, decay: float
+) -> None:
+    """With g = dw + decay w: s <- s + g^2; w <- w - rate g / (sqrt(s) + epsilon)."""
+    real = weights.dtype.type
+    s, g = states.reshape(weights.shape), _decayed(weights, dweights, decay)
+    s[...] = _normal_or_zero(s + g * g)
+    weights -= real(rate) * (g / (np.sqrt(s) + real(epsilon)))
+
+
+def rmsprop_update(
+    weights: Array,
+    dweights: Array,
+    states: Array,
+    rate: float,
+    alpha: float,
+    epsilon: float,
+    decay: float,
+) -> None:
+    """With g = dw + decay w, s the moving mean of g^2: w <- w - rate g / (sqrt(s) + epsilon)."""
+    real = weights.dtype.type
+    s, g = states.reshape(weights.shape), _decayed(weights, dweights, decay)
+    s[...] = _normal_or_zero(real(alpha) * s + real(1 - alpha) * (g * g))
+    weights -= real(rate) * (g / (np.sqrt(s) + real(epsilon)))
+
+
 def adam_update(
     weights: Array,
     dweights: Array,
@@ -256,9 +303,54 @@ def adam_update(
     """m and v are moving means of dw and dw^2; w <- w - rate m / (sqrt(v) + epsilon)."""
     real = weights.dtype.type
     m, v = states.reshape(2, *weights.shape)
-    m[...] = real(beta1) * m + real(1 - beta1) * dweights
-    v[...] = real(beta2) * v + real(1 - beta2) * (dweights * dweights)
-    weights -= real(rate) * m / (np.sqrt(v) + real(epsilon))
+    m[...] = _normal_or_zero(real(beta1) * m + real(1 - beta1) * dweights)
+    v[...] = _normal_or_zero(real(beta2) * v + real(1 - beta2) * (dweights * dweights))
+    weights -= real(rate) * (m / (np.sqrt(v) + real(epsilon)))
+
+
+def adam_decay_update(
+    weights: Array,
+    dweights: Array,
+    states: Array,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    decay: float,
+    shrink: float,
+) -> None:
+    """Adam's step by dw + decay w, from w - shrink w."""
+    g = _decayed(weights, dweights, decay)
+    weights -= weights.dtype.type(shrink) * weights
+    adam_update(weights, g, states, rate, beta1, beta2, epsilon)
+
+
+def lion_update(
+    weights: Array,
+    dweights: Array,
+    states: Array,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    shrink: float,
+) -> None:
+    """w <- w - shrink w - rate sign(beta1 m + (1 - beta1) dw); m <- beta2 m + (1 - beta2) dw."""
+    real = weights.dtype.type
+    m = states.reshape(weights.shape)
+    sign = np.sign(real(beta1) * m + real(1 - beta1) * dweights)
+    m[...] = _normal_or_zero(real(beta2) * m + real(1 - beta2) * dweights)
+    weights -= real(shrink) * weights
+    weights -= real(rate) * sign
+
+
+def _decayed(weights: Array, dweights: Array, decay: float) -> Array:
+    """The gradient with weight decay in it."""
+    return np.asarray(dweights + weights.dtype.type(decay) * weights)
+
+
+def _normal_or_zero(state: Array) -> Array:
+    """0 instead of a number below the normal ones."""
+    return np.where(abs(state) < np.finfo(state.dtype).tiny, state.dtype.type(0), state)
 
 
 # --- softmax and losses ---------------------------------------------------------------------------

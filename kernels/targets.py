@@ -1,4 +1,4 @@
-"""What a row should have been: a class index, or a row of target probabilities."""
+"""The target of a row: a class index, or a row of target probabilities."""
 
 from collections import namedtuple
 
@@ -6,7 +6,7 @@ from kernels.intrinsics import LANES, ahead, lane_numbers, load, row_of, select,
 from kernels.runtime.jit import Array, inner, kernel
 
 Target = namedtuple("Target", ["label", "row"])
-"""One row's class index; or -1, and where its target probabilities are."""
+"""One row's class index; or -1 and the address of its target probabilities."""
 
 
 @inner
@@ -19,7 +19,7 @@ def wanted(labels, i, like):
 
 @inner
 def targets_from(target, j, n):
-    """The target probabilities of a row of n from column j on; a class index is a 1 among zeros."""
+    """The target probabilities of a row of n from column j on; a class index becomes one-hot."""
     if target.label >= 0:
         ones = splat(target.row, LANES, 1.0)
         return select(lane_numbers(ones) == target.label - j, ones, 0.0)
@@ -28,9 +28,9 @@ def targets_from(target, j, n):
 
 @kernel("labels <n>, below int64 -> out <n>", public=False)
 def own_labels(labels: Array, below: int, out: Array) -> int:
-    """Copy labels, and look at the copy: the first place with one outside [0, below), or -1.
+    """Copy labels and check the copy: the index of the first one outside [0, below), or -1.
 
-    Compiled code reads memory at a label, and the caller's array may be written to meanwhile.
+    Compiled code indexes memory by a label, and the caller's array may change meanwhile.
     """
     bad = -1
     for i in range(labels.size - 1, -1, -1):

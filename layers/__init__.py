@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
+from layers import schedules as schedules
 from layers.activations import ELU as ELU
 from layers.activations import GELU as GELU
 from layers.activations import SELU as SELU
@@ -45,8 +46,12 @@ from layers.losses_of_numbers import MeanSquaredError as MeanSquaredError
 from layers.losses_of_numbers import Poisson as Poisson
 from layers.losses_of_numbers import Quantile as Quantile
 from layers.optimizers import SGD as SGD
+from layers.optimizers import Adagrad as Adagrad
 from layers.optimizers import Adam as Adam
+from layers.optimizers import AdamW as AdamW
+from layers.optimizers import Lion as Lion
 from layers.optimizers import Optimizer as Optimizer
+from layers.optimizers import RMSprop as RMSprop
 from layers.profiling.profile import profile as profile
 from layers.profiling.results import Profile as Profile
 from layers.sequential import Sequential as Sequential

@@ -1,4 +1,4 @@
-"""What a layer is: forward, backward, parameters and their gradients."""
+"""The base class of layers: forward, backward, parameters and their gradients."""
 
 import copy
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ Array = NDArray[Any]
 
 
 class Part:
-    """Something that a model is made of, and whether its user has put code of its own into it.
+    """A layer, loss or optimizer of a model, and whether it has user-defined code.
 
     Attributes
     ----------
     _PASSES : tuple of str
         The methods that compiled training does not call. A class that overrides one, or an object
-        with one of its own, is the user's, and is run as it is.
+        with such an attribute, is user-defined, and runs layer by layer.
     _RUNS : tuple of str
         The methods that a program is recorded from: a class may override them, an object may not.
     """
@@ -32,15 +32,15 @@ class Part:
 
     @staticmethod
     def changes() -> int:
-        """How often a pass of any object has been replaced: a model looks again when that moves."""
+        """How often a method of any object was replaced: models check again when it changes."""
         return Part._changes
 
     def has_own_methods(self) -> bool:
-        """Whether the object has a pass of its own, beside those of its class."""
+        """Whether the object itself, not its class, has such a method."""
         return any(name in vars(self) for name in self._PASSES + self._RUNS)
 
     def own_code(self) -> str | None:
-        """What of it is the user's; None where nothing is."""
+        """The user-defined code, in words; None if there is none."""
         if self.has_own_methods():
             return "has a method of its own"
         for name in self._PASSES:
@@ -61,22 +61,21 @@ class Part:
 
 
 class Layer(Part):
-    """One step of a network: ``y = layer.forward(x)``, then ``dx = layer.backward(dy)``.
+    """One layer of a network: ``y = layer.forward(x)``, then ``dx = layer.backward(dy)``.
 
     A subclass says what it does in one of two ways:
 
-    - `run_forward` and `run_backward`, in the words of a run (``layers/runs.py``): it computes at
-      once, on either backend, and within a compiled program;
-    - `forward` and `backward`, which are called as they are. A model with such a layer runs layer
-      by layer.
+    - `run_forward` and `run_backward`, by calls on a run (``layers/runs.py``), which serve both
+      backends and compiled programs;
+    - `forward` and `backward`. A model with such a layer runs layer by layer.
 
-    One with parameters also names them in `parameter_shapes`, so that a model can lay all
+    A subclass with parameters also names them in `parameter_shapes`, so that a model can lay all
     parameters out in one buffer.
 
-    `forward` and `backward` compute in local variables and keep them at the end, so that one thread
-    never reads what another has just put there. A model predicts and evaluates with other layer
-    objects of the same parameters (`for_inference`), so several threads may predict while one
-    trains; a `forward` that counts or learns anything in an attribute does so in training alone.
+    `forward` and `backward` compute in local variables and assign attributes at the end, so that
+    threads do not read each other's values. A model predicts and evaluates with copies of its
+    layers that share the parameters (`for_inference`), so several threads may predict while one
+    trains. A `forward` that changes an attribute therefore does so in training only.
 
     Attributes
     ----------
@@ -85,15 +84,17 @@ class Layer(Part):
     output, dinputs : ndarray or None
         What the last `forward` and the last `backward` returned.
     in_model : bool
-        Whether a model has this layer. It takes no other: they would train the same weights, or
-        overwrite what `backward` needs.
+        Whether a model has this layer. A second model would train the same weights, or overwrite
+        what `backward` needs.
     """
 
     _PASSES = ("forward", "backward", "backward_parameters")
     _RUNS = ("run_forward", "run_backward")
     _WIDTH = "n"
-    """What errors call the width of an input that may be any."""
+    """The name, in errors, of an input width that may be any."""
 
+    decayed: ClassVar[tuple[str, ...]] = ("weights",)
+    """The parameters that an optimizer's weight decay reaches."""
     gives: ClassVar[str | None] = None
     output: Array | None = None
     dinputs: Array | None = None
@@ -101,15 +102,15 @@ class Layer(Part):
     _inputs: Array | None = None
     _dtype: Any = None
     _index = 0
-    """Which layer of its model it is."""
+    """The layer's index in its model."""
     _RANDOM: ClassVar[bool] = False
-    """Whether it draws random numbers: alone, by a `_key` and a step of its own."""
+    """Whether it draws random numbers; a standalone layer has its own `_key` and step."""
     _key = 0
     _passes = 0
 
     @property
     def dtype(self) -> Any:
-        """The model's; None in a layer that stands alone and takes any."""
+        """The model's dtype; None in a standalone layer, which takes any."""
         return self._dtype
 
     @dtype.setter
@@ -122,7 +123,7 @@ class Layer(Part):
         self._dtype = dtype
 
     def own_code(self) -> str | None:
-        """What of it is the user's and cannot be recorded; None where nothing is."""
+        """The user-defined code that cannot be recorded, in words; None if there is none."""
         if type(self).run_forward is Layer.run_forward:
             return f"is {checks.article(self)} of your own"
         return super().own_code()
@@ -130,18 +131,17 @@ class Layer(Part):
     # --- what a subclass says ---
 
     def run_forward(self, run: Any, x: Any, training: bool) -> Any:
-        """The output for x, in the words of a run."""
+        """The output for x, by calls on ``run``."""
         raise NotImplementedError
 
     def run_backward(self, run: Any, x: Any, y: Any, dy: Any, needs_inputs: bool) -> Any:
-        """The gradient with respect to x, given x, y and that with respect to y.
+        """Gradient with respect to x, given x, y and the gradient dy with respect to y.
 
-        It also fills the parameters' gradients. Without ``needs_inputs`` nobody looks at what it
-        returns.
+        It also fills the parameters' gradients. Without ``needs_inputs`` the result is ignored.
         """
         raise NotImplementedError
 
-    # --- a pass at once ---
+    # --- eager passes ---
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Output of the layer for a batch of inputs, kept for `backward`.
@@ -149,7 +149,7 @@ class Layer(Part):
         Parameters
         ----------
         x : array_like, (batch, n_in)
-            Kept, not copied, where it is in the layer's dtype and C order.
+            Kept without a copy if it has the layer's dtype and C order.
         training : bool
             Whether the pass belongs to a training step.
 
@@ -166,20 +166,20 @@ class Layer(Part):
         return output
 
     def _counted(self) -> AbstractContextManager[None]:
-        """What random numbers are counted by, for a layer that draws them and stands alone."""
+        """The position of random numbers, for a standalone layer that draws them."""
         if not self._RANDOM or runs.position() is not None:
             return nullcontext()
         return runs.at(self._key, self._passes)
 
     def backward(self, dy: Array) -> Array:
-        """Gradient with respect to the inputs, given that with respect to the output.
+        """Gradient with respect to the inputs, given the gradient with respect to the output.
 
-        It also fills the gradients of the parameters, if there are any.
+        It also fills the gradients of the parameters.
 
         Parameters
         ----------
         dy : array_like, (batch, n_out)
-            With the mean over the batch in it.
+            Includes the mean over the batch.
 
         Returns
         -------
@@ -215,7 +215,7 @@ class Layer(Part):
         return {}
 
     def config(self) -> dict[str, Any]:
-        """Arguments of the constructor, as JSON can hold them."""
+        """Arguments of the constructor, JSON-serialisable."""
         return {}
 
     def bind(
@@ -226,10 +226,10 @@ class Layer(Part):
         key: int,
         index: int,
     ) -> None:
-        """Take the given arrays as parameters and gradients from now on; see `Dense.bind`."""
+        """Use the given arrays as parameters and gradients; see `Dense.bind`."""
 
     def forget(self) -> None:
-        """Let go of what the last pass left behind."""
+        """Drop the arrays of the last pass."""
         self.output = self.dinputs = self._inputs = None
 
     # --- for subclasses ---
@@ -240,9 +240,10 @@ class Layer(Part):
         return checks.real(place, "x", x, self.dtype, ("batch", n_in))
 
     def _checked_gradient(self, dy: Any, kept: Array | None, width: int | None = None) -> Array:
-        """The gradient by the output, in C order: as many rows as what `forward` kept, its dtype.
+        """Gradient with respect to the output, in C order, with the kept array's dtype and rows.
 
-        It has the width of that too, where no other is given. The caller reads what is kept once.
+        ``width`` overrides the number of columns. ``kept`` is passed, since another thread may
+        replace the attribute.
         """
         place = f"{type(self).__name__}.backward"
         if kept is None:
@@ -250,12 +251,12 @@ class Layer(Part):
         return checks.real(place, "dy", dy, kept.dtype, (len(kept), width or kept.shape[1]))
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: free of its model, without what the last pass left behind."""
+        """For copies and pickles: without its model and the arrays of the last pass."""
         left_out = ("output", "dinputs", "_inputs", "in_model")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __copy__(self) -> Self:
-        """A copy with arrays of its own: one that shared them would change the original's."""
+        """A deep copy: a shallow one would share the original's arrays."""
         return copy.deepcopy(self)
 
     def __repr__(self) -> str:
@@ -263,10 +264,10 @@ class Layer(Part):
 
 
 def for_inference(part: Any) -> Any:
-    """A layer once more, with the same parameters: what its `forward` keeps, it keeps to itself.
+    """A copy of a layer that shares its parameters, but not what its `forward` keeps.
 
-    Layers that it holds in attributes, or in lists, tuples and dicts there, are made anew too;
-    everything else is shared.
+    Layers in its attributes, or in lists, tuples and dicts there, are copied too; everything else
+    is shared.
     """
     if isinstance(part, Layer):
         state: Any = object.__getstate__(part)  # of any class, with slots or without
@@ -286,4 +287,4 @@ def for_inference(part: Any) -> Any:
     return part
 
 
-from layers import runs  # noqa: E402 - a run's arrays are what this file defines
+from layers import runs  # noqa: E402 - runs needs the definitions of this file

@@ -1,4 +1,4 @@
-"""Columns of a table: whether its first line names them, and which of them is what."""
+"""Columns of a table: the header, the features and the label."""
 
 import re
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ _FLAGS = "pass header=True (--header) where it holds names, header=False (--no-h
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a table, as they were taken.
+    """The columns of a table: features and label.
 
     Parameters
     ----------
     names : tuple of str
-        Of all columns; empty for a table without names.
+        Of all columns; empty without a header.
     features : tuple of int
         Positions of the columns that are inputs, in the order in which a model takes them.
     label : int or None
@@ -40,12 +40,12 @@ class Columns:
             raise ValueError("names of columns hold something else than text")
 
     def config(self) -> dict[str, Any]:
-        """What JSON can hold of it, for a saved model."""
+        """The fields, JSON-serialisable, for a saved model."""
         return {"names": self.names, "features": self.features, "label": self.label}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Columns":
-        """The other way."""
+        """The columns of a `config`."""
         return cls(tuple(config["names"]), tuple(config["features"]), config["label"])
 
     def called(self, index: int) -> str:
@@ -64,9 +64,9 @@ def are_names(fields: Sequence[str], header: bool | None, model: Columns | None,
     fields : sequence of str
         Without spaces around them.
     header : bool or None
-        True and False decide; None asks the fields, and where they leave it open, nobody guesses.
+        True and False decide; None decides by the fields, and raises where they are ambiguous.
     model : Columns or None
-        What a model was trained on: a line that holds all its names is one of names.
+        A model's columns: a line that holds all their names is a header.
     line : str
         The place, for the error.
     """
@@ -87,7 +87,7 @@ def are_names(fields: Sequence[str], header: bool | None, model: Columns | None,
 
 
 def _refuse_mixture(fields: Sequence[str], numbers: Sequence[bool], line: str) -> bool:
-    """True for a line of names; an example with a fault must not be lost by being taken for one."""
+    """True for a header; raise where it may be an example with an error."""
     if not any(numbers) and any(map(_is_word, fields)):
         return True
     fault = numbers.index(False)
@@ -100,14 +100,14 @@ def _refuse_mixture(fields: Sequence[str], numbers: Sequence[bool], line: str) -
 
 
 def _is_word(field: str) -> bool:
-    """What can only be a name; ``1.O``, ``1,234`` and ``NA`` may be numbers gone wrong."""
+    """Whether a field can only be a name; ``1.O``, ``1,234`` and ``NA`` may be mistyped numbers."""
     if field.lower() in _HOLES or re.match(r"\W*\d", field):
         return False
     return any(map(str.isalpha, field))
 
 
 def is_number(field: str) -> bool:
-    """Tell whether NumPy takes `field` for a number; float takes 1_000 and other digits too."""
+    """Whether NumPy parses `field` as a number; float also parses 1_000 and other digits."""
     try:
         float(field)
     except ValueError:
@@ -115,13 +115,13 @@ def is_number(field: str) -> bool:
     return field.isascii() and "_" not in field
 
 
-# Which column is what. Each gives the columns, and a sentence for whoever has to know.
+# Choosing columns. Each function returns the columns, and a sentence that explains the choice.
 
 
 def to_train_on(
     names: Sequence[str], width: int, label_column: int | str | None, place: str
 ) -> tuple[Columns, str]:
-    """Take one column for the labels and all others for features."""
+    """One column is the label, all others are features."""
     if width < 2:
         raise ValueError(f"{place} has 1 column, expected a feature and a label at least")
     if label_column is not None:
@@ -155,9 +155,9 @@ def to_predict_from(
     n_features: int | None,
     place: str,
 ) -> tuple[Columns, str]:
-    """Find a model's features: by name where both have names, else by their number.
+    """A model's features: by name where both have names, else by position.
 
-    A column that the model knows as a feature is never left out.
+    A feature column of the model is never omitted.
     """
     label = None if label_column is None else _position(names, width, label_column, place)
     if model is not None and model.names and names:
@@ -178,7 +178,7 @@ def to_predict_from(
 
 
 def _extra(names: Sequence[str], width: int, model: Columns | None, place: str) -> tuple[int, str]:
-    """The label of a table that is one column wider than a model, and has not its names."""
+    """The label of a table with one column more than the model, and without its names."""
     called = _called_as_labels(names)
     trained = None if model is None or model.label is None else min(model.label, width - 1)
     if len(called) == 1:
@@ -224,7 +224,7 @@ def _by_name(
 
 
 def _label_of_model(names: Sequence[str], features: Sequence[int], model: Columns) -> int | None:
-    """Where the model's label is, if it is there."""
+    """The position of the model's label, if present."""
     if model.label is None:
         return None
     found = [i for i, name in enumerate(names) if name == model.names[model.label]]
@@ -240,7 +240,7 @@ def _all_but(label: int, width: int) -> tuple[int, ...]:
 
 
 def _position(names: Sequence[str], width: int, column: int | str, place: str) -> int:
-    """Position of a column that was asked for, counted from 0."""
+    """Position of the requested column, from 0."""
     if isinstance(column, str):
         if names.count(column) != 1:
             known = shortened(names) if names else "no header line"
@@ -258,13 +258,13 @@ def _position(names: Sequence[str], width: int, column: int | str, place: str) -
 
 
 def shortened(names: Sequence[str]) -> str:
-    """Names as a message shows them: not all of a thousand, nor all of a long one."""
+    """Names for a message, with long lists and long names shortened."""
     shown = [repr(name if len(name) <= 40 else f"{name[:40]}...") for name in names[:12]]
     return ", ".join(shown) + (", ..." if len(names) > 12 else "")
 
 
 def listed(names: Sequence[str]) -> str:
-    """As `shortened`, without quotes where none are needed."""
+    """`shortened`, without quotes where they are not needed."""
     shown = [
         name if name and name.isprintable() and len(name) <= 40 else shortened([name])
         for name in names[:12]

@@ -1,10 +1,9 @@
-"""Readers of a user's own data: CSV, NumPy's .npz, and IDX, which is MNIST's format.
+"""Readers of data files: CSV, NumPy's .npz, and IDX, MNIST's format.
 
-Inputs come back as (n, features), one example a row, and labels as int64 (n,). Inputs have the
-dtype that is asked for; without one, the smaller of float32 and float64 that holds what the file
-has, and float64 for CSV. Values are as the file has them, but for IDX images of bytes, which are
-scaled to [0, 1]. Whether labels fit the number of classes is for the model to say. Errors name the
-file and the place in it.
+Inputs are (n, features), one example per row; labels are int64 (n,). Inputs have the requested
+dtype; by default the smaller of float32 and float64 that holds the file's numbers, and float64 for
+CSV. Values are those of the file, except that IDX images of bytes are scaled to [0, 1]. The model
+checks labels against the number of classes. Errors name the file and the place in it.
 """
 
 import csv
@@ -53,10 +52,10 @@ Inputs: TypeAlias = NDArray[np.floating[Any]]
 Labels: TypeAlias = NDArray[np.int64]
 Dtype: TypeAlias = "str | np.dtype[Any] | type[Any] | None"
 
-_PIECE = 1 << 18  # characters of a CSV file parsed at a time: all but the numbers exists for those
-_FIRST_LINE = 1 << 24  # characters that a first line may have; it says how many the others may
-_FIELD = 256  # characters that a field of a later line may have on average
-_BLANK = 1 << 20  # characters of blank lines that a file may have, beside as many as of others
+_PIECE = 1 << 18  # characters of a CSV file that are in memory and parsed at a time
+_FIRST_LINE = 1 << 24  # most characters of a first line, which limits the others
+_FIELD = 256  # most characters of a later line, per field
+_BLANK = 1 << 20  # most characters of blank lines, plus as many as of other lines
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 _EXACT = np.float64(2**53)  # up to here a float64 holds every integer
@@ -66,7 +65,7 @@ _NPZ_LABELS = ("y", "labels", "target")
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
-# What is no table, by its first bytes.
+# Files that are no tables, by their first bytes.
 _FOREIGN = (
     (b"\x93NUMPY", "one NumPy array (.npy): put inputs and labels into an .npz by numpy.savez"),
     (b"\xfd7zXZ\0", "packed by xz: unpack it"),
@@ -95,17 +94,17 @@ _MAGIC_BYTES = 264  # tar has its own at 257
 
 @dataclass(frozen=True)
 class Table:
-    """What a file holds, and how it was taken.
+    """The data of a file, and how it was read.
 
     Attributes
     ----------
     x : ndarray, shape (n, features)
     labels : ndarray of int64, shape (n,)
-        Empty where none were asked for.
+        Empty if none were requested.
     columns : Columns or None
         Of a CSV file.
     notes : tuple of str
-        What was decided about the file, a sentence each, for whoever has to know.
+        How the file was interpreted, one sentence each.
     """
 
     x: Inputs
@@ -122,14 +121,14 @@ def read(
     header: bool | None = None,
     dtype: Dtype = None,
 ) -> tuple[Inputs, Labels]:
-    """Read inputs and labels from a CSV, .npz or IDX file, told apart by name, then by content.
+    """Read inputs and labels from a CSV, .npz or IDX file, recognised by name, then by content.
 
     Parameters
     ----------
     path : str or path-like
         The data; of an IDX pair, the images.
     labels : str or path-like, optional
-        The labels of an IDX pair, where they do not lie beside the images under the usual name.
+        The labels of an IDX pair, unless they are next to the images under the usual name.
     label_column, header, dtype
         As for `read_csv`; the first two are for CSV alone.
 
@@ -154,10 +153,10 @@ def read_inputs(
     Parameters
     ----------
     path : str or path-like
-        A CSV file, every column a feature but the one that is named; a .npz file, whose labels are
-        not looked at; or IDX images.
+        A CSV file, in which every column except ``label_column`` is a feature; a .npz file, whose
+        labels are ignored; or IDX images.
     label_column : int or str, optional
-        Of a CSV file, a column to leave out.
+        A column of a CSV file to omit.
     header, dtype
         As for `read_csv`.
 
@@ -178,20 +177,20 @@ def read_table(
     model: Columns | None = None,
     n_features: int | None = None,
 ) -> Table:
-    """Read a file as `read` and `read_inputs` do, and say how it was taken.
+    """Read a file as `read` and `read_inputs` do, and report how it was interpreted.
 
     Parameters
     ----------
     path : str or path-like
     labels : bool, or str or path-like, optional
-        False for a file without labels, or one whose labels are to be left out; else as for `read`.
+        False to read no labels; else as for `read`.
     label_column, header, dtype
         As for `read_csv`.
     model : Columns, optional
-        What a model was trained on: its features are looked for by name, where both have names.
+        A model's columns: features are matched by name, where both have names.
     n_features : int, optional
-        A model's width; another is refused before the rows are read. A CSV file with one column
-        more has the labels in it.
+        A model's width; another width is refused before the rows are read. In a CSV file, one
+        column more is the labels.
 
     Returns
     -------
@@ -276,8 +275,8 @@ def _check_width(width: int, n_features: int | None, place: str) -> None:
 
 
 def kind_of(path: StrPath) -> str:
-    """What a file holds, by its name or its first bytes."""
-    # The name goes first, so that a damaged file is judged as what it was meant to be.
+    """The format of a file, by its name or its first bytes."""
+    # The name comes first, so that a damaged file is read in its intended format.
     name = os.path.basename(os.fsdecode(path)).lower().removesuffix(".gz")
     if name.endswith(".npz"):
         return "npz"
@@ -286,7 +285,7 @@ def kind_of(path: StrPath) -> str:
     if re.search(r"\bidx\d|\bubyte\b", name) or name.endswith(".idx"):
         return "idx"
     if not stat.S_ISREG(os.stat(path).st_mode):
-        return "csv"  # what is read of a pipe to judge it would be lost
+        return "csv"  # bytes read from a pipe would be lost
     with open(path, "rb") as file:
         if file.read(4) in _ZIP_MAGICS:
             return "npz"
@@ -296,9 +295,9 @@ def kind_of(path: StrPath) -> str:
 
 @contextmanager
 def _open(path: StrPath, place: str) -> Iterator[io.BufferedReader]:
-    """Open a file, through gzip where its first bytes say so, whatever its name says."""
+    """Open a file, through gzip if its first bytes say so, whatever its name."""
     with open(path, "rb") as file:
-        # peek, not seek: a pipe will do.
+        # peek, not seek, which a pipe lacks.
         packed = file.peek(2)[:2] == _GZIP_MAGIC
         try:
             stream: Any = io.BufferedReader(gzip.GzipFile(fileobj=file)) if packed else file
@@ -309,7 +308,7 @@ def _open(path: StrPath, place: str) -> Iterator[io.BufferedReader]:
 
 
 def _refuse_foreign(start: bytes, path: StrPath, place: str) -> None:
-    """Name a file that is no table as what it is."""
+    """Refuse a file that is no table, and name its format."""
     what = next((what for magic, what in _FOREIGN if start.startswith(magic)), "")
     if start.startswith(b"BZh") and start[4:10] != b"1AY&SY":
         what = ""  # three letters, as a name may have them
@@ -326,7 +325,7 @@ def _refuse_foreign(start: bytes, path: StrPath, place: str) -> None:
 
 
 def _zip_archive(path: StrPath) -> str:
-    """What a zip archive is that is no .npz."""
+    """The kind of a zip archive that is no .npz."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -344,7 +343,7 @@ def _zip_archive(path: StrPath) -> str:
 def _as_real(
     values: NDArray[Any], dtype: np.dtype[Any] | None, where: Callable[[int, int], str]
 ) -> Inputs:
-    """Convert rows of features; a number may be infinite only where it was so before."""
+    """Convert rows of features; a finite number must not become infinite."""
     if dtype is None:
         exact = np.result_type(values.dtype, np.float32)
         dtype = exact if exact == np.float32 else np.dtype(np.float64)
@@ -388,10 +387,10 @@ def read_csv(
     header: bool | None = None,
     dtype: Dtype = None,
 ) -> tuple[Inputs, Labels]:
-    """Read numbers separated by commas, one example a line; gzip is seen by itself.
+    """Read comma-separated numbers, one example per line; gzip is detected.
 
-    Blank lines are passed over, but among the rows of a single column. ``nan`` and ``inf`` are
-    numbers in a feature, not in a label; an empty field is an error.
+    Blank lines are skipped, except between rows of a single column. ``nan`` and ``inf`` are valid
+    features, not labels; an empty field is an error.
 
     Parameters
     ----------
@@ -401,11 +400,10 @@ def read_csv(
         The column of labels: an index from 0, negative from the end, or a name in the header. By
         default the one column that is called label, class, target or y, else the last.
     header : bool, optional
-        Whether the first line has the names of the columns. By default it has where none of its
-        fields is a number, and it is an example where all are. Of numbers beside anything else, and
-        of 0, 1, 2, ..., which may be either, an error is made.
+        Whether the first line is a header. By default it is if none of its fields is a number, and
+        an example if all are. A mixture, and 0, 1, 2, ..., which may be either, are errors.
     dtype : {"float32", "float64"}, optional
-        Of the inputs; by default float64, which a model converts to its own.
+        Of the inputs; by default float64, which a model converts to its dtype.
 
     Returns
     -------
@@ -416,7 +414,7 @@ def read_csv(
     Raises
     ------
     ValueError
-        Naming the line and the column, both counted from 1.
+        It names the line and the column, both from 1.
     """
     place = _place("read_csv", path)
     to = _checked_dtype("read_csv", dtype)
@@ -427,7 +425,7 @@ def read_csv(
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the first line says of all the others, and how to name a cell."""
+    """The layout of all lines, from the first, and names of cells."""
 
     place: str
     first_line: int
@@ -450,7 +448,7 @@ def _csv(
     n_features: int | None,
     place: str,
 ) -> Table:
-    """Read a CSV file; without labels those are empty."""
+    """Read a CSV file; labels are empty if not requested."""
     with _open(path, place) as stream, _Lines(stream, place) as lines:
         first_line, fields = lines.first_record()
         if with_labels and len(fields) < 2:
@@ -486,7 +484,7 @@ def _csv(
 
 
 def _refuse_gaps(block: Sequence[tuple[int, str]], last: int, place: str) -> int:
-    """In a table of one column a blank line among others may be a row without its number."""
+    """Refuse a blank line between rows of a single column: it may be a missing number."""
     for number, _ in block:
         if number > last + 1:
             raise ValueError(
@@ -497,7 +495,7 @@ def _refuse_gaps(block: Sequence[tuple[int, str]], last: int, place: str) -> int
 
 
 class _Growing:
-    """An array to which rows are added; it grows in place, so that no second one is needed."""
+    """An array that grows in place as rows are appended, without a second copy."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.rows, self._array = 0, np.empty((0, *shape), dtype)
@@ -519,21 +517,21 @@ class _Growing:
         return self._array
 
     def _resize(self, rows: int) -> None:
-        # Nobody else holds the array, but a debugger or a tracer may, and NumPy would count that.
+        # Nothing else references the array, except a debugger or tracer, which NumPy would count.
         self._array.resize((rows, *self._array.shape[1:]), refcheck=False)
 
 
 def _parse_block(
     block: Sequence[tuple[int, str]], layout: _Layout, x: _Growing, labels: _Growing | None
 ) -> None:
-    """Add the rows of some lines to inputs and labels."""
+    """Append the rows of some lines to inputs and labels."""
     numbers, texts = zip(*block, strict=True)
     try:
         table = np.loadtxt(texts, delimiter=",", comments=None, quotechar='"', ndmin=2)
         if table.shape != (len(block), layout.width):
             raise ValueError(f"parsed as shape {table.shape}")
     except ValueError as error:
-        # NumPy parses some twenty times faster than Python would, but only Python knows the line.
+        # NumPy parses about twenty times as fast as Python, but only Python can name the line.
         _raise_first_fault(block, layout)
         raise ValueError(f"{layout.place}, line {numbers[0]} or later: {error}") from error
     for row in np.flatnonzero(np.isinf(table).any(axis=1)):
@@ -568,7 +566,7 @@ def _raise_first_fault(block: Sequence[tuple[int, str]], layout: _Layout) -> Non
 
 
 def _refuse_overflow(number: int, text: str, layout: _Layout, dtype: np.dtype[Any]) -> None:
-    """Refuse 1e999, which is parsed as infinity, in a row that holds an infinity."""
+    """Refuse 1e999, which is parsed as infinity, in a row with an infinity."""
     for column, field in enumerate(_fields([text], f"{layout.place}, line {number}")):
         if math.isinf(float(field)) and "inf" not in field.lower():
             raise ValueError(
@@ -577,21 +575,21 @@ def _refuse_overflow(number: int, text: str, layout: _Layout, dtype: np.dtype[An
 
 
 class _Lines:
-    """The lines of a text in UTF-8 that are not blank, with their numbers, in pieces.
+    """The non-blank lines of a UTF-8 text with their numbers, in pieces.
 
-    However small the packed file, no more is held than a piece and a line, and what is neither
-    row nor end is given up on.
+    However small the packed file, at most a piece and a line are in memory, and too many blank
+    lines are refused.
     """
 
     def __init__(self, stream: io.BufferedReader, place: str) -> None:
-        # utf-8-sig drops the mark that spreadsheets put in front.
+        # utf-8-sig drops the byte order mark of spreadsheets.
         self._text = io.TextIOWrapper(stream, encoding="utf-8-sig")
         self._place = place
         self.longest = _FIRST_LINE
-        self._number = 1  # of the line that comes next
+        self._number = 1  # of the next line
         self._rest, self._ended = "", False
-        self._lines: list[tuple[int, str]] = []  # read and not yet handed out
-        self._first: list[tuple[int, str]] = []  # those of the first record
+        self._lines: list[tuple[int, str]] = []  # read and not yet returned
+        self._first: list[tuple[int, str]] = []  # of the first record
         self._started = False
         self._blank, self._kept = 0, 0  # characters
 
@@ -602,7 +600,7 @@ class _Lines:
         self._text.close()
 
     def first_record(self) -> tuple[int, list[str]]:
-        """Number and fields of the first line; of several, where a quoted field has breaks."""
+        """Number and fields of the first record, which has several lines if a quoted field does."""
         while (start := next((i for i, line in enumerate(self._lines) if _holds(line)), -1)) < 0:
             self._lines = []
             if not self._read():
@@ -618,7 +616,7 @@ class _Lines:
         return number, [field.strip() for field in fields]
 
     def _taken(self) -> Iterator[str]:
-        """Lines of the first record, as a reader of CSV asks for them."""
+        """Lines of the first record, for the CSV reader."""
         while self._lines or self._read():
             while self._lines:
                 self._first.append(self._lines.pop(0))
@@ -630,7 +628,7 @@ class _Lines:
         return self._first[-1][0]
 
     def again(self) -> None:
-        """Hand the first record out once more, as an example."""
+        """Return the first record once more, as an example."""
         if len(self._first) > 1:
             raise ValueError(
                 f"{self._place}, line {self._first[0][0]}: a line break within quotes, expected"
@@ -656,7 +654,7 @@ class _Lines:
                 f"{self._place} is not text in UTF-8 ({error}), expected CSV"
             ) from error
         self._ended = not piece
-        # TextIOWrapper has made every kind of line end one; splitlines knows too many.
+        # TextIOWrapper has normalised line ends; splitlines would split at others, too.
         *texts, self._rest = (self._rest + piece).split("\n")
         if self._ended and self._rest:
             texts.append(self._rest)
@@ -674,7 +672,7 @@ class _Lines:
                 " expected lines of numbers separated by commas"
             )
         lines = enumerate(texts, self._number)
-        # Quotes in the first record may have blank lines in them.
+        # A quoted field in the first record may contain blank lines.
         self._lines += filter(_holds, lines) if self._started else lines
         self._number += len(texts)
         return True
@@ -703,7 +701,7 @@ def read_npz(path: StrPath, *, dtype: Dtype = None) -> tuple[Inputs, Labels]:
     ----------
     path : str or path-like
         Holds one array called x, X, data or images, of shape (n, ...), and one called y, labels
-        or target, of shape (n,) or (n, 1). Other arrays are left alone; pickles are refused.
+        or target, of shape (n,) or (n, 1). Other arrays are ignored; pickles are refused.
     dtype : {"float32", "float64"}, optional
         Of the inputs; by default the smaller one that holds the file's own exactly.
 
@@ -724,7 +722,7 @@ def _npz(
     n_features: int | None,
     place: str,
 ) -> tuple[Inputs, Labels]:
-    """Read a .npz file; shapes are looked at before the arrays are read."""
+    """Read a .npz file; shapes are checked before the arrays are read."""
     with open(path, "rb") as file:
         start = file.read(_MAGIC_BYTES)
     if not start.startswith(b"PK"):
@@ -757,7 +755,7 @@ def _npz(
 
 
 def _pick(names: Sequence[str], wanted: Sequence[str], place: str) -> str:
-    """Choose the one name that is wanted; two of them would leave it to chance."""
+    """The only name among those wanted; two are an error."""
     found = [name for name in wanted if name in names]
     if len(found) != 1:
         raise ValueError(
@@ -772,7 +770,7 @@ def _feature(place: str) -> Callable[[int, int], str]:
 
 
 def _width(shape: tuple[int, ...], place: str) -> int:
-    """Features of a row: all axes but the first."""
+    """Features of a row: the product of all axes except the first."""
     if len(shape) < 2 or 0 in shape:
         raise ValueError(
             f"{place} has shape {shape}, expected (n, features) or (n, height, width),"
@@ -785,12 +783,12 @@ def _width(shape: tuple[int, ...], place: str) -> int:
 
 
 def read_idx(path: StrPath) -> NDArray[Any]:
-    """Read one array in IDX, MNIST's format; gzip is seen by itself.
+    """Read one array in IDX, MNIST's format; gzip is detected.
 
     Parameters
     ----------
     path : str or path-like
-        The file, or the folder that it was unpacked into.
+        The file, or the folder it was unpacked to.
 
     Returns
     -------
@@ -804,23 +802,23 @@ def read_idx(path: StrPath) -> NDArray[Any]:
 def read_idx_pair(
     images_path: StrPath, labels_path: StrPath | None = None, *, dtype: Dtype = None
 ) -> tuple[Inputs, Labels]:
-    """Read images and their labels, as MNIST and Fashion-MNIST come.
+    """Read images and labels in the format of MNIST and Fashion-MNIST.
 
     Parameters
     ----------
     images_path : str or path-like
-        For example ``train-images-idx3-ubyte.gz``, or the folder that it was unpacked into.
+        For example ``train-images-idx3-ubyte.gz``, or the folder it was unpacked to.
     labels_path : str or path-like, optional
-        By default the file beside the images whose name says labels for images and idx1 for
-        idx3, packed or not.
+        By default the file in the same folder with labels for images and idx1 for idx3 in its
+        name, packed or not.
     dtype : {"float32", "float64"}, optional
-        Of the images; by default float64 for bytes, and else the smaller one that holds the file's
-        own exactly.
+        Of the images; by default float64 for bytes, else the smaller one that holds the file's own
+        exactly.
 
     Returns
     -------
     x : ndarray, shape (n, pixels)
-        Bytes without sign are scaled from 0 ... 255 to [0, 1]; other types are as they are.
+        Unsigned bytes are scaled from 0 ... 255 to [0, 1]; other types are unchanged.
     labels : ndarray of int64, shape (n,)
     """
     _place("read_idx_pair", images_path, "images_path")
@@ -837,7 +835,7 @@ def _idx_pair(
     n_features: int | None,
     reader: str,
 ) -> tuple[Inputs, Labels]:
-    """Read images and labels; shapes are looked at before the bytes are read."""
+    """Read images and labels; shapes are checked before the bytes are read."""
     place = _place(reader, images_path)
     images_path = _unpacked(images_path)
     with _open_idx(images_path, place) as images:
@@ -873,7 +871,7 @@ class _Idx:
     shape: tuple[int, ...]
 
     def array(self) -> NDArray[Any]:
-        """All of it."""
+        """The whole array."""
         body = read_promised(self.stream, self.dtype.itemsize * math.prod(self.shape), self.place)
         return as_array(body, self.dtype, self.shape, self.place)
 
@@ -914,16 +912,16 @@ def _open_idx(path: StrPath, place: str) -> Iterator[_Idx]:
 
 
 def idx_file(folder: StrPath, name: str) -> str | None:
-    """Find a file of MNIST's by its name, as it was downloaded or however it was unpacked.
+    """Find one of MNIST's files by its name, as downloaded or unpacked.
 
     ``train-images-idx3-ubyte`` is also ``train-images.idx3-ubyte``, either may be packed as .gz,
-    and some programs unpack a file into a folder under its own name.
+    and some programs unpack a file to a folder of its name.
 
     Parameters
     ----------
     folder : str or path-like
     name : str
-        Packed names are looked for first where this one ends with ``.gz``.
+        Packed names come first if this one ends with ``.gz``.
 
     Returns
     -------
@@ -938,7 +936,7 @@ def idx_file(folder: StrPath, name: str) -> str | None:
 
 
 def _spellings(name: str) -> list[str]:
-    """Names that a file may have instead, as it is called first."""
+    """The names that a file may have, ``name`` first."""
     packed = name.endswith(".gz")
     plain = name.removesuffix(".gz")
     other = re.sub(r"[-.](?=idx\d)", lambda sign: "-."[sign[0] == "-"], plain)
@@ -951,7 +949,7 @@ def _is_file(path: str) -> bool:
 
 
 def _unpacked(path: StrPath) -> StrPath:
-    """The file in a folder that has the name of an IDX file; any other path as it is."""
+    """The file in a folder named like an IDX file; any other path unchanged."""
     name = os.path.basename(os.path.normpath(os.fsdecode(path)))
     if not os.path.isdir(path) or not re.search(r"idx\d", name):
         return path
@@ -959,7 +957,7 @@ def _unpacked(path: StrPath) -> StrPath:
 
 
 def beside(path: StrPath, name: str) -> str | None:
-    """Find another file of MNIST's next to one, whether or not each has a folder of its own."""
+    """Find another of MNIST's files next to one, even if each has its own folder."""
     folder, own = os.path.split(os.path.abspath(os.fsdecode(path)))
     outer, outer_name = os.path.split(folder)
     found = idx_file(folder, name)
@@ -969,7 +967,7 @@ def beside(path: StrPath, name: str) -> str | None:
 
 
 def _labels_beside(images_path: str, place: str) -> str:
-    """Find the labels by the usual names, packed as the images are or the other way."""
+    """Find the labels by the usual names, first packed like the images, then the other way."""
     name = os.path.basename(images_path)
     if "images" not in name:
         raise ValueError(
@@ -995,10 +993,10 @@ _Y = TypeVar("_Y", bound=np.generic)
 def split(
     x: NDArray[_X], labels: NDArray[_Y], test_fraction: float = 0.2, seed: int = 0
 ) -> tuple[NDArray[_X], NDArray[_Y], NDArray[_X], NDArray[_Y]]:
-    """Shuffle the rows and set some apart for a test.
+    """Shuffle the rows and split them into training and test rows.
 
-    The same seed gives the same rows with every version of NumPy: the order is that of raw 64-bit
-    draws, and NumPy promises those, not what its shuffle makes of them.
+    The same seed gives the same rows with every version of NumPy: the order sorts raw 64-bit draws,
+    which NumPy guarantees, unlike its shuffle.
 
     Parameters
     ----------
@@ -1047,5 +1045,5 @@ def split(
 def _rows(name: str, values: Any) -> NDArray[Any]:
     try:
         return np.asarray(values)
-    except ValueError as error:  # rows of several lengths
+    except ValueError as error:  # rows of different lengths
         raise ValueError(f"split: {name} cannot be an array ({error})") from error

@@ -11,7 +11,7 @@ from layers import initializers, seeds
 from layers.base import Array, Layer
 
 _MOST_WEIGHTS = sys.maxsize // 8
-"""What an array of float64 can hold."""
+"""The largest array of float64."""
 
 
 class Dense(Layer):
@@ -23,20 +23,19 @@ class Dense(Layer):
         Width of the input and of the output. A layer's own input is x, (batch, n_in); the lecture
         that this project follows calls it the input of the next layer.
     initializer : {"he", "glorot", "zeros"}, optional
-        How the weights start; biases start at 0. By default "he" before a `ReLU`, else "glorot".
+        Of the weights; biases start at 0. By default "he" before a `ReLU`, else "glorot".
     seed : int, numpy.random.Generator or None
-        Of the first weights, where the layer stands alone; in a model, the model's seed counts.
+        Of the initial weights of a standalone layer; in a model, the model's seed counts.
     dtype : {"float32", "float64"}
-        Where the layer stands alone; in a model, the model's dtype counts.
+        Of a standalone layer; in a model, the model's dtype counts.
 
     Attributes
     ----------
     weights : ndarray, (n_in, n_out)
-        One column per neuron; a view, whose shape is its own. Assigning copies into the layer's
-        array.
+        One column per neuron; a view. Assigning copies into the layer's array.
     biases : ndarray, (1, n_out)
     dweights, dbiases : ndarray or None
-        Their gradients, overwritten by each `backward`, not accumulated; None before the first.
+        Gradients, overwritten by each `backward`, not accumulated; None before the first.
     output, dinputs : ndarray or None
         What the last `forward` and `backward` returned.
     """
@@ -92,7 +91,7 @@ class Dense(Layer):
 
     def _differentiate(self, dy: Array, needs_inputs: bool) -> tuple[Array, Any]:
         passed = super()._differentiate(dy, needs_inputs)
-        self._has_gradients = True  # not by `run_backward`: a recorder calls that too
+        self._has_gradients = True  # not in `run_backward`, which a recorder calls too
         return passed
 
     # --- parameters ---
@@ -139,7 +138,7 @@ class Dense(Layer):
         place = f"Dense.{name}"
         shape = self.parameter_shapes()[name]
         if isinstance(value, np.ndarray) and (name, value.ndim) != ("biases", 1):
-            checks.shape(place, name, value, shape)  # before a conversion
+            checks.shape(place, name, value, shape)  # before the conversion
         checked = checks.real(place, name, value, self.dtype)
         if name == "biases" and checked.ndim == 1:
             checked = checked[None, :]
@@ -147,7 +146,7 @@ class Dense(Layer):
         self._parameters[name][...] = checks.shape(place, name, checked, shape)
 
     def _own_arrays(self) -> None:
-        """Arrays of the layer's own, made at the first use of a layer that stands alone."""
+        """Make the arrays of a standalone layer at its first use."""
         if not self._parameters:
             self._parameters = self._zeros()
             name = self.initializer or "glorot"
@@ -173,10 +172,10 @@ class Dense(Layer):
         key: int,
         index: int,
     ) -> None:
-        """Take the given arrays, views into a model's buffers, as parameters from now on.
+        """Use the given arrays, views into a model's buffers, as parameters.
 
-        Weights that the layer has already (because they were set or used) are kept: they are copied
-        into the new arrays. Otherwise they start from stream ``index`` of ``key``.
+        Existing weights (which were set or used) are copied into the new arrays. Otherwise weights
+        are initialised from stream ``index`` of ``key``.
         """
         if self._parameters:
             for name, array in self._parameters.items():
@@ -189,7 +188,7 @@ class Dense(Layer):
         self._has_gradients = False
 
     def forget(self) -> None:
-        """Let go of what the last pass left behind, gradients too."""
+        """Drop the arrays of the last pass, and the gradients."""
         super().forget()
         self._has_gradients = False
 
@@ -198,7 +197,7 @@ class Dense(Layer):
         return super().__getstate__() | {"_gradients": {}, "_has_gradients": False}
 
     def config(self) -> dict[str, Any]:
-        """Arguments of the constructor, as JSON can hold them."""
+        """Arguments of the constructor, JSON-serialisable."""
         given = {"n_in": self.n_in, "n_out": self.n_out}
         return given if self.initializer is None else {**given, "initializer": self.initializer}
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -260,10 +260,28 @@ class Sequential:
         loss = float(active().mean_loss(losses))
         if math.isfinite(loss):
             self.backward(gradient())
-            buffers = self._buffers
-            taken = self._step - self._first_step
-            self.optimizer.update(buffers.parameters, buffers.gradients, buffers.states, taken)
+            self._update(self._step - self._first_step)
         return loss, [float(active().mean_loss(each)) * len(x) for each in measures]
+
+    def _update(self, step: int) -> None:
+        """Move all parameters: one by one where weight decay reaches some of them only."""
+        optimizer, buffers = self.optimizer, self._buffers
+        parameters, gradients, states = buffers.parameters, buffers.gradients, buffers.states
+        if not optimizer.has_decay:
+            return optimizer.update(parameters, gradients, states, step)
+        without = optimizer.without_decay()
+        for decays, start, size in self._decays():
+            place = slice(start, start + size)
+            kept = states[:, place].copy()
+            way = optimizer if decays else without
+            way.update(parameters[:, place], gradients[:, place], kept, step)
+            states[:, place] = kept
+
+    def _decays(self) -> Iterator[tuple[bool, int, int]]:
+        """Of each parameter: whether weight decay reaches it, and where it lies in the buffers."""
+        for layer, named in zip(self.layers, self._buffers.places, strict=True):
+            for name, (rows, columns) in layer.parameter_shapes().items():
+                yield name in layer.decayed, named[name], rows * columns
 
     # --- training ---
 

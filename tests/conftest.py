@@ -1,4 +1,4 @@
-"""What all tests share: processes of their own, and what is left out where nothing is compiled."""
+"""Shared by all tests: separate processes, and skips where nothing is compiled."""
 
 import os
 import signal

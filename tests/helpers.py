@@ -1,4 +1,4 @@
-"""What tests of different rooms share."""
+"""Helpers for tests of several packages."""
 
 import numpy as np
 

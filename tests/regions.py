@@ -1,4 +1,4 @@
-"""For scripts in processes of their own: threading layers, and parallel regions, counted."""
+"""For scripts in separate processes: threading layers, and counted parallel regions."""
 
 import ctypes
 

@@ -1,4 +1,4 @@
-"""The asv suite: each benchmark can be set up and runs, compiled before; what the scripts say."""
+"""The asv suite: each benchmark is set up, is compiled before, and runs; the scripts' messages."""
 
 import importlib
 import inspect

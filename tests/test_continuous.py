@@ -1,4 +1,4 @@
-"""What a change did to the speed: what is refused, what of asv's results counts, what is said."""
+"""`continuous.py`: what is refused, which of asv's results count, the report."""
 
 import contextlib
 import shutil

@@ -1,4 +1,4 @@
-"""The conventions of the house, held by walking the sources."""
+"""The conventions of the sources, checked on every file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every public kernel and its NumPy twin, one beside the other, on everything that may be odd.
+"""Every public kernel compared with its NumPy twin, on unusual inputs.
 
 The pairs and their bounds come from the table in ``layers/comparison/bounds.py``: a new kernel
 needs its line there, and its sizes below if its contract has a form that no other kernel's has.
@@ -70,9 +70,10 @@ def sizes_of(name):
     elif name == "gather_rows":
         for (batch, k), n in zip(MATRICES, itertools.cycle((1, 2, 1009)), strict=False):
             yield {"n": n, "k": k, "batch": batch}
-    elif name == "adam_update":
+    elif "s" in table.CASES[name].sizes:
+        states = table.CASES[name].sizes["s"]
         for rows, columns in ELEMENTS:
-            yield {"rows": rows, "columns": columns, "s": 2, "q": rows * columns}
+            yield {"rows": rows, "columns": columns, "s": states, "q": rows * columns}
     elif name == "permutation":
         yield from ({"n": n} for n in sorted({columns for _, columns in ELEMENTS}))
     else:

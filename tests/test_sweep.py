@@ -1,4 +1,4 @@
-"""The script that sweeps the product over sizes: a cliff is seen, drift of the machine is not."""
+"""The script that sweeps the product over sizes: it reports a cliff, not drift of the machine."""
 
 import subprocess
 import sys

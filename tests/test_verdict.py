@@ -1,4 +1,4 @@
-"""The script that says whether a commit is slower: what it says of times, and one comparison."""
+"""The script that decides whether a commit is slower: its verdict on times, and a comparison."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""The published results and their history, made from a run of asv on a project of two commits."""
+"""The published results and their history, from a run of asv on a project of two commits."""
 
 import base64
 import hashlib

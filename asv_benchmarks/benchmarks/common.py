@@ -1,7 +1,7 @@
-"""What the benchmarks share: the networks, seeded data, and how a call is timed.
+"""Shared by the benchmarks: networks, seeded data, and the timing of a call.
 
-Nothing here runs a kernel at import: asv imports the suite in a process of its own and starts a
-fresh one for every measurement.
+No kernel runs at import: asv imports the suite in one process and starts a new one for every
+measurement.
 """
 
 import abc
@@ -20,7 +20,7 @@ _LINE, _PAGE = 64, 4096
 
 @dataclass(frozen=True)
 class Network:
-    """Widths of a network, from its inputs to its classes, the rows of a batch, and the threads."""
+    """A network's widths, from inputs to classes, the rows of a batch, and the threads."""
 
     widths: tuple[int, ...]
     batch: int
@@ -55,24 +55,24 @@ NETWORKS = {
     "medium: 784-128-10, batch 128": Network((784, 128, 10), 128),
     "large: 1024-1024, batch 512": Network((1024, 1024), 512),
 }
-"""Each by the name that the page shows, on all threads, which small work does not use."""
+"""By the name on the page, on all threads, which small work does not use."""
 
 CASES = NETWORKS | {
     "large: 1024-1024, batch 512, one thread": Network((1024, 1024), 512, threads=1),
 }
-"""For what has a serial and a parallel form; one thread is also the steadier clock."""
+"""For kernels with a serial and a parallel form; one thread is also timed more steadily."""
 
 
 WITHOUT_SMALL = [name for name in CASES if not name.startswith("small")]
-"""For kernels that are mostly call there: what a call costs, `dispatch` says."""
+"""For kernels whose time on small networks is mostly the call, which `dispatch` measures."""
 
 
 class Data:
-    """Seeded arrays of one dtype, each page written to, at the same places in their pages.
+    """Seeded arrays of one dtype, with all pages touched, at fixed offsets within their pages.
 
-    NumPy's arrays begin at any multiple of 16 bytes, and where two of them begin decides whether a
-    vector lies in one cache line or two, and whether a load has to wait for a store to another
-    array: the same kernel was seen to take 0.6 to 1.5 times as long in another process.
+    NumPy's arrays begin at any multiple of 16 bytes. The offsets of two arrays decide whether a
+    vector crosses a cache line, and whether a load waits for a store to the other array: a kernel
+    was seen to take 0.6 to 1.5 times as long in another process.
     """
 
     def __init__(self, dtype: str = "float32") -> None:
@@ -81,7 +81,7 @@ class Data:
         self._placed = 0
 
     def _place(self, values: np.ndarray) -> np.ndarray:
-        """A copy that begins at a cache line, each array's a few lines further into its page."""
+        """A copy aligned to a cache line, each array a few lines further into its page."""
         offset = 5 * _LINE * self._placed % _PAGE
         self._placed += 1
         raw = np.zeros(values.size * self.dtype.itemsize + 2 * _PAGE, np.uint8)
@@ -95,7 +95,7 @@ class Data:
         return self._place(self.random.uniform(-1, 1, shape))
 
     def output(self, *shape: int) -> np.ndarray:
-        """Room for a result; zeros and empty would leave its pages to the first timed call."""
+        """An output array with its pages touched, unlike those of zeros and empty."""
         return self._place(np.full(shape, 0.5))
 
     def probabilities(self, *shape: int) -> np.ndarray:
@@ -111,11 +111,11 @@ class Data:
 class Timed(abc.ABC):
     """A benchmark of one call: a subclass's `setup` makes the arguments and calls `prepare`.
 
-    asv times a benchmark that has a `setup` one call at a time. For a call of a microsecond that is
-    mostly the clock, so `time_call` makes many and `timer` divides: what is reported is one call.
+    asv times single calls of a benchmark that has a `setup`. For a call of a microsecond that is
+    mostly the clock, so `time_call` makes many calls and `timer` divides by their number.
     """
 
-    repeat = (3, 10, 1.0)  # samples at least, at most, and seconds for them
+    repeat = (3, 10, 1.0)  # least samples, most samples, seconds
     timeout = 120.0  # the first run of a commit compiles
     calls = 1
 
@@ -124,7 +124,7 @@ class Timed(abc.ABC):
         """Make the arguments, seeded and touched, and `prepare` the call."""
 
     def prepare(self, function: Callable[..., Any], *args: Any, threads: int | None = None) -> None:
-        """Say what is timed, and warm it up: the same types, on the same path."""
+        """Set the call to be timed, and warm it up with the same types, on the same path."""
         kernels.set_num_threads(threads)
         self.function, self.args = function, args
         self.calls = calls_per_sample(partial(function, *args))
@@ -153,7 +153,7 @@ def calls_per_sample(function: Callable[[], Any], seconds: float = 0.01) -> int:
 def seconds_of(
     calls: int, function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Seconds that so many calls take together."""
+    """Seconds of ``calls`` calls together."""
     began = clock()
     for _ in range(calls):
         function()

@@ -1,4 +1,4 @@
-"""What a call costs before any work: arrays so small that the arithmetic is nothing."""
+"""The overhead of a call: arrays so small that the arithmetic is negligible."""
 
 import kernels
 

@@ -1,5 +1,6 @@
-"""How time grows with what is asked for: the fitted exponent, 1 where twice as much takes twice as
-long. A change of it is a change of the algorithm, however noisy the machine.
+"""How time grows with the size of the work: the fitted exponent, 1 for linear growth.
+
+A change of the exponent is a change of the algorithm, however noisy the machine.
 """
 
 import time
@@ -17,10 +18,10 @@ MEDIUM = NETWORKS["medium: 784-128-10, batch 128"]
 
 
 class OfTrainStep(Growth):
-    """A step of a network in which one thing grows; on one thread.
+    """A step of a network in which one size grows; on one thread.
 
-    With the batch and the depth the work grows by 1, with the width of two equal layers by 2; what
-    a call costs in any case brings it below.
+    The exponent of the work is 1 for batch and depth, 2 for the width of two equal layers; the
+    constant cost of a call lowers it.
     """
 
     params = [["batch: 32 to 512", "width: 64 to 512", "depth: 2 to 16"]]
@@ -70,9 +71,9 @@ class OfKernel(Growth):
 
 
 class OfFitByThreads(Growth):
-    """The threads' time together, in `fit` of 784-128-10, over how many there are.
+    """The total time of all threads in `fit` of 784-128-10, over their number.
 
-    0 where twice as many take half as long, 1 where they take as long as before.
+    0 where twice the threads take half as long, 1 where they take as long as before.
     """
 
     clock = staticmethod(time.perf_counter)
@@ -89,12 +90,12 @@ class OfFitByThreads(Growth):
 
 
 def step_of(network):
-    """A call that trains a model of its own on one batch."""
+    """A call that trains its own model on one batch."""
     return partial(model_of(network.widths).train_step, *batch_of(network))
 
 
 def fit_on(threads, network):
-    """A call that fits a model of its own to ten batches, on so many threads."""
+    """A call that fits its own model to ten batches, on ``threads`` threads."""
     fit = fit_of(network)
 
     def call():

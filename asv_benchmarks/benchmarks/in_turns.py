@@ -1,6 +1,6 @@
-"""Measurements whose parts take turns in one process: ratios, and how a cost grows.
+"""Interleaved measurements in one process: ratios, and the growth of a time.
 
-What changes slowly on the machine changes all parts alike, so it leaves a ratio and a slope alone.
+Slow changes of the machine's load affect all parts alike, so they cancel in a ratio or a slope.
 """
 
 import abc
@@ -18,12 +18,12 @@ from .common import calls_per_sample, seconds_of
 
 
 class InTurns(abc.ABC):
-    """What ratios and exponents have in common."""
+    """The common base of ratios and exponents."""
 
     timeout = 300.0  # the first run of a commit compiles
     clock = staticmethod(time.thread_time)
-    """The thread's own, which stands still while another process has the core. Work on several
-    threads needs another."""
+    """The thread's CPU time, which excludes other processes. Work on several threads needs another
+    clock."""
 
     @abc.abstractmethod
     def setup(self, *params: Any) -> None:
@@ -35,7 +35,7 @@ class InTurns(abc.ABC):
 
 
 class Ratio(InTurns):
-    """Our time over another's, so that less is better, as asv takes every number."""
+    """Our time over another's: less is better, as asv assumes."""
 
     unit = "x"
     pairs = 15
@@ -43,7 +43,7 @@ class Ratio(InTurns):
     def prepare(
         self, ours: Callable[[], Any], other: Callable[[], Any], threads: int | None = 1
     ) -> None:
-        """Say what is compared, and warm both up."""
+        """Set the two calls, and warm both up."""
         kernels.set_num_threads(threads)
         self.sides = [(calls_per_sample(side), side) for side in (ours, other)]
 
@@ -57,7 +57,7 @@ class Ratio(InTurns):
 
 
 class BesideNumPy(Ratio):
-    """Ours over NumPy's, each on one thread; for NumPy's BLAS, asv.conf.json sees to that."""
+    """Our time over NumPy's, on one thread each; asv.conf.json sets NumPy's BLAS threads."""
 
     def track_time_over_numpy(self, *_: Any) -> float:
         return self.ratio()
@@ -70,7 +70,7 @@ class Growth(InTurns):
     rounds = 9
 
     def prepare(self, call_at: Mapping[int, Callable[[], Any]], threads: int | None = 1) -> None:
-        """Say what is called at each size, and warm all of it up."""
+        """Set the call at each size, and warm all calls up."""
         kernels.set_num_threads(threads)
         self.samples = {size: (calls_per_sample(call), call) for size, call in call_at.items()}
 

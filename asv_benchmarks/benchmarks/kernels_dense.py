@@ -35,7 +35,7 @@ class DenseBackwardInputs(_Product):
 
 
 class Fused(Timed):
-    """Two kernels' work in one pass."""
+    """Two kernels fused into one pass."""
 
     params = [
         [
@@ -83,7 +83,7 @@ class ProductsBesideNumPy(BesideNumPy):
 
 
 def arguments(kernel, network):
-    """What a product of the first layer takes, by the kernel's name."""
+    """The arguments of a product of the first layer, by the kernel's name."""
     data, n_in, n_out = Data(), network.n_in, network.n_out
     x, dz = data.numbers(network.batch, n_in), data.numbers(*network.hidden)
     weights, biases = data.numbers(n_in, n_out), data.numbers(1, n_out)

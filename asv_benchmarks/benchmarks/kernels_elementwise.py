@@ -28,7 +28,7 @@ NUMBERS = {
     "selu_forward": (),
     "selu_backward": (),
 }
-"""The activations, and their own numbers."""
+"""The activations with their numbers."""
 
 
 class Elementwise(Timed):

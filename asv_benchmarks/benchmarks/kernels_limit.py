@@ -1,4 +1,4 @@
-"""The product beside what a core's multiply-adds allow."""
+"""The product compared with a core's peak of multiply-adds."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from .in_turns import Ratio
 
 
 class TimeOverTheLimit(Ratio):
-    """Our time over what the multiply-adds alone would take on this core, measured in turn."""
+    """Our time over the time of the multiply-adds alone on this core, interleaved."""
 
     params = [[128, 512, 1024]]
     param_names = ["n"]
@@ -22,7 +22,7 @@ class TimeOverTheLimit(Ratio):
         product.compile("float32", parallel=False)
         full, operations = limit("float32")
         self.share = operations / (2 * n**3)
-        self.prepare(partial(product.serial, a, b, out, out, 0.0, 0, 1), full)
+        self.prepare(partial(product.serial, a, b, out, out, 0.0, 0, 0, 1), full)
 
     def track_time_over_limit(self, n):
         return round(self.ratio() * self.share, 3)

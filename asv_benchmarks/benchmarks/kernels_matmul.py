@@ -46,7 +46,7 @@ class Transposed(Timed):
 
 
 class SingleRow(Timed):
-    """A vector by a square matrix, as it lies and transposed: as fast as the matrix is read."""
+    """A vector times a square matrix, plain and transposed: bound by reading the matrix."""
 
     params = [[128, 512], ["a . b", "a . bT"]]
     param_names = ["n", "product"]
@@ -58,7 +58,7 @@ class SingleRow(Timed):
 
 
 class TenColumns(Timed):
-    """The last layer of a classifier: no whole strip of columns, and A, too, by its transpose."""
+    """The last layer of a classifier: less than a strip of columns; also with A transposed."""
 
     params = [[32, 2048], ["a . b", "aT . b"]]
     param_names = ["batch", "product"]

@@ -8,7 +8,7 @@ from .common import CASES, NETWORKS, WITHOUT_SMALL, Data, Timed
 
 KEY, STREAM = np.uint64(1), np.uint64(2)
 EXAMPLES = 4096
-"""Rows that a mini-batch is taken from."""
+"""Rows of the data that a mini-batch is gathered from."""
 
 
 class _TwoForms(Timed):
@@ -36,6 +36,27 @@ class AdamUpdate(_TwoForms):
         states, numbers = np.abs(data.numbers(2, weights.size)), (1e-6, 0.9, 0.999, 1e-8)
         function = kernels.adam_update.bare
         self.prepare(function, weights, dweights, states, *numbers, threads=case.threads)
+
+
+class OtherUpdates(Timed):
+    """The steps of the other optimizers."""
+
+    NUMBERS = {
+        "sgd_decay_update": (0, (1e-6, 1e-3)),
+        "momentum_update": (1, (1e-6, 1e-6, 0.9, 1e-3)),
+        "adagrad_update": (1, (1e-6, 1e-8, 1e-3)),
+        "rmsprop_update": (1, (1e-6, 0.99, 1e-8, 1e-3)),
+        "adam_decay_update": (2, (1e-6, 0.9, 0.999, 1e-8, 1e-3, 0.0)),
+        "lion_update": (1, (1e-6, 0.9, 0.99, 1e-9)),
+    }
+    params = [list(NUMBERS)]
+    param_names = ["kernel"]
+
+    def setup(self, kernel):
+        data, (count, numbers) = Data(), self.NUMBERS[kernel]
+        weights, dweights = (data.numbers(784, 128) for _ in range(2))
+        states = [np.abs(data.numbers(count, weights.size))] if count else []
+        self.prepare(getattr(kernels, kernel).bare, weights, dweights, *states, *numbers)
 
 
 class Dropout(_TwoForms):

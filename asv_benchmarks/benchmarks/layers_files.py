@@ -1,4 +1,4 @@
-"""Files: models saved and loaded, data read, predictions from a file that is mapped."""
+"""Files: saving and loading models, reading data, predicting from a memory-mapped file."""
 
 import gzip
 import tempfile
@@ -25,7 +25,7 @@ class _InFolder(Timed):
 
 
 class Model(_InFolder):
-    """A model to a file, whole or not at all, and back."""
+    """Save a model atomically, and load it."""
 
     params = [["save", "load"], list(NETWORKS)]
     param_names = ["direction", "network"]
@@ -41,7 +41,7 @@ class Model(_InFolder):
 
 
 class ReadData(_InFolder):
-    """1,797 rows of 64 bytes and their labels, by the package's own reader."""
+    """Read 1,797 rows of 64 bytes and their labels with the package's reader."""
 
     params = [["csv", "csv.gz", "npz", "idx", "idx.gz"]]
     param_names = ["format"]
@@ -53,7 +53,7 @@ class ReadData(_InFolder):
 
 
 class PredictFromFile(_InFolder):
-    """4,096 rows of 784-128-10: from a mapped file (in the system's cache), and from memory."""
+    """Predict 4,096 rows of 784-128-10 from a mapped file (in the page cache), and from memory."""
 
     params = [["mapped file", "memory"]]
     param_names = ["rows from"]
@@ -68,7 +68,7 @@ class PredictFromFile(_InFolder):
 
 
 def write(folder, kind, x, y):
-    """Write data in one of the formats; the path to read."""
+    """Write data in one of the formats; return the path to read."""
     pack = gzip.compress if kind.endswith(".gz") else bytes
     match kind.removesuffix(".gz"):
         case "npz":
@@ -78,7 +78,7 @@ def write(folder, kind, x, y):
             path = folder / f"data.{kind}"
             rows = np.column_stack([x, y]).tolist()
             path.write_bytes(pack("\n".join(",".join(map(str, row)) for row in rows).encode()))
-        case _:  # two files, of which the one is found by the name of the other
+        case _:  # two files; the labels are found by the images' name
             images, labels = x.reshape(-1, 8, 8), y.astype(np.uint8)
             end = kind.removeprefix("idx")
             write_idx(folder / f"train-labels-idx1-ubyte{end}", labels, pack)
@@ -88,6 +88,6 @@ def write(folder, kind, x, y):
 
 
 def write_idx(path, values, pack):
-    """Bytes behind a header: their type, and each dimension in four bytes."""
+    """Write an IDX file: a header of type and dimensions, four bytes each, then the bytes."""
     shape = np.array(values.shape, ">u4")
     path.write_bytes(pack(bytes([0, 0, 8, values.ndim]) + shape.tobytes() + values.tobytes()))

@@ -64,4 +64,5 @@ class SGD(Timed):
 
     def setup(self, network):
         data, shape = Data(), (NETWORKS[network].n_in, NETWORKS[network].n_out)
-        self.prepare(layers.SGD(1e-6).update, data.numbers(*shape), data.numbers(*shape))
+        arrays = data.numbers(*shape), data.numbers(*shape)
+        self.prepare(layers.SGD(1e-6).update, *arrays, arrays[0][:0], 0)

@@ -10,7 +10,7 @@ from .common import CASES, NETWORKS, Data, Timed
 from .in_turns import BesideNumPy
 
 LEARNING_RATE = 1e-3
-"""Short: the model that is timed last must still be much like the first."""
+"""Small, so that the weights hardly change during the timing."""
 
 
 class TrainStep(Timed):
@@ -52,7 +52,7 @@ class FitSteps(Timed):
 
 
 class FitStepsBesideNumPy(BesideNumPy):
-    """The same, beside the layers over NumPy one by one."""
+    """The same, compared with layer-by-layer training over NumPy."""
 
     pairs = 7
     params = [list(NETWORKS)]
@@ -80,7 +80,7 @@ class FitDigits(Timed):
 
 
 class UseDigits(Timed):
-    """What a 64-32-10 is asked for once it is trained: one digit, or all of them."""
+    """Inference with a trained 64-32-10: one digit, or all of them."""
 
     params = [["predict", "predict_proba", "evaluate"], [1, 1_797]]
     param_names = ["method", "rows"]
@@ -93,7 +93,7 @@ class UseDigits(Timed):
 
 
 def model_of(widths):
-    """Dense layers of these widths, a ReLU between two."""
+    """Dense layers of these widths with ReLU in between."""
     stack = []
     for n_in, n_out in itertools.pairwise(widths):
         stack += [layers.Dense(n_in, n_out), layers.ReLU()]

@@ -1,6 +1,6 @@
 """Memory beyond the data and the parameters, at its peak, in a fresh process.
 
-asv's own ``peakmem_`` counts the interpreter, Numba and LLVM, beside which the rest is nothing.
+asv's own ``peakmem_`` counts the interpreter, Numba and LLVM, which dwarf the rest.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ print(max(0, status("VmHWM") - before))
 
 
 class BeyondTheData:
-    """A peak over what was there before the call: ten batches of data, a model, warm kernels."""
+    """Peak memory above that before the call: ten batches of data, a model, warm kernels."""
 
     params = [["fit", "predict", "evaluate"], list(NETWORKS)[1:]]
     param_names = ["method", "network"]
@@ -55,5 +55,5 @@ class BeyondTheData:
     def track_peak(self, method, network):
         suite = str(Path(__file__).parents[1])
         code = f"import sys\nsys.path.insert(0, {suite!r})\n{self.code}"
-        # So that large arrays are given back when they are freed, and not kept for the next.
+        # So that freed large arrays are returned to the system.
         return int(run_fresh(code, MALLOC_MMAP_THRESHOLD_="65536"))

@@ -1,7 +1,7 @@
-"""Beside other libraries, in one process: the sides of `python -m layers bench`, taking turns.
+"""Compared with other libraries, in one process: the sides of `python -m layers bench`.
 
-`bench` itself has a process for each side and is the better judge. Here it is what changes from
-commit to commit that counts, and our own times are compared with themselves.
+`bench` itself has a process for each side and is more accurate. Here the changes from commit to
+commit count.
 """
 
 import importlib.util
@@ -18,14 +18,14 @@ PEERS = {
     "PyTorch": "torch",
     "JAX jit": "jax",
 }
-"""By the name that the page shows: the side in `layers.bench.sides`."""
+"""By the name on the page: the side in `layers.bench.libraries`."""
 
 
 class TrainingBesidePeers(Ratio):
     """784-128-10 with SGD, our time over the peer's, on one thread; n/a where it is not installed.
 
-    By the clock of the process, since JAX computes on a thread of its own. A step is one call from
-    Python; an epoch has 2,560 rows, with its shuffle.
+    Timed by the process's clock, since JAX computes on another thread. A step is one call from
+    Python; an epoch has 2,560 rows, shuffle included.
     """
 
     params = [list(PEERS), ["a step", "an epoch"], [32, 128]]
@@ -48,19 +48,19 @@ class TrainingBesidePeers(Ratio):
 
 
 def turn_of(name, case):
-    """A call of one step or of one epoch, of a side that is ready."""
+    """A call of one step or one epoch of a prepared side."""
     from layers.bench.libraries import load
 
     side_type = load(name)
     side_type.start(threads=1)
     side = side_type(case)
     side.reset()
-    warnings.simplefilter("ignore")  # scikit-learn's: that one epoch is too few
+    warnings.simplefilter("ignore")  # scikit-learn's, about a single epoch
     return side.first_batch if case.kind == "step" else side.epoch
 
 
 def on_one_cpu():
-    """What JAX takes its threads from; asv has a process for each measurement."""
+    """Restrict the process to one CPU, which sets JAX's threads."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     if hasattr(os, "sched_setaffinity"):

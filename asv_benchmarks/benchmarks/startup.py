@@ -1,4 +1,4 @@
-"""Fresh processes: what an import costs, a first step with a full cache, and one with none."""
+"""New processes: the time of the import, and of a first step with a full or empty cache."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ model = layers.Sequential([layers.Dense(64, 32), layers.ReLU(), layers.Dense(32,
 
 
 class Warm:
-    """As a user's second run: byte code written, machine code in the cache."""
+    """A user's second run: byte code written, machine code in the cache."""
 
     repeat = (3, 10, 5.0)
     timeout = 120.0
@@ -38,7 +38,7 @@ class Warm:
 
 
 class Cold:
-    """As a user's first run, or after an upgrade: everything is compiled."""
+    """A user's first run, or the first after an upgrade: everything is compiled."""
 
     unit = "seconds"
     timeout = 600.0
@@ -52,7 +52,7 @@ class Cold:
 
 
 def seconds_in_fresh_process(statement, **environment):
-    """Seconds that a statement takes in a process that has imported `layers` and nothing else."""
+    """Seconds of a statement in a new process that has imported `layers` only."""
     code = (
         "import time, layers\n"
         "began = time.perf_counter()\n"
@@ -63,7 +63,7 @@ def seconds_in_fresh_process(statement, **environment):
 
 
 def run_fresh(code, **environment):
-    """What a fresh process of this Python prints."""
+    """The output of a new process of this Python."""
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},

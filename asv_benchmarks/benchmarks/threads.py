@@ -1,4 +1,4 @@
-"""What a second thread brings."""
+"""The gain of a second thread."""
 
 import time
 

@@ -1,26 +1,25 @@
 """Vectors and register tiles as Numba types, with the few operations that the kernels need.
 
-Numba has no vector type and no fused multiply-add. This package adds both, so that a kernel can say
-``acc = rank_one_update(acc, a, rows, b)`` in plain Python and become the machine's own vector
-instructions. Every operation is one LLVM instruction or intrinsic without fast-math flags: what is
-computed, and in which order, is what the kernel's text says, on every CPU.
+Numba has no vector type and no fused multiply-add. This package adds both, so that plain Python
+such as ``acc = rank_one_update(acc, a, rows, b)`` compiles to vector instructions. Every operation
+is one LLVM instruction or intrinsic without fast-math flags, so that a kernel computes what its
+text says, in that order, on every CPU.
 
-- `Vector`: ``lanes`` numbers in one value. LLVM splits it over registers of whatever width
-  the CPU has, so 16 lanes of float32 are one AVX-512, two AVX2 or four 128-bit registers, and the
-  same bits.
+- `Vector`: ``lanes`` numbers in one value. LLVM splits it over the CPU's registers: 16 lanes of
+  float32 are one AVX-512, two AVX2 or four 128-bit registers, with the same bits.
 - `Tile`: a grid of ``rows`` x ``vectors`` vectors, the accumulators of a matmul micro-kernel.
-- A pointer is ``numba.types.CPointer(dtype)``: nothing checks it. Only kernels behind the gate
-  (``kernels/runtime/checks.py``) may use one.
+- A pointer is ``numba.types.CPointer(dtype)``: nothing checks it. Only kernels whose arguments
+  ``kernels/runtime/checks.py`` has checked may use one.
 """
 
 from kernels.intrinsics.atomics import (
     add_at,
     claim,
-    claim_turn,
-    give_way,
     pause,
+    raise_to,
     read_at,
-    start_counting,
+    yield_thread,
+    zero_at,
 )
 from kernels.intrinsics.calls import FunctionShape, invoke
 from kernels.intrinsics.cpu import LINE
@@ -28,9 +27,10 @@ from kernels.intrinsics.llvm import TileShape
 from kernels.intrinsics.memory import (
     address_of,
     ahead,
+    aligned_pointer,
     allocate,
-    apart,
     as_item,
+    disjoint,
     first_of,
     free,
     integers_at,
@@ -39,18 +39,17 @@ from kernels.intrinsics.memory import (
     lanes_of,
     local,
     local_number,
-    located,
-    memory_at,
     opaque,
     pointer,
+    pointer_at,
     prefetch,
     row_of,
 )
 from kernels.intrinsics.register_tiles import (
-    TURNED_BYTES,
+    TRANSPOSE_BYTES,
     load_tile,
-    load_turned,
-    multiply_turned,
+    load_transposed,
+    multiply_transposed,
     prefetch_tile,
     rank_one_update,
     row_offsets,
@@ -86,24 +85,23 @@ from kernels.intrinsics.vectors import (
 __all__ = [
     "LANES",
     "LINE",
-    "TURNED_BYTES",
+    "TRANSPOSE_BYTES",
     "FunctionShape",
     "TileShape",
     "add_at",
     "address_of",
     "ahead",
+    "aligned_pointer",
     "allocate",
-    "apart",
     "as_item",
     "claim",
-    "claim_turn",
+    "disjoint",
     "first_of",
     "first_on",
     "fma",
     "for_dtype",
     "free",
     "from_bits",
-    "give_way",
     "integers_at",
     "invoke",
     "is_aligned",
@@ -112,20 +110,20 @@ __all__ = [
     "lanes_of",
     "load",
     "load_tile",
-    "load_turned",
+    "load_transposed",
     "local",
     "local_number",
-    "located",
     "magnitude",
     "max_of_lanes",
-    "memory_at",
-    "multiply_turned",
+    "multiply_transposed",
     "opaque",
     "pause",
     "pointer",
+    "pointer_at",
     "polynomial",
     "prefetch",
     "prefetch_tile",
+    "raise_to",
     "rank_one_update",
     "read_at",
     "row_of",
@@ -134,7 +132,6 @@ __all__ = [
     "splat",
     "splatted",
     "square_root",
-    "start_counting",
     "store",
     "store_tile",
     "sum_of_lanes",
@@ -146,4 +143,6 @@ __all__ = [
     "to_bits",
     "to_float",
     "to_float64",
+    "yield_thread",
+    "zero_at",
 ]

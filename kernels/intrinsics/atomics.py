@@ -1,4 +1,4 @@
-"""What threads tell each other: integers in memory that several of them change and read."""
+"""Atomic integers, which several threads change and read."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from kernels.intrinsics.llvm import INDEX, VOID, index
 
-# What a waiting thread does: leave the core's units, and its power, to whoever works.
+# A waiting thread pauses, which leaves the core's units and power to working threads.
 _X86_PAUSE = "llvm.x86.sse2.pause" if platform.machine().lower() in ("x86_64", "amd64") else None
 _CAN_YIELD = hasattr(os, "sched_yield")
 
@@ -19,7 +19,7 @@ def _counter(builder, address):
 
 
 @intrinsic
-def start_counting(typing, address):
+def zero_at(typing, address):
     """Make the integer at an address 0, before other threads see it."""
     signature = types.void(types.intp)
 
@@ -32,7 +32,7 @@ def start_counting(typing, address):
 
 @intrinsic
 def claim(typing, address):
-    """The integer at an address, which becomes one larger: no two threads get the same."""
+    """Add 1 to the integer at an address and return the old value: no two threads get the same."""
     signature = types.intp(types.intp)
 
     def generate(context, builder, signature, arguments):
@@ -42,21 +42,21 @@ def claim(typing, address):
 
 
 @intrinsic
-def claim_turn(typing, address, turn):
-    """Raise the integer at an address to ``turn``; True for the one thread that does."""
+def raise_to(typing, address, value):
+    """Raise the integer at an address to ``value``; True for the one thread that does."""
     signature = types.boolean(types.intp, types.intp)
 
     def generate(context, builder, signature, arguments):
-        address, turn = arguments
-        before = builder.atomic_rmw("max", _counter(builder, address), turn, "monotonic")
-        return builder.icmp_signed("<", before, turn)
+        address, value = arguments
+        before = builder.atomic_rmw("max", _counter(builder, address), value, "monotonic")
+        return builder.icmp_signed("<", before, value)
 
     return signature, generate
 
 
 @intrinsic
 def add_at(typing, address, number):
-    """Add to the integer at an address: who then reads it sees what this thread wrote before."""
+    """Add to the integer at an address, and release this thread's earlier writes."""
     signature = types.void(types.intp, types.intp)
 
     def generate(context, builder, signature, arguments):
@@ -69,7 +69,7 @@ def add_at(typing, address, number):
 
 @intrinsic
 def read_at(typing, address):
-    """The integer at an address, and with it all that those wrote who had added to it."""
+    """The integer at an address; acquires the writes of the threads that added to it."""
     signature = types.intp(types.intp)
 
     def generate(context, builder, signature, arguments):
@@ -80,7 +80,7 @@ def read_at(typing, address):
 
 @intrinsic
 def pause(typing):
-    """Let a few cycles pass, where the CPU has an instruction for that."""
+    """Wait a few cycles, where the CPU has an instruction for it."""
     signature = types.void()
 
     def generate(context, builder, signature, arguments):
@@ -93,8 +93,8 @@ def pause(typing):
 
 
 @intrinsic
-def give_way(typing):
-    """Let another thread have this core, where the system can be told so."""
+def yield_thread(typing):
+    """Offer this core to another thread, where the system allows it."""
     signature = types.void()
 
     def generate(context, builder, signature, arguments):

@@ -1,7 +1,7 @@
-"""Calls by address: compiled code that runs a function which it does not know.
+"""Calls by address, from compiled code.
 
-The function is named by a number, its address, and typed by a `FunctionShape`: a constant that says
-what every function of one family takes and gives. A wrong shape is a crash, so only
+A function is given by its address, a number, and typed by a `FunctionShape`: a constant that says
+what the functions of one family take and return. A wrong shape is a crash, so only
 ``kernels/runtime/families.py`` pairs the two.
 """
 
@@ -12,7 +12,7 @@ from numba.extending import intrinsic, register_model, typeof_impl
 
 
 class FunctionShape:
-    """What the functions of one family take and give.
+    """What the functions of one family take and return.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def _constant_function_shape(context, builder, type_, value):
 
 @intrinsic
 def invoke(typing, shape, address, arguments):
-    """Call the function at an address with a tuple of what the shape's functions take."""
+    """Call the function at an address with a tuple of arguments, typed by the shape."""
     family = shape.shape
     wanted = family.arguments(arguments[0].dtype)
     if len(wanted) != len(arguments):
@@ -68,7 +68,7 @@ def invoke(typing, shape, address, arguments):
         convention = context.call_conv
         kind = convention.get_function_type(family.result, wanted)
         function = builder.inttoptr(values[1], kind.as_pointer())
-        # The status is not looked at: a function of a family never raises.
+        # The status is ignored: a function of a family never raises.
         _, result = convention.call_function(builder, function, family.result, wanted, given)
         return result
 

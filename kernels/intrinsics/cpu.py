@@ -1,4 +1,4 @@
-"""What the CPU has that Numba compiles for: its vector instructions, and its caches."""
+"""The CPU that Numba compiles for: its vector instructions and its caches."""
 
 import contextlib
 from pathlib import Path
@@ -9,7 +9,7 @@ from numba.core import config
 from numba.core.codegen import get_host_cpu_features
 
 LINE = 64
-"""Bytes of a cache line: packed panels begin at one."""
+"""Bytes of a cache line, to which packed panels are aligned."""
 
 
 class Cache(NamedTuple):
@@ -20,9 +20,9 @@ class Cache(NamedTuple):
 
 
 COMMON_LEVEL_2 = Cache(2**20, 16)
-"""What is taken for the second level where the system does not say: Skylake-X has it."""
+"""The level-2 cache that is assumed where the system reports none: Skylake-X's."""
 
-# CPU names with AVX-512, as LLVM spells them, for when Numba is told the name alone.
+# CPU names with AVX-512, as LLVM spells them, where Numba is given the name alone.
 _AVX512_NAMES = (
     "avx512", "x86-64-v4", "knl", "knm", "cannonlake", "icelake", "tigerlake", "rocketlake",
     "cascadelake", "cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids", "znver4",
@@ -50,7 +50,7 @@ def instruction_set() -> str:
 
 
 def level_2(folder: str = "/sys/devices/system/cpu/cpu0/cache") -> Cache:
-    """The second level of the caches, as Linux tells it; elsewhere `COMMON_LEVEL_2`."""
+    """The level-2 cache as Linux reports it; elsewhere `COMMON_LEVEL_2`."""
     for index in sorted(Path(folder).glob("index*")):
         with contextlib.suppress(OSError, ValueError):
             names = ("level", "type", "size", "ways_of_associativity")

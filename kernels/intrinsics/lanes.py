@@ -1,4 +1,4 @@
-"""Loads and stores of vectors, whole or of some lanes: helpers that write LLVM code."""
+"""Loads and stores of vectors, whole or partial: helpers that write LLVM code."""
 
 from llvmlite import ir
 
@@ -18,13 +18,13 @@ from kernels.intrinsics.llvm import (
 )
 
 MASKS_ARE_FREE = instruction_set() == "avx512"
-"""Whether loads and stores of some lanes cost no more than those of all. With AVX2 alone a mask
-takes several instructions, and AMD's CPUs take 16 cycles for a store by one (ReLU of 128 x 128 on
-Zen 3: 10.9 -> 2.7 us without); other CPUs have none."""
+"""Whether partial loads and stores cost no more than whole ones. With AVX2 a mask takes several
+instructions, and a masked store 16 cycles on AMD (ReLU of 128 x 128 on Zen 3: 10.9 -> 2.7 us
+without); other CPUs have no masks."""
 
 
 def load_lanes(builder, vector, pointer, count=None, fill=None):
-    """Load a vector; with ``count``, only lanes below it are touched, the others are ``fill``."""
+    """Load a vector; with ``count``, only lanes below it are read, the others are ``fill``."""
     source = builder.bitcast(pointer, vector.llvm.as_pointer())
     if count is None:
         loaded = builder.load(source)
@@ -37,7 +37,7 @@ def load_lanes(builder, vector, pointer, count=None, fill=None):
 
 
 def load_up_to(builder, vector, pointer, count, fill):
-    """`load_lanes` of a count that is a whole vector's, but for the last: no mask without need."""
+    """`load_lanes` without a mask where ``count`` covers the whole vector."""
     if MASKS_ARE_FREE:
         return load_lanes(builder, vector, pointer, count=count, fill=fill)
     is_whole = builder.icmp_signed(">=", count, index(vector.lanes))
@@ -54,7 +54,7 @@ def load_up_to(builder, vector, pointer, count, fill):
 
 
 def store_lanes(builder, vector, value, pointer, count=None):
-    """Store a vector; with ``count``, only the lanes below it are touched."""
+    """Store a vector; with ``count``, only the lanes below it are written."""
     target = builder.bitcast(pointer, vector.llvm.as_pointer())
     if count is None:
         builder.store(value, target).align = _align(vector)
@@ -72,7 +72,7 @@ def store_lanes(builder, vector, value, pointer, count=None):
 
 
 def _store_in_pieces(builder, vector, value, pointer, count):
-    """Store the first lanes, fewer than all, in the pieces of 8, 4, 2, 1 that ``count`` sums up."""
+    """Store the first ``count`` lanes, fewer than all, in pieces of 8, 4, 2 and 1."""
     lanes = vector.lanes
     while lanes > 1:
         lanes //= 2
@@ -88,12 +88,12 @@ def _store_in_pieces(builder, vector, value, pointer, count):
 def _mask(builder, vector, count):
     """Lane i is on where i < count.
 
-    As the sign of a difference: a comparison that is made before a loop LLVM moves into it, and
-    without registers for masks that is ten instructions a turn.
+    It is the sign of a difference: LLVM would move a comparison from before a loop into it, which
+    without mask registers takes ten instructions per iteration.
     """
     number = LLVM_SCALARS[SAME_WIDTH_INTEGER[vector.dtype]]
     if number.width < INDEX.width:
-        # Clipped, so that the difference has room.
+        # Clipped, so that the difference does not overflow.
         most = index(2**30)
         count = builder.select(builder.icmp_signed("<", count, most), count, most)
         least = index(-(2**30))
@@ -106,5 +106,5 @@ def _mask(builder, vector, count):
 
 
 def _align(vector):
-    """Alignment in bytes that any array of this dtype has: that of one element."""
+    """Alignment in bytes that any array of this dtype has: that of an element."""
     return vector.dtype.bitwidth // 8

@@ -55,9 +55,9 @@ class Tile(types.Type):
 
 
 class TileShape:
-    """How many rows and vectors a tile has: a constant to specialise a function by.
+    """How many rows and vectors a tile has: a constant that specialises a function.
 
-    With ``lanes`` a vector has so many in every dtype, else as many as the CPU's registers hold.
+    A vector has ``lanes`` lanes in every dtype; without ``lanes``, as many as a CPU register holds.
     """
 
     def __init__(self, rows, vectors, lanes=None):
@@ -105,7 +105,7 @@ def _constant_tile_shape(context, builder, type_, value):
 
 
 def index(value):
-    """An address or a count that is known now."""
+    """A constant address or count."""
     return ir.Constant(INDEX, value)
 
 
@@ -125,7 +125,7 @@ def half(builder, value, start):
 
 
 def as_vector(context, builder, value, type_, vector):
-    """The value itself where it is a vector already, else the scalar in every lane."""
+    """The value itself if it is a vector, else the scalar in every lane."""
     if isinstance(type_, Vector):
         return value
     scalar = context.cast(builder, value, type_, vector.dtype)
@@ -139,14 +139,14 @@ def call(builder, name, result, arguments):
     return builder.call(function, arguments)
 
 
-def hidden(builder, value):
-    """The same number or address, of which LLVM does not see how it came about."""
+def opaque_value(builder, value):
+    """The same value, whose origin is hidden from LLVM's optimiser."""
     same = ir.InlineAsm(ir.FunctionType(value.type, [value.type]), "", "=r,0")
     return builder.call(same, [value])
 
 
 def prefetch_line(builder, pointer, for_writing):
-    """Ask for the cache line of an address, to be read or written soon."""
+    """Prefetch the cache line of an address, for reading or writing."""
     address = builder.bitcast(pointer, BYTE_POINTER)
     flags = [ir.Constant(LANE, flag) for flag in (int(for_writing), 2, 1)]
     call(builder, "llvm.prefetch.p0", VOID, [address, *flags])

@@ -1,14 +1,14 @@
-"""Pointers, and memory that no array holds.
+"""Pointers, and memory outside arrays.
 
 A pointer is ``numba.types.CPointer(dtype)``: nothing checks it, and it keeps nothing alive. An
-address is an integer, which may also cross into a parallel region.
+address is an integer, which can also cross into a parallel region.
 """
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.intrinsics.llvm import BYTE_POINTER, INDEX, hidden, index, prefetch_line
+from kernels.intrinsics.llvm import BYTE_POINTER, INDEX, index, opaque_value, prefetch_line
 
 
 @intrinsic
@@ -60,14 +60,14 @@ def itemsize(typing, like):
 
 @intrinsic
 def allocate(typing, size):
-    """The address of ``size`` bytes for `free` to give back, or 0 where ``size`` is 0."""
+    """The address of ``size`` bytes, to be released by `free`; 0 where ``size`` is 0."""
     signature = types.intp(types.intp)
 
     def generate(context, builder, signature, arguments):
         (size,) = arguments
         address = cgutils.alloca_once_value(builder, index(0))
         with builder.if_then(builder.icmp_signed("!=", size, index(0))):
-            # Raises MemoryError where there is none.
+            # Raises MemoryError.
             start = context.nrt.allocate(builder, size)
             builder.store(builder.ptrtoint(start, INDEX), address)
         return builder.load(address)
@@ -77,7 +77,7 @@ def allocate(typing, size):
 
 @intrinsic
 def free(typing, address):
-    """Give back what `allocate` gave."""
+    """Release what `allocate` returned."""
     signature = types.void(types.intp)
 
     def generate(context, builder, signature, arguments):
@@ -91,7 +91,7 @@ def free(typing, address):
 
 @intrinsic
 def prefetch(typing, start):
-    """Ask for the cache line of an address, to be read soon; any address will do."""
+    """Prefetch the cache line of an address for reading; any address is allowed."""
     signature = types.void(start)
 
     def generate(context, builder, signature, arguments):
@@ -103,11 +103,11 @@ def prefetch(typing, start):
 
 @intrinsic(prefer_literal=True)
 def local(typing, like, count):
-    """A pointer like ``like`` to ``count`` elements of the caller's own, until it returns."""
+    """A pointer like ``like`` to ``count`` elements on the caller's stack."""
     signature = like(like, count)
 
     def generate(context, builder, signature, arguments):
-        # In the entry block, where LLVM takes it once, though the caller may be inlined in a loop.
+        # In the entry block, so that it is allocated once, even if the caller is inlined in a loop.
         with builder.goto_entry_block():
             array = ir.ArrayType(context.get_value_type(like.dtype), count.literal_value)
             place = builder.alloca(array)
@@ -118,8 +118,8 @@ def local(typing, like, count):
 
 
 @intrinsic
-def memory_at(typing, address, like):
-    """The first multiple of 64 from an address on, as a pointer like ``like``, or to that dtype."""
+def aligned_pointer(typing, address, like):
+    """The first multiple of 64 from an address on, as a pointer like ``like`` or to that dtype."""
     kind = like if isinstance(like, types.CPointer) else types.CPointer(like.dtype)
     signature = kind(types.intp, like)
 
@@ -144,7 +144,7 @@ def integers_at(typing, start):
 
 @intrinsic
 def local_number(typing, number):
-    """A pointer to a float64 of the caller's own, until it returns."""
+    """A pointer to a float64 on the caller's stack."""
     kind = types.CPointer(types.float64)
     signature = kind(types.float64)
 
@@ -169,8 +169,8 @@ def first_of(typing, start, count):
 
 
 @intrinsic
-def located(typing, address, like):
-    """An address as a pointer like ``like``, or to that dtype."""
+def pointer_at(typing, address, like):
+    """An address as a pointer like ``like`` or to that dtype."""
     kind = like if isinstance(like, types.CPointer) else types.CPointer(like.dtype)
     signature = kind(types.intp, like)
 
@@ -204,22 +204,21 @@ def ahead(typing, start, count):
 
 @intrinsic
 def opaque(typing, start):
-    """The same address, of which LLVM does not see how it came about.
+    """The same address, whose origin is hidden from LLVM's optimiser.
 
-    It would rather keep a register for each address of an unrolled loop, or have each wait for the
-    one before, than add to one.
+    In an unrolled loop LLVM would otherwise keep a register for each address, or chain them.
     """
     signature = start(start)
 
     def generate(context, builder, signature, arguments):
-        return hidden(builder, arguments[0])
+        return opaque_value(builder, arguments[0])
 
     return signature, generate
 
 
 @intrinsic
 def is_aligned(typing, start):
-    """Whether an address is a multiple of the size of what lies there."""
+    """Whether an address is a multiple of the size of its elements."""
     signature = types.boolean(start)
     below = start.dtype.bitwidth // 8 - 1
 
@@ -231,7 +230,7 @@ def is_aligned(typing, start):
 
 
 @intrinsic
-def apart(typing, one, count, other, other_count):
+def disjoint(typing, one, count, other, other_count):
     """Whether ``count`` elements from ``one`` on share no memory with those from ``other`` on."""
     signature = types.boolean(one, types.intp, other, types.intp)
 
@@ -241,7 +240,7 @@ def apart(typing, one, count, other, other_count):
         start, other_start, end, other_end = (
             builder.ptrtoint(place, INDEX) for place in (one, other, *ends)
         )
-        # Nothing lies nowhere, also where its address is amid the other's.
+        # Empty memory overlaps nothing, even where its address is inside the other.
         empty = builder.or_(
             builder.icmp_signed("==", count, index(0)),
             builder.icmp_signed("==", other_count, index(0)),
@@ -255,7 +254,7 @@ def apart(typing, one, count, other, other_count):
 
 @intrinsic(prefer_literal=True)
 def lanes_of(typing, like, vector_bytes):
-    """How many elements of the dtype that ``like`` points at are in ``vector_bytes``."""
+    """How many elements of the dtype that ``like`` points at ``vector_bytes`` hold."""
     signature = types.intp(like, vector_bytes)
     lanes = vector_bytes.literal_value // (like.dtype.bitwidth // 8)
 

@@ -1,12 +1,12 @@
-"""NumPy arrays as a compiled function's arguments, without what Numba does for them at a call.
+"""NumPy arrays as arguments of a compiled function, without Numba's boxing.
 
-Numba looks up the type of each argument, and makes an object that counts references to each array:
-170 ns for three arrays, as long as a product of 16 x 16 takes. A `Matrix` argument is read from the
-array's own structure instead. That is NumPy's ABI (``PyArrayObject_fields`` in ndarraytypes.h), on
-which every compiled extension relies.
+For each array, Numba looks up the type and makes a reference-counting object: 170 ns for three
+arrays, as long as a product of 16 x 16. A `Matrix` argument is read from the array's own structure
+instead: NumPy's ABI (``PyArrayObject_fields`` in ndarraytypes.h), on which every compiled extension
+relies.
 
-A function that takes a `Matrix` may use it while it runs, not keep or return it: nothing counts the
-reference. Its caller holds the interpreter's lock or a reference of its own.
+A function may use a `Matrix` while it runs, but neither keep nor return it, since its references
+are not counted. The caller holds the GIL or a reference.
 """
 
 import llvmlite.binding
@@ -20,13 +20,13 @@ from numba.np.numpy_support import as_dtype
 from kernels.intrinsics.llvm import BYTE_POINTER, INDEX, LANE, LLVM_SCALARS, index
 
 _HEAD = object.__basicsize__
-"""Bytes of what every Python object begins with; its type is the last of it."""
+"""Bytes of a Python object's header, which ends with a pointer to its type."""
 _POINTER = 8
 _DATA, _NDIM, _SHAPE, _STRIDES, _DTYPE, _FLAGS = (_HEAD + 8 * place for place in (0, 1, 2, 3, 5, 6))
 _C_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
 
-# What an array's structure points at. The dtypes of this machine's byte order are one object each.
-# Compiled code, from the cache too, has these addresses from the linker.
+# What an array's structure points at. Each native dtype is a single object. Compiled code, also
+# from the cache, gets these addresses from the linker.
 _KNOWN = {
     known: f"numba_layers.object.{name}"
     for known, name in (
@@ -40,7 +40,7 @@ for _known, _symbol in _KNOWN.items():
 
 
 class Matrix(types.Array):
-    """A C-contiguous, aligned array of two dimensions, and, unless read-only, writable."""
+    """A C-contiguous, aligned, two-dimensional array, writable unless read-only."""
 
     def __init__(self, dtype, readonly):
         name = f"Matrix({dtype}, {'read' if readonly else 'written'})"
@@ -59,7 +59,7 @@ def _address(builder, known):
 
 @unbox(Matrix)
 def _from_structure(matrix, array, c):
-    """The fields of the array's structure; a TypeError where it is not as the type says."""
+    """The fields of the array's structure; TypeError if the array does not match the type."""
     builder, start = c.builder, c.builder.bitcast(array, BYTE_POINTER)
 
     def field(offset, kind):
@@ -71,7 +71,7 @@ def _from_structure(matrix, array, c):
 
     made = cgutils.alloca_once_value(builder, ir.Constant(c.context.get_value_type(matrix), None))
     is_error = cgutils.alloca_once_value(builder, cgutils.true_bit)
-    # What is not an array may be too short to hold the fields.
+    # An object that is no array may be too short to hold the fields.
     with builder.if_then(holds(_HEAD - _POINTER, np.ndarray), likely=True):
         wanted = _C_CONTIGUOUS | _ALIGNED | (_WRITEABLE if matrix.mutable else 0)
         has = builder.and_(field(_FLAGS, LANE), ir.Constant(LANE, wanted))
@@ -88,7 +88,7 @@ def _from_structure(matrix, array, c):
             rows, columns = (builder.extract_value(view.shape, axis) for axis in (0, 1))
             view.nitems = builder.mul(rows, columns)
             view.itemsize = index(matrix.dtype.bitwidth // 8)
-            view.meminfo = ir.Constant(view.meminfo.type, None)  # nobody counts
+            view.meminfo = ir.Constant(view.meminfo.type, None)  # no reference counting
             view.parent = ir.Constant(view.parent.type, None)
             builder.store(view._getvalue(), made)
             builder.store(cgutils.false_bit, is_error)

@@ -1,11 +1,11 @@
-"""Operations on register tiles: what a micro-kernel is made of.
+"""Operations on register tiles, of which a micro-kernel consists.
 
-``count`` says how many columns of the tile exist: None for all of them, or a number, which may be
-smaller. Which of the two it is shows in the type, so each is compiled apart.
+``count`` says how many columns of the tile exist: None for all, or a number, which may be smaller.
+None and a number have different types, so each is compiled separately.
 
-A tile of several vectors has the columns of one at least, and then needs no masks, which some CPUs
-are slow at: a vector that would reach beyond the last column ends there instead, and repeats what
-its neighbour does::
+A tile of several vectors has at least one vector of columns, and so needs no masks, which are slow
+on some CPUs: a vector that would reach beyond the last column is shifted back to end there, and
+overlaps its neighbour::
 
     columns of C      0 1 2 3 4 5 6 7 8 9
     vector 0         [0 1 2 3]
@@ -24,14 +24,14 @@ from kernels.intrinsics.llvm import (
     Tile,
     Vector,
     filled,
-    hidden,
     index,
     multiply_add,
+    opaque_value,
     prefetch_line,
 )
 
-TURNED_BYTES = 16
-"""Bytes of a row that `load_turned` takes: the smallest vectors', which shuffles stay within."""
+TRANSPOSE_BYTES = 16
+"""Bytes of a row that `load_transposed` reads: shuffles stay within the smallest vectors."""
 
 
 def _places(tile):
@@ -46,20 +46,20 @@ def _count_or_none(type_, value):
 
 
 def _lines(builder, tile, c, c_row, count):
-    """(position, address, columns) of each vector of a tile that lies at c + i * c_row."""
+    """(position, address, columns) of each vector of a tile stored at c + i * c_row."""
     for place, row, column in _places(tile):
         line = builder.gep(c, [builder.mul(c_row, index(row))])
         yield place, *_existing(builder, tile, line, column, count)
 
 
 def _existing(builder, tile, line, column, count):
-    """(address, columns or None for all) of a vector that lies from ``column`` of a line on."""
+    """(address, columns or None for all) of a vector that starts at ``column`` of a line."""
     start = builder.gep(line, [_first_column(builder, tile, column, count)])
     return start, count if tile.vectors == 1 else None
 
 
 def _first_column(builder, tile, column, count):
-    """Where a vector begins, of the several of a tile of so many columns."""
+    """The column where a vector begins, in a tile of ``count`` columns."""
     if column == 0 or count is None:
         return index(column)
     column, last = index(column), builder.sub(count, index(tile.vector.lanes))
@@ -109,7 +109,7 @@ def load_tile(typing, tile, c, c_row, count):
 
 @intrinsic
 def prefetch_tile(typing, tile, c, c_row):
-    """Ask for the cache lines of c + i * c_row + j, to be written soon."""
+    """Prefetch the cache lines of c + i * c_row + j for writing."""
     signature = types.void(tile, c, types.intp)
 
     def generate(context, builder, signature, arguments):
@@ -126,15 +126,15 @@ def prefetch_tile(typing, tile, c, c_row):
 def row_offsets(typing, tile, row):
     """Bytes from the first row of A to its rows 1, 3, 5, ... of a tile, for `rank_one_update`.
 
-    The even ones are these doubled, which an address can do. LLVM does not see how they relate: it
-    would go from row to row by additions that wait for each other, as long as the multiply-adds.
+    The even ones are these doubled, which addressing modes do. The offsets are hidden from LLVM,
+    which would chain additions from row to row, as slow as the multiply-adds.
     """
     odd = range(1, tile.rows, 2)
     signature = types.Tuple([types.intp] * len(odd))(tile, types.intp)
 
     def generate(context, builder, signature, arguments):
         size = signature.args[0].vector.dtype.bitwidth // 8
-        offsets = [hidden(builder, builder.mul(arguments[1], index(i * size))) for i in odd]
+        offsets = [opaque_value(builder, builder.mul(arguments[1], index(i * size))) for i in odd]
         return context.make_tuple(builder, signature.return_type, offsets)
 
     return signature, generate
@@ -144,7 +144,7 @@ def row_offsets(typing, tile, row):
 def rank_one_update(typing, tile, a, rows, b, count):
     """tile[i, j] = fma(a[i], b[j], tile[i, j]): one step of k for a whole tile.
 
-    a[i] lies where `row_offsets` says.
+    ``rows`` are the `row_offsets` of a.
     """
     signature = tile(tile, a, rows, b, types.unliteral(count))
 
@@ -260,20 +260,20 @@ def store_tile(typing, tile, c, c_row, count):
 
 
 @intrinsic
-def load_turned(typing, tile, source, row):
-    """A tile of source[j * row + t] in row t and column j: as many t as TURNED_BYTES hold.
+def load_transposed(typing, tile, source, row):
+    """A tile with source[j * row + t] in row t and column j, for as many t as TRANSPOSE_BYTES hold.
 
-    It has the columns of ``tile``, which is one vector wide.
+    Its width is that of ``tile``, one vector.
     """
     vector = tile.vector
-    turned = Tile(vector.dtype, _terms_turned(vector), 1, vector.lanes)
-    signature = turned(tile, source, types.intp)
+    transposed = Tile(vector.dtype, _terms_transposed(vector), 1, vector.lanes)
+    signature = transposed(tile, source, types.intp)
 
     def generate(context, builder, signature, arguments):
         _, source, row = arguments
         lines = [builder.gep(source, [builder.mul(row, index(j))]) for j in range(vector.lanes)]
-        value = ir.Constant(turned.llvm, ir.Undefined)
-        for t, line in enumerate(_turned(builder, vector.dtype, lines, turned.rows)):
+        value = ir.Constant(transposed.llvm, ir.Undefined)
+        for t, line in enumerate(_load_columns(builder, vector.dtype, lines, transposed.rows)):
             value = builder.insert_value(value, line, t)
         return value
 
@@ -281,20 +281,20 @@ def load_turned(typing, tile, source, row):
 
 
 @intrinsic(prefer_literal=True)
-def multiply_turned(typing, tile, a, step, b, row, terms, count):
-    """tile[0, j] = fma(a[k * step], b[j * row + k], tile[0, j]) for k < ``terms``, ascending.
+def multiply_transposed(typing, tile, a, stride, b, row, terms, count):
+    """tile[0, j] = fma(a[k * stride], b[j * row + k], tile[0, j]) for k < ``terms``, ascending.
 
-    A vector after the other: the rows of b that are read at a time are as few as it has lanes.
+    One vector at a time, so only ``lanes`` rows of b are read concurrently.
     """
     terms = terms.literal_value
     signature = tile(
         tile, a, types.intp, b, types.intp, types.literal(terms), types.unliteral(count)
     )
     vector = tile.vector
-    some = min(terms, _terms_turned(vector))
+    chunk = min(terms, _terms_transposed(vector))
 
     def generate(context, builder, signature, arguments):
-        value, a, step, b, row, _, count = arguments
+        value, a, stride, b, row, _, count = arguments
         count = _count_or_none(signature.args[6], count)
 
         for v in range(tile.vectors):
@@ -302,10 +302,10 @@ def multiply_turned(typing, tile, a, step, b, row, terms, count):
             line = builder.gep(b, [builder.mul(row, j)])
             lines = [builder.gep(line, [builder.mul(row, index(i))]) for i in range(vector.lanes)]
             chain = builder.extract_value(value, v)
-            for first in range(0, terms, some):
+            for first in range(0, terms, chunk):
                 here = [builder.gep(start, [index(first)]) for start in lines]
-                for t, column in enumerate(_turned(builder, vector.dtype, here, some)):
-                    at = builder.gep(a, [builder.mul(step, index(first + t))])
+                for t, column in enumerate(_load_columns(builder, vector.dtype, here, chunk)):
+                    at = builder.gep(a, [builder.mul(stride, index(first + t))])
                     element = filled(builder, builder.load(at), vector.lanes)
                     chain = multiply_add(builder, vector, element, column, chain)
             value = builder.insert_value(value, chain, v)
@@ -314,23 +314,23 @@ def multiply_turned(typing, tile, a, step, b, row, terms, count):
     return signature, generate
 
 
-def _terms_turned(vector):
-    return TURNED_BYTES * 8 // vector.dtype.bitwidth
+def _terms_transposed(vector):
+    return TRANSPOSE_BYTES * 8 // vector.dtype.bitwidth
 
 
-def _turned(builder, dtype, lines, terms):
-    """``terms`` vectors: the first has the first element of each line, and so on.
+def _load_columns(builder, dtype, lines, terms):
+    """``terms`` vectors: vector t has element t of each line.
 
-    A vector takes a short run of every fourth line (of every second in float64), so that what is
-    left of the transpose stays within 16 bytes.
+    A vector first loads a short run of every fourth line (every second in float64), so that the
+    remaining transpose stays within 16 bytes.
     """
     runs = [load_lanes(builder, Vector(dtype, terms), line) for line in lines]
-    vectors = [_side_by_side(builder, runs[first::terms]) for first in range(terms)]
+    vectors = [_concatenated(builder, runs[first::terms]) for first in range(terms)]
     return _transposed(builder, vectors)
 
 
-def _side_by_side(builder, vectors):
-    """One vector of the lanes of several, a power of two of them."""
+def _concatenated(builder, vectors):
+    """Concatenate vectors, a power of two of them."""
     while len(vectors) > 1:
         lanes = ir.VectorType(LANE, 2 * vectors[0].type.count)
         picks = ir.Constant(lanes, list(range(lanes.count)))
@@ -342,7 +342,7 @@ def _side_by_side(builder, vectors):
 
 
 def _transposed(builder, rows):
-    """Each n lanes of n rows transposed: log2(n) rounds that swap blocks off the diagonal.
+    """Transpose each n lanes of n rows, in log2(n) rounds that swap off-diagonal blocks.
 
     Round s exchanges, in each pair of rows (i, i + s), the s lanes that belong to the other row.
     """

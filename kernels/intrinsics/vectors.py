@@ -1,4 +1,4 @@
-"""Operations on vectors: lane by lane, over the lanes, and between a vector and memory."""
+"""Operations on vectors: lane by lane, across lanes, and between a vector and memory."""
 
 import operator
 
@@ -26,7 +26,7 @@ LANES = 16
 
 @intrinsic(prefer_literal=True)
 def load(typing, source, lanes, count, fill):
-    """Lanes below ``count`` from memory, the others ``fill``; nothing else is touched."""
+    """Load the lanes below ``count``, the others are ``fill``; no other memory is read."""
     vector = Vector(source.dtype, lanes.literal_value)
     signature = vector(source, lanes, types.intp, source.dtype)
 
@@ -39,7 +39,7 @@ def load(typing, source, lanes, count, fill):
 
 @intrinsic
 def store(typing, value, target, count):
-    """Write the lanes below ``count`` to memory."""
+    """Store the lanes below ``count``."""
     signature = types.void(value, target, types.intp)
 
     def generate(context, builder, signature, arguments):
@@ -76,7 +76,7 @@ def splatted(typing, like, value):
 
 @intrinsic
 def first_on(typing, mask):
-    """The first lane that a mask has on, int64; the number of lanes where it has none."""
+    """The first lane that is on in a mask, int64; the number of lanes if none is."""
     signature = types.int64(mask)
 
     def generate(context, builder, signature, arguments):
@@ -104,7 +104,7 @@ def lane_numbers(typing, like):
 
 @intrinsic
 def fma(typing, a, b, c):
-    """a * b + c with one rounding; scalars of one dtype, or vectors and scalars to fill them."""
+    """a * b + c with one rounding; scalars of one dtype, or vectors and broadcast scalars."""
     vectors = [type_ for type_ in (a, b, c) if isinstance(type_, Vector)]
     if not vectors and not (a == b == c and a in SUFFIXES):
         return None
@@ -257,7 +257,7 @@ def sum_of_lanes(typing, vector):
 
 @intrinsic
 def max_of_lanes(typing, vector):
-    """The largest lane (the order of comparing does not show in the result)."""
+    """The largest lane (the order of comparisons does not change the result)."""
     return vector.dtype(vector), _by_halves(
         lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b)
     )
@@ -302,7 +302,7 @@ _COMPARISONS = {
 
 
 def _result_vector(a, b):
-    """The vector type of two operands, of which one may be a scalar to fill it with; else None."""
+    """The vector type of two operands, one of which may be a scalar; else None."""
     vectors = [type_ for type_ in (a, b) if isinstance(type_, Vector)]
     if not vectors or (len(vectors) == 2 and vectors[0] != vectors[1]):
         return None

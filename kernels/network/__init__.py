@@ -1,1 +1,1 @@
-"""Many mini-batches of a whole network in one compiled call."""
+"""A network's program, and the interpreter that runs it on many mini-batches in one call."""

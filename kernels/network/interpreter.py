@@ -1,9 +1,9 @@
-"""Many mini-batches of a network in one compiled call, as a program and its schedule say.
+"""The interpreter: runs a program on many mini-batches in one compiled call.
 
-Threads take tasks, parts of the rows or blocks of the weights, in the order of the program, each
-its own first, and wait only for tasks of earlier stages that others have begun. So there is one
-parallel region for many batches, and a thread that the system runs late, or not at all, holds
-nobody up. What a task computes is in the functions whose addresses the program holds.
+Threads claim tasks (parts of the rows, or blocks of the weights) in the order of the program, each
+thread its own tasks first, and wait only for claimed tasks of earlier stages. So many batches share
+one parallel region, and a thread that the system runs late, or never, delays no other. The program
+holds the addresses of the functions that compute.
 """
 
 from collections import namedtuple
@@ -16,17 +16,17 @@ from kernels.intrinsics import (
     add_at,
     address_of,
     ahead,
+    aligned_pointer,
     allocate,
-    claim_turn,
     free,
-    give_way,
     itemsize,
-    located,
-    memory_at,
     pause,
     pointer,
+    pointer_at,
+    raise_to,
     read_at,
-    start_counting,
+    yield_thread,
+    zero_at,
 )
 from kernels.mean import mean
 from kernels.network.program import (
@@ -40,19 +40,19 @@ from kernels.network.program import (
 )
 from kernels.network.schedule import BY_BLOCKS, BY_LINES, places_bytes, stage_of, summary_of
 from kernels.network.tasks import block_task, find_places, line_task, rows_task
-from kernels.product.loops import units
+from kernels.product.loops import ceil_div
 from kernels.runtime.jit import Array, inner, kernel, shared
 
 _SPINS = 2_000
 """Pauses, of about 20 ns on x86, before a waiting thread offers its core to others."""
 _STOPPED = 2**60
-"""What the count of finished tasks is raised to where nobody should go on."""
+"""The count of finished tasks that stops all threads."""
 
-# The memory that threads share, in lines of their own: tasks done; what is counted; then the last
-# turn that each part was claimed for.
-_DONE, _COUNTED, _CLAIMS = 0, LINE, 2 * LINE
+# The memory that threads share, on separate cache lines: tasks done; what is counted; then the last
+# generation in which each part was claimed. Each stage of each batch is a generation.
+_DONE, COUNTED, _CLAIMS = 0, LINE, 2 * LINE
 CONTROL_BYTES = 3 * LINE
-"""What one thread alone needs of it."""
+"""Bytes of it that a single thread needs."""
 
 Run = namedtuple(
     "Run",
@@ -61,11 +61,11 @@ Run = namedtuple(
         "per_batch", "key", "step", "totals", "control", "scratch", "bytes", "like",
     ],
 )  # fmt: skip
-"""What a call is about: how the rows are to be taken, and where all memory is."""
+"""A call: how its rows are cut into batches, and where all memory is."""
 
 Batch = namedtuple("Batch", ["schedule", "start", "rows", "numbers", "step", "places"])
-"""A batch: its schedule, its first row and their number, its numbers and its step's number; and
-where the program's places are."""
+"""A batch: its schedule, first row, number of rows, operations' numbers, training step, and where
+the program's places are."""
 
 
 def _work_types(real):
@@ -81,12 +81,12 @@ def _work_types(real):
 
 @shared(_work_types)
 def work(run, worker, count):
-    """What one of ``count`` threads does: its own tasks, and those that nobody has begun."""
+    """Run one of ``count`` threads: its own tasks, then tasks that no thread has claimed."""
     scratch = run.scratch + worker * run.bytes
-    places = located(scratch, run.program)
+    places = pointer_at(scratch, run.program)
     find_places(run, places)
     scratch += places_bytes(header_of(run.program).places)
-    turn, before, number = np.int64(0), np.int64(0), np.int64(0)
+    generation, before, number = np.int64(0), np.int64(0), np.int64(0)
     for start in range(0, run.rows, run.batch):
         rows = min(run.batch, run.rows - start)
         schedule = run.schedule if rows == run.batch else run.rest
@@ -95,15 +95,15 @@ def work(run, worker, count):
         summary = summary_of(schedule)
         for index in range(summary.stages):
             stage = stage_of(schedule, index)
-            turn += 1
-            if not _begins(run.control, before, count):
+            generation += 1
+            if not _wait_for(run.control, before, count):
                 return
             is_guarded, is_checked = index == summary.guarded, False
-            for some in range(stage.tasks):
-                part = _turn_of(worker, some, stage.tasks, count)
-                if count == 1 or claim_turn(run.control + _CLAIMS + 8 * part, turn):
+            for attempt in range(stage.tasks):
+                part = _part_at(worker, attempt, stage.tasks, count)
+                if count == 1 or raise_to(run.control + _CLAIMS + 8 * part, generation):
                     if is_guarded and (part == 0 or not is_checked):
-                        if not _goes_on(run, batch, part == 0):
+                        if not _is_finite(run, batch, part == 0):
                             return
                         is_checked = True
                     counted = np.int64(0)
@@ -114,28 +114,28 @@ def work(run, worker, count):
                     else:
                         counted = rows_task(run, batch, stage, part, count, scratch)
                     if counted:
-                        add_at(run.control + _COUNTED, counted)
+                        add_at(run.control + COUNTED, counted)
                     if count > 1:
                         add_at(run.control + _DONE, 1)
             before += stage.tasks
         number += 1
 
 
-# --- turns ---
+# --- claims ---
 
 
 @inner
-def _turn_of(worker, some, parts, count):
-    """The part that a thread tries as its ``some``-th: its own first, the same in each batch.
+def _part_at(worker, attempt, parts, count):
+    """The part that a thread tries at an attempt: its own first, the same in each batch.
 
-    So it finds what it wrote last time in its own cache.
+    So it finds what it wrote in the last batch in its own cache.
     """
-    part = worker * parts // count + some
+    part = worker * parts // count + attempt
     return part - parts if part >= parts else part
 
 
 @inner
-def _begins(control, before, count):
+def _wait_for(control, before, count):
     """Wait until all tasks of earlier stages are done; False where the run has been stopped."""
     if count == 1:
         return True
@@ -146,22 +146,22 @@ def _begins(control, before, count):
         if spins < _SPINS:
             pause()
         else:
-            give_way()
+            yield_thread()
         done = read_at(control + _DONE)
     return done < _STOPPED
 
 
 @inner
-def _goes_on(run, batch, is_first):
-    """Whether a batch's loss is finite; the first task that moves something writes down totals."""
+def _is_finite(run, batch, is_first):
+    """Whether a batch's loss is finite; the first task of the update adds to the totals."""
     header = header_of(run.program)
     loss = mean(_rows_at(run, header.losses), batch.rows)
     totals = run.totals
     finite = loss - loss == 0.0
     if not finite:
-        # Any thread, for the first task may never be begun; all would write the same number.
+        # Any thread: the first task may never be claimed, and all would write the same number.
         totals[0] = loss
-        claim_turn(run.control + _DONE, _STOPPED)
+        raise_to(run.control + _DONE, _STOPPED)
     elif is_first:
         totals[0] = loss
         totals[1] += loss * batch.rows
@@ -174,20 +174,20 @@ def _goes_on(run, batch, is_first):
 
 @inner
 def _rows_at(run, index):
-    """One number a row of the batch, in the workspace."""
+    """Where the workspace holds one number per row of the batch."""
     place = place_of(run.program, index)
-    return ahead(located(run.bases[SPACE], run.like), place.start * run.batch)
+    return ahead(pointer_at(run.bases[SPACE], run.like), place.start * run.batch)
 
 
 # --- memory ---
 
 
 @inner
-def _cleared(memory, size):
-    """The first whole cache line of some memory; ``size`` bytes from there are zeros, 0.0 too."""
-    control = units(memory, LINE) * LINE
+def cleared(memory, size):
+    """Align memory to a cache line, set ``size`` bytes to zero, and return the address."""
+    control = ceil_div(memory, LINE) * LINE
     for place in range(0, size, 8):
-        start_counting(control + place)
+        zero_at(control + place)
     return control
 
 
@@ -223,42 +223,42 @@ def execute(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by 
     Parameters
     ----------
     x, targets : ndarray
-        The data: the rows in ``order`` where the program gathers them, else all in turn.
+        The data: rows by ``order`` where the program gathers them, else in sequence.
     order : ndarray of int64
     program, schedule, rest : ndarray of int64
-        ``rest`` is the schedule of a last batch that has fewer rows.
+        ``rest`` is the schedule of a last, smaller batch.
     bases : ndarray of int64
-        Where a workspace, parameters, states and gradients are; without a workspace (0), one is
-        made that lasts as long as the call.
+        Addresses of workspace, parameters, states and gradients; without a workspace (0), one is
+        allocated for the call.
     numbers : ndarray of float64
-        The operations' numbers, ``per_batch`` further for each batch.
+        The operations' numbers, ``per_batch`` of them for each batch.
     rows, batch : int
     key, step : int
-        Of random numbers: the model's key, and the number of the first batch.
+        For random numbers: the model's key, and the training step of the first batch.
     out, measures : ndarray
-        What the program writes for each row: scores, classes, losses, what is measured.
+        What the program writes for each row: scores or classes; losses and measures.
     totals : ndarray of float64
-        The last batch's loss; then, added to what is there, over all batches that parameters have
-        moved by, the sum over rows of their batch's loss, the rows, and the sum of each measure.
-        Before a loss that is not finite, training stops.
+        The last batch's loss; then sums over all batches that updated parameters, added to what is
+        there: loss times rows, rows, and each measure times rows. A loss that is not finite stops
+        training before the update.
 
     Returns
     -------
     int
-        What rowwise operations have counted.
+        The sum of what rowwise operations counted.
     """
     at_program, at_bases = pointer(program), pointer(bases)
     header, summary = header_of(at_program), summary_of(pointer(schedule))
-    shared_bytes = _CLAIMS + units(8 * summary.tasks, LINE) * LINE
+    shared_bytes = _CLAIMS + ceil_div(8 * summary.tasks, LINE) * LINE
     more = summary_of(pointer(rest))
-    shared_bytes = max(shared_bytes, _CLAIMS + units(8 * more.tasks, LINE) * LINE)
+    shared_bytes = max(shared_bytes, _CLAIMS + ceil_div(8 * more.tasks, LINE) * LINE)
     scratch_bytes, space_bytes = max(summary.scratch, more.scratch), np.int64(0)
     if at_bases[SPACE] == 0:
-        space_bytes = units(header.width * batch * itemsize(pointer(x)), LINE) * LINE
+        space_bytes = ceil_div(header.width * batch * itemsize(pointer(x)), LINE) * LINE
     memory = allocate(shared_bytes + LINE * 3 + space_bytes + scratch_bytes * count)
-    control = _cleared(memory, shared_bytes + 2 * LINE)
+    control = cleared(memory, shared_bytes + 2 * LINE)
     scratch = control + shared_bytes + 2 * LINE
-    all_bases = memory_at(control + shared_bytes, program)
+    all_bases = aligned_pointer(control + shared_bytes, program)
     for index in range(SPACE, X):
         all_bases[index] = at_bases[index]
     if at_bases[SPACE] == 0:
@@ -268,11 +268,11 @@ def execute(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by 
     for worker in prange(count):
         run = Run(
             *(pointer(program), pointer(schedule), pointer(rest)),
-            *(memory_at(control + shared_bytes, program), pointer(order), rows, batch),
+            *(aligned_pointer(control + shared_bytes, program), pointer(order), rows, batch),
             *(pointer(numbers), per_batch, key, step, pointer(totals)),
             *(control, scratch, scratch_bytes, pointer(x)),
         )
         work(run, worker, count)
-    counted = read_at(control + _COUNTED)
+    counted = read_at(control + COUNTED)
     free(memory)
     return counted

@@ -1,9 +1,8 @@
-"""A program: what a network does with a batch, line by line, as a table of int64.
+"""A program: what a network does with a batch, as a table of int64.
 
-A line says how its work may be shared out (its family), which compiled function does it (by
-address), and where its operands lie. It is data, so one compiled interpreter serves every network,
-and whoever writes a program, not the interpreter, knows what is computed.
-``layers/compiled/recorder.py`` writes programs.
+A line says how threads may share its work (its family), which compiled function does it (by
+address), and where its operands are. A program is data, so one compiled interpreter serves every
+network, and knows no operation by name. ``layers/compiled/recorder.py`` writes programs.
 
 ::
 
@@ -15,18 +14,17 @@ from collections import namedtuple
 from kernels.intrinsics import ahead
 from kernels.runtime.jit import Array, inner
 
-# How a line's work is shared, and with it what its function takes (kernels/runtime/families.py).
-# A product is compiled with the interpreter; what follows on it is called by address.
+# A line's family: how work is shared, and what its function takes (kernels/runtime/families.py).
+# A product is compiled with the interpreter; the operation that follows it is called by address.
 PRODUCT, ELEMENTWISE, ROWWISE, LOSS, COLUMNWISE, UPDATE, GATHER = range(7)
 
-# What an operand's place is counted from: a workspace, the flat buffers of a model, the caller's
-# arrays.
+# What a place is relative to: the workspace, a model's flat buffers, the caller's arrays.
 SPACE, PARAMETERS, STATES, GRADIENTS, X, TARGETS, OUT, MEASURES = range(8)
 BASES = 8
 
 MOVES = 2**16
-"""A line's flag, beside the product's: it moves what training keeps. Such lines are independent of
-each other, and the batch's loss is looked at before the first of them."""
+"""A line's flag, besides the product's: it updates what training keeps. Such lines are independent
+of each other, and the batch's loss is checked before the first of them."""
 
 Line = namedtuple(
     "Line",
@@ -37,15 +35,15 @@ Line = namedtuple(
 )  # fmt: skip
 """One pass over a batch, from rows of ``n_in`` to rows of ``n_out``.
 
-``x``, ``dy``, ``out``, ``extra``, ``other`` and ``states`` are numbers of places; ``numbers`` is
-where the operation's begin.
+``x``, ``dy``, ``out``, ``extra``, ``other`` and ``states`` are indices of places; ``numbers`` is
+the index of the operation's first number.
 
 =============  ===========================================================================
 product        out = op(x) . op(dy) + extra, by the flags; then the operation ``then``: with
                ``other`` for its x, or an update of ``other`` and its ``states`` by out
 elementwise    x, dy, out
 rowwise        x, dy, out; extra: parameters; stream: of its random numbers
-loss           scores x, targets dy, gradient out; extra: losses; other: what is measured
+loss           scores x, targets dy, gradient out; extra: losses; other: measures
 columnwise     x, dy, out; then an update of ``other`` and its ``states`` by out
 update         of ``other`` and its ``states`` by x, all ``n_out`` elements
 gather         rows of x in the order of the epoch, to out
@@ -62,9 +60,9 @@ batch size. Rows of data are counted from the first row of all, others from the 
 Header = namedtuple(
     "Header", ["lines", "places", "losses", "measures", "measured", "width", "size"]
 )
-"""How many lines and places there are, the losses' place (-1 for none), the first place and the
-number of what is measured of each row, how many elements of workspace a row needs, and how many
-there are from one state of an optimizer to the next."""
+"""The number of lines and of places; the losses' place (-1 for none); the first place of the
+measures and their number; workspace elements per row; elements from one optimizer state to the
+next."""
 
 _HEADER, _LINE, _PLACE = len(Header._fields), len(Line._fields), len(Place._fields)
 
@@ -78,7 +76,7 @@ def header_of(program):
 
 @inner
 def line_of(program, index):
-    """The line of that number."""
+    """Line number ``index``."""
     at = ahead(program, _HEADER + index * _LINE)
     return Line(
         *(at[0], at[1], at[2], at[3], at[4], at[5], at[6]),
@@ -88,7 +86,7 @@ def line_of(program, index):
 
 @inner
 def place_of(program, index):
-    """The place of that number."""
+    """Place number ``index``."""
     at = ahead(program, _HEADER + program[0] * _LINE + index * _PLACE)
     return Place(at[0], at[1], at[2], at[3])
 

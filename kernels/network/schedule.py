@@ -1,7 +1,6 @@
-"""A schedule: how so many threads share a program's work on batches of so many rows.
+"""A schedule: how a number of threads share a program's work on batches of a number of rows.
 
-It depends on nothing else, so it is made once for all batches of a size, and neither plans nor
-sizes are worked out while a network runs.
+It is made once for all batches of a size, so nothing is planned while a network runs.
 
 ::
 
@@ -21,23 +20,23 @@ from kernels.product.microkernel import ROWS
 from kernels.runtime.jit import Array, inner, kernel
 
 BY_ROWS, BY_BLOCKS, BY_LINES = range(3)
-"""How a stage's tasks differ: rows through all of its lines, blocks of a product, or lines."""
+"""What a stage's task is: rows through all its lines, a block of a product, or part of a line."""
 
 Stage = namedtuple("Stage", ["first", "end", "tasks", "sharing"])
-"""Lines that follow each other without waiting, and how many tasks they are."""
+"""Lines that run without waiting in between, and their number of tasks."""
 
 Summary = namedtuple("Summary", ["stages", "scratch", "tasks", "guarded"])
-"""How many stages there are, the bytes that a thread needs for itself, the most tasks of a stage,
-and the first stage that moves what training keeps."""
+"""The number of stages, a thread's scratch bytes, the most tasks of a stage, and the first stage
+that updates what training keeps."""
 
 ALONE = 2**21
-"""Multiply-adds from which on the threads share one product, rather than rows through several."""
+"""Multiply-adds above which threads share one product, rather than rows through several lines."""
 PART = 2**18
-"""Multiply-adds (5 us) that are worth a task of their own."""
+"""Multiply-adds (5 us) per task."""
 ELEMENT = 32
-"""Multiply-adds that an element costs in a pass that is no product."""
+"""Multiply-adds that an element costs in a line that is no product."""
 RUN = 2**14
-"""Elements of an update that are worth a task of their own."""
+"""Elements of an update per task."""
 
 _SUMMARY, _STAGE, _PLAN = len(Summary._fields), len(Stage._fields), len(Plan._fields)
 
@@ -61,20 +60,20 @@ def summary_of(schedule):
 
 @inner
 def stage_of(schedule, index):
-    """The stage of that number."""
+    """Stage number ``index``."""
     at = ahead(schedule, _SUMMARY + index * _STAGE)
     return Stage(at[0], at[1], at[2], at[3])
 
 
 @inner
 def tasks_of(schedule, lines, index):
-    """How many tasks a line is, in a stage by lines or by blocks."""
+    """The number of a line's tasks, in a stage by lines or by blocks."""
     return schedule[_SUMMARY + lines * _STAGE + index]
 
 
 @inner
-def plan_for(schedule, lines, index, part, count):
-    """How a part of a product is cut."""
+def stored_plan(schedule, lines, index, part, count):
+    """The plan of a part of a product."""
     before = _SUMMARY + lines * (_STAGE + 1)
     at = ahead(schedule, before + (index * count + part) * _PLAN)
     return Plan(
@@ -84,7 +83,7 @@ def plan_for(schedule, lines, index, part, count):
 
 
 @kernel(
-    "like (1, z), m int64, n int64, k int64, a_step int64, b_row int64, flags int64, "
+    "like (1, z), m int64, n int64, k int64, a_k_stride int64, b_row int64, flags int64, "
     "updates int64, count int64 -> plan <p>",
     public=False,
 )
@@ -93,27 +92,27 @@ def plan_product(  # noqa: PLR0913, PLR0917 - numbers alone, each with a name
     m: int,
     n: int,
     k: int,
-    a_step: int,
+    a_k_stride: int,
     b_row: int,
     flags: int,
     updates: int,
     count: int,
     plan: Array,
 ) -> None:
-    """Write how a product is cut; see `kernels.product.loops.plan_of`."""
-    made = plan_of((m, n, k), a_step, b_row, flags, updates, pointer(like), count)
+    """Write a product's plan; see `kernels.product.loops.plan_of`."""
+    made = plan_of((m, n, k), a_k_stride, b_row, flags, updates, pointer(like), count)
     for index, number in enumerate(made):
         plan[index] = np.int64(number)
 
 
 def make_schedule(program: Array, like: Array, rows: int, count: int) -> Array:
-    """The schedule of a program for batches of so many rows, shared by so many threads.
+    """The schedule of a program for batches of ``rows`` rows and ``count`` threads.
 
     Parameters
     ----------
     program : ndarray of int64
     like : ndarray
-        Of the dtype that the program is for.
+        An array of the program's dtype.
     rows, count : int
 
     Returns
@@ -136,7 +135,8 @@ def make_schedule(program: Array, like: Array, rows: int, count: int) -> Array:
         first = stage.end
     moving = (i for i, stage in enumerate(stages) if lines[stage.first].flags & MOVES)
     most = max([count, *(stage.tasks for stage in stages)])
-    needed = (_units(scratch, LINE) + _units(int(program[1]) * PLACE_NUMBERS * 8, LINE)) * LINE
+    places = _ceil_div(int(program[1]) * PLACE_NUMBERS * 8, LINE)
+    needed = (_ceil_div(scratch, LINE) + places) * LINE
     summary = Summary(len(stages), needed, most, next(moving, -1))
     table = np.zeros((len(lines), _STAGE), np.int64)
     table[: len(stages)] = stages
@@ -144,9 +144,9 @@ def make_schedule(program: Array, like: Array, rows: int, count: int) -> Array:
 
 
 def _stage_from(lines: Sequence[Line], first: int, rows: int, count: int) -> Stage:
-    """The lines from the first on that follow each other without waiting, and their tasks by rows.
+    """The stage that starts at line ``first``, and its tasks by rows.
 
-    Threads share one large product by blocks, so that each packs only a part of the weights.
+    Threads share a large product by blocks, so that each packs only a part of the weights.
     """
     if lines[first].flags & MOVES:
         moving = (i for i in range(first, len(lines)) if not lines[i].flags & MOVES)
@@ -168,32 +168,32 @@ def _stage_from(lines: Sequence[Line], first: int, rows: int, count: int) -> Sta
         else:
             return Stage(first, first + 1, 0, BY_BLOCKS)
         end += 1
-    tasks = max(1, min(count, multiply_adds // PART, _units(rows, ROWS)))
+    tasks = max(1, min(count, multiply_adds // PART, _ceil_div(rows, ROWS)))
     return Stage(first, end, tasks, BY_ROWS)
 
 
 def _sums_over_rows(line: Line) -> bool:
-    """Whether a line needs all rows of a batch at once."""
+    """Whether a line sums over the rows of a batch."""
     return line.family == COLUMNWISE or line.flags & TRANSPOSE_A != 0
 
 
 def _plan_line(
     line: Line, stage: Stage, rows: int, count: int, like: Array, plans: Array
 ) -> tuple[int, int]:
-    """Write a line's plans; how many tasks it is by itself, and the bytes that a task needs."""
+    """Write a line's plans; return its number of tasks and a task's scratch bytes."""
     if line.family == COLUMNWISE:
         return 1, line.n_out * like.itemsize + LINE
     if line.family == UPDATE:
-        return max(1, min(count, _units(line.n_out, RUN))), 0
+        return max(1, min(count, _ceil_div(line.n_out, RUN))), 0
     if line.family != PRODUCT:
         return 1, 0
     if stage.sharing != BY_ROWS:
-        # Of a product that sums over rows, no more blocks than are worth a task.
+        # A product that sums over rows has no more blocks than are worth a task.
         worth = max(1, rows * line.n_in * line.n_out // PART)
         threads = count if stage.sharing == BY_BLOCKS else min(count, worth)
         plan = _plan_rows(line, rows, threads, like, plans[0])
         return plan.rows * plan.columns, plan.bytes
-    needed, whole = 0, _units(rows, ROWS)
+    needed, whole = 0, _ceil_div(rows, ROWS)
     for part in range(stage.tasks):
         first, end = (min(rows, whole * i // stage.tasks * ROWS) for i in (part, part + 1))
         needed = max(needed, _plan_rows(line, end - first, 1, like, plans[part]).bytes)
@@ -201,15 +201,15 @@ def _plan_line(
 
 
 def _plan_rows(line: Line, rows: int, threads: int, like: Array, out: Array) -> Plan:
-    """How a product of some rows is cut, or one that sums over them."""
+    """The plan of a product of some rows, or of one that sums over them."""
     flags = line.flags
     updates = int(flags & MOVES != 0 and line.then != 0)
     sums = flags & TRANSPOSE_A != 0
     m, k = (line.n_in, rows) if sums else (rows, line.n_in)
-    a_step, b_row = line.n_in if sums else 1, k if flags & TRANSPOSE_B else 1
-    plan_product.bare(like, m, line.n_out, k, a_step, b_row, flags, updates, threads, out)
+    a_k_stride, b_row = line.n_in if sums else 1, k if flags & TRANSPOSE_B else 1
+    plan_product.bare(like, m, line.n_out, k, a_k_stride, b_row, flags, updates, threads, out)
     return Plan(*out.tolist())
 
 
-def _units(size: int, unit: int) -> int:
+def _ceil_div(size: int, unit: int) -> int:
     return -(-size // unit)

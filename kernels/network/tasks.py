@@ -1,11 +1,11 @@
-"""What a thread does for a network at a time: rows through some lines, or a part of one line.
+"""Tasks, the units of a thread's work: rows through several lines, or a part of one line.
 
-Each task finds its operands where the program says, and calls the product or an operation.
+A task finds its operands by the program, and calls the product or an operation.
 """
 
 import numpy as np
 
-from kernels.intrinsics import ahead, invoke, itemsize, located, memory_at
+from kernels.intrinsics import ahead, aligned_pointer, invoke, itemsize, pointer_at
 from kernels.network.program import (
     COLUMNWISE,
     ELEMENTWISE,
@@ -19,7 +19,7 @@ from kernels.network.program import (
     line_of,
     place_of,
 )
-from kernels.network.schedule import PLACE_NUMBERS, plan_for, tasks_of
+from kernels.network.schedule import PLACE_NUMBERS, stored_plan, tasks_of
 from kernels.product.flags import TRANSPOSE_A
 from kernels.product.loops import one_block, operands_at, share
 from kernels.product.microkernel import ROWS, Epilogue, Rows, Then, run_then
@@ -33,10 +33,9 @@ _COLUMNWISE, _UPDATE, _GATHER = families.COLUMNWISE, families.UPDATE, families.G
 
 @inner
 def find_places(run, places):
-    """Write where each place of a program is: its address, and the bytes from row to row.
+    """Write each place of a program: its address, its row stride in bytes, and the data's.
 
-    Those come twice: for rows counted from the first of the batch, and for the first of the batch
-    counted from that of the data.
+    The data's stride, by which a batch's first row moves the address, is 0 for other places.
     """
     size = itemsize(run.like)
     for index in range(header_of(run.program).places):
@@ -49,9 +48,9 @@ def find_places(run, places):
 
 @inner
 def operand(run, batch, index, row):
-    """The address of an operand from a row of the batch on."""
+    """The address of an operand, from ``row`` of the batch on."""
     at = ahead(batch.places, index * PLACE_NUMBERS)
-    return located(at[0] + row * at[1] + batch.start * at[2], run.like)
+    return pointer_at(at[0] + row * at[1] + batch.start * at[2], run.like)
 
 
 # --- rows ---
@@ -59,14 +58,14 @@ def operand(run, batch, index, row):
 
 @inner
 def rows_task(run, batch, stage, part, count, scratch):
-    """A part of the rows through a stage's lines, one after the other; what they have counted."""
+    """Run a part of the rows through a stage's lines; return what they count."""
     i, i_end = share(batch.rows, stage.tasks, part, ROWS)
     counted = np.int64(0)
     for index in range(stage.first, stage.end):
         line = line_of(run.program, index)
         if line.family == PRODUCT:
             lines = header_of(run.program).lines
-            plan = plan_for(batch.schedule, lines, index, part, count)
+            plan = stored_plan(batch.schedule, lines, index, part, count)
             whole = _product(run, batch, line, i, i_end)
             for block in range(plan.rows * plan.columns):
                 one_block(block, plan, scratch, whole)
@@ -77,10 +76,10 @@ def rows_task(run, batch, stage, part, count, scratch):
 
 @inner
 def block_task(run, batch, stage, part, count, scratch):
-    """A block of a stage's product."""
+    """Compute a block of a stage's product."""
     line = line_of(run.program, stage.first)
     lines = header_of(run.program).lines
-    plan = plan_for(batch.schedule, lines, stage.first, np.int64(0), count)
+    plan = stored_plan(batch.schedule, lines, stage.first, np.int64(0), count)
     one_block(part, plan, scratch, _product(run, batch, line, np.int64(0), batch.rows))
 
 
@@ -90,7 +89,7 @@ def _product(run, batch, line, i, i_end):
     x = operand(run, batch, line.x, i)
     n, flags = line.n_out, line.flags
     sums = flags & TRANSPOSE_A != 0
-    # What is of the model, and not of the batch, has no rows of the batch.
+    # Parameters and gradients have no rows of the batch.
     dy = operand(run, batch, line.dy, np.int64(0))
     row = np.int64(0) if sums else i
     out, other = operand(run, batch, line.out, row), operand(run, batch, line.other, row)
@@ -107,7 +106,7 @@ def _product(run, batch, line, i, i_end):
 
 @inner
 def _rows(run, batch, line, i, i_end):
-    """Rows i to i_end of a line that is no product; what they have counted."""
+    """Run rows i to i_end of a line that is no product; return what it counts."""
     x, out = operand(run, batch, line.x, i), operand(run, batch, line.out, i)
     dy, extra = operand(run, batch, line.dy, i), operand(run, batch, line.extra, i)
     rows, n, numbers = i_end - i, line.n_out, ahead(batch.numbers, line.numbers)
@@ -135,7 +134,7 @@ def _rows(run, batch, line, i, i_end):
 
 @inner
 def line_task(run, batch, stage, part, count, scratch):
-    """Task ``part``, counted through all lines of a stage: a block, or a part of an operation."""
+    """Run task ``part``, numbered through all lines of a stage: a block or part of an operation."""
     lines, index = header_of(run.program).lines, stage.first
     tasks = tasks_of(batch.schedule, lines, index)
     while part >= tasks:
@@ -143,7 +142,7 @@ def line_task(run, batch, stage, part, count, scratch):
         tasks = tasks_of(batch.schedule, lines, index)
     line = line_of(run.program, index)
     if line.family == PRODUCT:
-        plan = plan_for(batch.schedule, lines, index, np.int64(0), count)
+        plan = stored_plan(batch.schedule, lines, index, np.int64(0), count)
         one_block(part, plan, scratch, _product(run, batch, line, np.int64(0), batch.rows))
     elif line.family == COLUMNWISE:
         _columns(run, batch, line, scratch)
@@ -153,12 +152,12 @@ def line_task(run, batch, stage, part, count, scratch):
 
 @inner
 def _columns(run, batch, line, scratch):
-    """All rows of a columnwise line, and the update that follows on it."""
+    """Run a columnwise line on all rows, then the update that follows it."""
     no, n = np.int64(0), line.n_out
     x, dy = operand(run, batch, line.x, no), operand(run, batch, line.dy, no)
     out, numbers = operand(run, batch, line.out, no), ahead(batch.numbers, line.numbers)
     if line.then:
-        out = memory_at(scratch, run.like)
+        out = aligned_pointer(scratch, run.like)
     invoke(_COLUMNWISE, line.function, (x, dy, out, batch.rows, n, n, numbers))
     other, states = operand(run, batch, line.other, no), operand(run, batch, line.states, no)
     size = header_of(run.program).size
@@ -168,7 +167,7 @@ def _columns(run, batch, line, scratch):
 
 @inner
 def _elements(run, batch, line, part, tasks):
-    """A run of an update's elements."""
+    """Run an update on a part of its elements."""
     no = np.int64(0)
     first, end = share(line.n_out, tasks, part, 16)
     parameters, gradients = (

@@ -1,6 +1,6 @@
-"""The sum down each column, by the rule of products: rows ascending, cut every `CUT` of them.
+"""The sum down each column, by the rule of products: rows ascending, cut every `CUT` rows.
 
-It is the product with a row of ones, fma(1, x, sum) being x + sum, so that the fused product and
+It equals the product with a row of ones, since fma(1, x, sum) is x + sum, so the fused product and
 the public kernel agree to the bit.
 """
 
@@ -24,20 +24,20 @@ from kernels.runtime.jit import Array, inlined, inner, kernel
 CUT = 4096
 """Terms of one chain: longer sums are chains of CUT, added in order."""
 
-# Four vectors of columns at a time: enough sums in flight to hide an addition's latency, and
-# enough of each row that memory is read in more than single cache lines.
+# Four vectors of columns at a time hide an addition's latency, and read several cache lines of each
+# row.
 _VECTORS, _BYTES = 4, TILE.vector_bytes
 _STRIP, _NARROW = TileShape(1, _VECTORS), TileShape(1, 1)
 _ROWS = 8
-"""Rows summed before the next strip: 8 runs of memory, where all rows would be a jump for each line
-(on Zen 3, column sums of 512 x 1024 take half the time)."""
+"""Rows summed before the next strip: 8 contiguous streams, where all rows would be a jump per line
+(Zen 3: half the time for column sums of 512 x 1024)."""
 _STRIPS = 8
-"""Strips that a thread takes in one go."""
+"""Strips in a thread's task."""
 
 
 @inner
-def columns_at_a_time(like):
-    """As many columns as a thread takes in one go, in the dtype that ``like`` points at."""
+def task_columns(like):
+    """Columns in a thread's task, in the dtype that ``like`` points at."""
     return _STRIPS * _VECTORS * lanes_of(like, _BYTES)
 
 
@@ -46,25 +46,25 @@ def sum_columns(source, rows, row, columns, out):
     """out[j] = sum over i of source[i * row + j] for j < columns."""
     lanes = lanes_of(source, _BYTES)
     width = _VECTORS * lanes
-    for first in range(0, max(rows, 1), CUT):  # of no rows the sum is zero
+    for first in range(0, max(rows, 1), CUT):  # the sum of no rows is zero
         end = min(first + CUT, max(rows, 1))
-        # The first chain goes on from what is stored of it. Later ones have no place of their own.
+        # The first chain is resumed from `out`. A later chain has no storage, so it runs in one go.
         some = _ROWS if first == 0 and columns > width else CUT
         for i in range(first, end, some):
             count, j = min(some, end - i, rows), 0
             while j < columns:
                 strip = next_strip(columns - j, width, lanes)
-                start, target = ahead(source, i * row + j), ahead(out, j)
+                start, place = ahead(source, i * row + j), ahead(out, j)
                 if strip >= lanes:
-                    _add_rows(_STRIP, start, count, row, strip, i > first, first > 0, target)
+                    _add_rows(_STRIP, start, count, row, strip, i > first, first > 0, place)
                 else:
-                    _add_rows(_NARROW, start, count, row, strip, i > first, first > 0, target)
+                    _add_rows(_NARROW, start, count, row, strip, i > first, first > 0, place)
                 j += strip
 
 
 @inlined
 def _add_rows(shape, source, rows, row, columns, resumes, adds, out):
-    """A chain of a strip, from zero or from what is stored, or one that is added to that."""
+    """Start, resume, or add to what is stored, a chain of a strip."""
     total = tile_of_zeros(shape, source, _BYTES)
     if resumes:
         total = load_tile(total, out, 0, columns)
@@ -95,8 +95,8 @@ def column_sum(dz: Array, out: Array) -> None:
         (n_out,) is accepted.
     """
     batch, n_out = dz.shape
-    width = columns_at_a_time(pointer(dz))
+    width = task_columns(pointer(dz))
     for part in prange((n_out + width - 1) // width):
         j = part * width
-        source, target = ahead(pointer(dz), j), ahead(pointer(out), j)
-        sum_columns(source, batch, n_out, min(width, n_out - j), target)
+        source, place = ahead(pointer(dz), j), ahead(pointer(out), j)
+        sum_columns(source, batch, n_out, min(width, n_out - j), place)

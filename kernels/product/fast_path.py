@@ -1,9 +1,9 @@
-"""Doors that ask first: a product of a few microseconds should not wait for its checks.
+"""Doors that call the compiled product first, and validate in Python only if it refuses.
 
-`matmul` and the dense layer's products are one compiled kernel, called with other arguments. It
-looks at shapes, alignment and overlap itself, in nanoseconds, and Numba has looked at types and
-layouts before; so such a door hands the arguments on as they are. Only where that is refused does
-it check them by its contract, which says what is wrong, or makes them fit.
+`matmul` and the dense layer's products are one compiled kernel, called with different arguments.
+The kernel checks shapes, alignment and overlap itself, in nanoseconds, after Numba has checked
+types and layouts. Where either refuses, the door checks the arguments by its contract, which raises
+the error or converts them.
 """
 
 from collections.abc import Callable
@@ -18,26 +18,26 @@ P = ParamSpec("P")
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 Request = tuple[Any, ...]
-"""What to call the kernel with; the first four are arrays."""
+"""The kernel's arguments; the first four are arrays."""
 
 
-def asks(
+def fast_door(
     kernel: Kernel[..., Any], small: Kernel[..., Any], contract: str
 ) -> Callable[[Callable[P, Request]], Door[P, None]]:
-    """Make a public kernel of a function that says what to call another kernel with.
+    """Make a public kernel of a function that returns the arguments of ``kernel``.
 
     The function raises TypeError for arguments that neither it nor the kernel can judge. ``small``
-    is asked in the kernel's stead where ``extra`` is the output and nothing is scaled.
+    is called instead of ``kernel`` where ``extra`` is the output and no operation follows.
     """
 
     def make(function: Callable[P, Request]) -> Door[P, None]:
-        return registered(_Asking(function, contract, kernel, small))  # type: ignore[no-any-return]
+        return registered(_FastDoor(function, contract, kernel, small))  # type: ignore[no-any-return]
 
     return make
 
 
-class _Asking(Door[P, None]):
-    """See `asks`."""
+class _FastDoor(Door[P, None]):
+    """See `fast_door`."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class _Asking(Door[P, None]):
         self._twin, self._small = kernel.serial, small.serial
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Ask with the arguments as they are; where that is refused, check them, then run."""
+        """Try the arguments as they are; check them only where the kernel refuses."""
         answer = MISFIT
         try:
             a, b, extra, out, number, then, flags = self._request(*args, **kwargs)
@@ -70,7 +70,7 @@ class _Asking(Door[P, None]):
                 and type(number) is float
             ):
                 answer = self._twin.run(a, b, extra, out, number, then, flags, 0)
-        except Exception:  # whatever it is, the contract knows better
+        except Exception:  # the contract raises a better error
             pass
         if answer == LARGE:
             answer = self._kernel.share_out(a, b, extra, out, number, then, flags)
@@ -85,8 +85,8 @@ class _Asking(Door[P, None]):
                 run = self._small.float32 if dtype is FLOAT32 else self._small.float64
                 answer = run(a, b, out, flags)
             except (TypeError, NotImplementedError):
-                # Not compiled yet, or never; or a checked array is of a subclass, or its dtype an
-                # equal one.
+                # Not compiled (yet); or an array of a subclass, or of an equal dtype that is
+                # another object.
                 is_plain = type(out) is type(a) is type(b) is np.ndarray and dtype is a.dtype
                 if is_plain and dtype is b.dtype and (dtype is FLOAT32 or dtype is FLOAT64):
                     answer = self._small(a, b, out, flags)

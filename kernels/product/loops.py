@@ -1,22 +1,22 @@
-"""C = op(A) . op(B) by hand-written loops: each element one chain of fused multiply-adds.
+"""Loops 5 to 2 of C = op(A) . op(B): blocks, passes over k, chunks of A, strips of C.
 
-The rule that every product in this package follows, whatever the tile, the block, the path, the
-thread or the CPU: element (i, j) is ``fma(a[i, k], b[k, j], chain)`` over k ascending, from zero. k
-is cut every `CUT` terms; the chains are added in order. Nothing else about the loops below shows in
-the result: a chain that one pass over k leaves unfinished is stored, and goes on in the next.
+Every product in this package follows one rule, whatever the tile, block, path, thread or CPU:
+element (i, j) is the chain ``fma(a[i, k], b[k, j], chain)`` over k ascending, from zero. k is cut
+every `CUT` terms, and the chains are added in order. Nothing else about the loops shows in the
+result: a chain that is unfinished at the end of a pass is stored, and resumed by the next pass.
 
 From the outside in, after Goto and van de Geijn (2008) and BLIS (2015)::
 
-    5  blocks    the threads share C out, in two dimensions
-    4  passes    DEPTH terms of k: so much of B is packed that it stays in the level-3 cache
-    3  chunks    so many rows of A: packed, they stay in level 2
-    2  strips    as many columns of C as a tile is wide: a panel of B, read again and again
-    1  tiles     as many rows of C as a tile is high     (product/microkernel.py, from here on)
-    -  chain     k ascending, a whole tile of C in registers
+    5  blocks    the threads share C, in two dimensions         (claimed in product/matmul.py)
+    4  passes    DEPTH terms of k: the packed part of B stays in the level-3 cache
+    3  chunks    CHUNK rows of A: packed, they stay in level 2
+    2  strips    a tile's width of C: one panel of B, read again for each tile
+    1  tiles     a tile's height of C                           (product/microkernel.py)
+    -  chain     k ascending, a whole tile of C in registers    (product/microkernel.py)
 
-Packing (``kernels/product/packing.py``) is worth its time where the operands outgrow the caches.
-Smaller products run through the same loops and read A and B where they lie: to the micro-kernel a
-packed panel is a matrix with other strides.
+Packing (``kernels/product/packing.py``) pays where the operands exceed the caches. Smaller products
+run through the same loops and read A and B in place: to the micro-kernel a packed panel is a matrix
+with other strides.
 """
 
 from collections import namedtuple
@@ -24,7 +24,7 @@ from collections import namedtuple
 import numpy as np
 from numba import types
 
-from kernels.intrinsics import LINE, ahead, itemsize, memory_at
+from kernels.intrinsics import LINE, ahead, aligned_pointer, itemsize
 from kernels.product.column_sum import CUT, sum_columns
 from kernels.product.flags import (
     ACCUMULATE,
@@ -36,83 +36,83 @@ from kernels.product.flags import (
     TRANSPOSE_B,
 )
 from kernels.product.microkernel import (
-    ASK,
+    PREFETCH_STEPS,
     ROWS,
     Epilogue,
-    Pass,
+    Outputs,
+    Phase,
+    Prefetch,
     Rows,
     Strided,
     Strip,
-    Targets,
     Then,
     Tiled,
-    Upcoming,
+    ceil_div,
     epilogue_from,
     from_row,
     join,
     lane_count,
     next_strip,
-    nothing,
+    no_prefetch,
     rows_from,
     run_then,
     strip_of_tiles,
     strip_width,
-    units,
 )
 from kernels.product.packing import pack, pack_rows
-from kernels.product.skinny import are_few, chains_of_few_rows
+from kernels.product.skinny import is_skinny, skinny_chains
 from kernels.product.tile_sizes import LEVEL_2, TILE
 from kernels.runtime.jit import inlined, inner, shared
 
-# The cache blocks, found by trying; asv_benchmarks/benchmarks/kernels_matmul.py times sizes.
+# Cache block sizes, found by measuring (asv_benchmarks/benchmarks/kernels_matmul.py).
 DEPTH = TILE.depth
-"""Terms of a pass over a packed B. With AVX-512 a panel, 768 x 48 float32, is 144 KB of level 2."""
+"""Terms of k in a pass over a packed B. With AVX-512 a panel, 768 x 48 float32, has 144 KB."""
 CHUNK = 96
-"""Rows of A packed at a time: with AVX-512 CHUNK x DEPTH float32 is 288 KB of level 2."""
+"""Rows of A that are packed at a time. With AVX-512, CHUNK x DEPTH float32 is 288 KB."""
 DIRECT_CHUNK = 128
-"""The same where A is read as it lies."""
+"""Rows of A in a chunk that is read in place."""
 PACK_ELEMENTS = 512 * 1024
-"""A B of more elements than this is packed, and A with it, where C has PACK_ROWS rows or more."""
+"""Pack A and B where B has more elements than this and C has at least PACK_ROWS rows."""
 PACK_ROWS = 32
-FAR, FAR_ELEMENTS = 96, 24 * 1024
-"""So are both, from so many terms, columns and elements of B on, where A is transposed: its terms
-lie rows of memory apart, in few places of a cache where those are a power of two (with AVX2, beside
-BLAS: 0.64 -> 1.01 at 1024 x 128 x 1024, 0.90 -> 0.97 at 784 x 512 x 512). Where they are, a tile of
-two vectors is enough (`_share_places`; Zen 1: 0.75 -> 1.03 at 2048 x 512 x 10)."""
-SOON_TERMS, SOON_COLUMNS = 96, 64
-"""On some CPUs (`Tile.packs_sooner`) B alone, from so many terms and columns and PACK_ROWS on."""
+PACK_STRIDED_TERMS, PACK_STRIDED_ELEMENTS = 96, 24 * 1024
+"""Also pack A and B where A is transposed and k, n and B reach these sizes: consecutive terms are
+one row apart, and strides of a power of two map to few cache sets (AVX2, speed relative to BLAS:
+0.64 -> 1.01 at 1024 x 128 x 1024, 0.90 -> 0.97 at 784 x 512 x 512). With such a stride, n of two
+vectors is enough (`_share_cache_sets`; Zen 1: 0.75 -> 1.03 at 2048 x 512 x 10)."""
+PACK_EARLY_TERMS, PACK_EARLY_COLUMNS = 96, 64
+"""Pack B alone from these sizes and PACK_ROWS on, on some CPUs (`Tile.packs_early`)."""
 _LEVEL_2 = LEVEL_2.size
-"""B alone, from PACK_ROWS on, where it outgrows the level-2 cache (`_outgrows`) or falls out of it
-(`_falls_out`). A B as it lies then comes from further away, again for each chunk of A or each tile,
-and is waited for; a packed panel is small, lies in a row and is asked for in time."""
+"""Pack B alone, from PACK_ROWS on, where it exceeds the level-2 cache (`_exceeds_level_2`) or is
+evicted from it (`_conflicts_in_level_2`). B in place would be read from level 3 or memory again for
+each chunk or tile; a packed panel is small, contiguous and prefetched."""
 _WAY = LEVEL_2.size // LEVEL_2.ways
 BLOCK = 2048
-"""Rows and columns of a block at most, which bounds the memory for packing."""
-GRAIN = 2**26
-"""Multiply-adds a thread (1 ms) from where on there are more blocks than threads, so that a thread
-that is slowed down takes fewer."""
+"""Most rows and columns of a block, which bounds the scratch memory for packing."""
+THREAD_WORK = 2**26
+"""Multiply-adds per thread (1 ms) above which there are more blocks than threads, so that a slow
+thread takes fewer of them."""
 
-_PACKS_SOONER = TILE.packs_sooner
+_PACKS_EARLY = TILE.packs_early
 Plan = namedtuple(
     "Plan",
-    ["rows", "columns", "strip", "depth", "chunk", "panels", "few_rows"]
+    ["rows", "columns", "strip", "depth", "chunk", "panels", "skinny"]
     + ["a_bytes", "b_bytes", "partial_bytes", "gradient_bytes", "bytes"],
 )
-"""How a product is cut into blocks, strips, passes and chunks, and the memory for each part."""
+"""How a product is cut into blocks, strips, passes and chunks, and the bytes of scratch memory."""
 
 Operands = namedtuple("Operands", ["m", "n", "k", "a", "b", "out", "epilogue"])
-"""A whole product, as it lies in memory."""
+"""A whole product: its sizes, and where its matrices are."""
 
 _Spaces = namedtuple("_Spaces", ["a", "b"])
-"""Where the panels of A and B are packed."""
+"""Where the packed panels of A and B are."""
 
 
 @inlined
 def operands_at(shape, a_shape, a, b, out, epilogue):
-    """The operands as they lie."""
+    """The operands of a product, from its flags and addresses."""
     (m, n), flags = shape, epilogue.flags
     k = a_shape[0] if flags & TRANSPOSE_A else a_shape[1]
-    # Typed numbers: a literal would be a type of its own, and the loops compiled once for each.
+    # Typed numbers: a literal is a type of its own, for which the loops would be compiled again.
     unit = np.int64(1)
     left = Strided(a, unit, m) if flags & TRANSPOSE_A else Strided(a, k, unit)
     right = Strided(b, k, unit) if flags & TRANSPOSE_B else Strided(b, unit, n)
@@ -120,57 +120,57 @@ def operands_at(shape, a_shape, a, b, out, epilogue):
 
 
 @inlined
-def nothing_then(like, numbers):
-    """No operation follows on a product."""
+def no_operation(like, numbers):
+    """A product with no operation after it."""
     no = np.int64(0)
     return Then(no, no, like, like, no, no, numbers)
 
 
 @inlined
 def plan_for(operands, count):
-    """`plan_of` operands as they lie."""
+    """`plan_of` these operands."""
     m, n, k, a, b, out, epilogue = operands
     flags, updates = epilogue.flags, epilogue.then.updates
-    return plan_of((m, n, k), a.step, b.row, flags, updates, out.start, count)
+    return plan_of((m, n, k), a.k_stride, b.row, flags, updates, out.start, count)
 
 
 @inner
-def plan_of(sizes, a_step, b_row, flags, updates, like, count):
-    """How a product is cut, what of it is packed, and the memory that a thread needs for that."""
+def plan_of(sizes, a_k_stride, b_row, flags, updates, like, count):
+    """How a product is cut, what is packed, and the scratch memory that a thread needs."""
     m, n, k = sizes
     strip, lanes, size = strip_width(like), lane_count(like), itemsize(like)
     by_columns = flags & BY_COLUMNS != 0
     rows, columns = _blocks(m, n, k, strip, lanes, count, by_columns)
     block_m, block_n = m, n
     if rows * columns > 1:
-        block_m = min(m, units(units(m, ROWS), rows) * ROWS)
-        block_n = min(n, units(units(n, lanes), columns) * lanes)
-    far = min(k, block_n) >= FAR and k * block_n >= FAR_ELEMENTS
-    far |= k >= FAR and block_n > lanes and _share_places(a_step * size)
-    packs_a = (a_step != 1 and far) or k * block_n > PACK_ELEMENTS
+        block_m = min(m, ceil_div(ceil_div(m, ROWS), rows) * ROWS)
+        block_n = min(n, ceil_div(ceil_div(n, lanes), columns) * lanes)
+    is_far = min(k, block_n) >= PACK_STRIDED_TERMS and k * block_n >= PACK_STRIDED_ELEMENTS
+    is_far |= k >= PACK_STRIDED_TERMS and block_n > lanes and _share_cache_sets(a_k_stride * size)
+    packs_a = (a_k_stride != 1 and is_far) or k * block_n > PACK_ELEMENTS
     packs_a = packs_a and block_m >= PACK_ROWS
-    few_rows = are_few(block_m, block_n, k, b_row, like)
-    packs_b = packs_a or (b_row != 1 and not few_rows)
-    if _PACKS_SOONER:
-        packs_b |= k >= SOON_TERMS and block_n >= SOON_COLUMNS and block_m >= PACK_ROWS
+    skinny = is_skinny(block_m, block_n, k, b_row, like)
+    packs_b = packs_a or (b_row != 1 and not skinny)
+    if _PACKS_EARLY:
+        packs_b |= k >= PACK_EARLY_TERMS and block_n >= PACK_EARLY_COLUMNS and block_m >= PACK_ROWS
     if block_m >= PACK_ROWS:
         terms, row = min(k, CUT), n * size if b_row == 1 else size
-        packs_b |= _falls_out(terms, row) or _outgrows(terms * row, block_m)
+        packs_b |= _conflicts_in_level_2(terms, row) or _exceeds_level_2(terms * row, block_m)
     depth, chunk = min(k, DEPTH if packs_b else CUT), CHUNK if packs_a else DIRECT_CHUNK
-    # A panel of B serves every chunk of A. Where there is but one, the next panel takes its place.
-    panels = units(block_n, strip) if block_m > chunk else 1
-    # C holds unfinished chains too, unless it holds sums of earlier ones that are still needed.
+    # Panels of B are kept for the next chunk of A; with one chunk each overwrites the last.
+    panels = ceil_div(block_n, strip) if block_m > chunk else 1
+    # Unfinished chains are kept in C, unless C holds sums of earlier chains.
     keeps_c = k > CUT or flags & ACCUMULATE
     a_bytes = _whole_lines(chunk * depth * size) if packs_a else 0
     b_bytes = _whole_lines(panels * strip * depth * size) if packs_b else 0
     c_bytes = _whole_lines(block_m * block_n * size)
-    partial_bytes = c_bytes if keeps_c and (few_rows or depth < min(k, CUT)) else 0
-    if few_rows:
-        partial_bytes = partial_bytes * units(k, CUT)
-    # An update's gradients are in no C: a strip of them, or all where several passes add to them.
+    partial_bytes = c_bytes if keeps_c and (skinny or depth < min(k, CUT)) else 0
+    if skinny:
+        partial_bytes = partial_bytes * ceil_div(k, CUT)
+    # An update's gradients are scratch: one strip, or all where several passes add to them.
     gradient_bytes = 0
     if updates:
-        if depth < k or few_rows:
+        if depth < k or skinny:
             gradient_bytes = c_bytes
         elif flags & SCALE == 0:
             gradient_bytes = _whole_lines(chunk * strip * size)
@@ -182,12 +182,12 @@ def plan_of(sizes, a_step, b_row, flags, updates, like, count):
         depth,
         chunk,
         panels,
-        np.int64(few_rows),
+        np.int64(skinny),
         a_bytes,
         b_bytes,
         partial_bytes,
         gradient_bytes,
-        # What the first line is short of, where the memory does not begin at one.
+        # One line more, for memory that is not aligned to a line.
         together + LINE if together else 0,
     )
 
@@ -203,18 +203,18 @@ def _block_product_types(real):
 
 
 @inner
-def _share_places(step):
-    """Whether lines so many bytes apart share few places of a cache, and none comes unasked for."""
+def _share_cache_sets(step):
+    """Whether lines ``step`` bytes apart share few cache sets, and no prefetcher follows them."""
     return step > 2048 and step % 1024 == 0
 
 
 @inner
-def _falls_out(rows, step):
-    """Whether so many rows of B, so many bytes apart, have too few places in level 2 to stay there.
+def _conflicts_in_level_2(rows, step):
+    """Whether ``rows`` rows of B, ``step`` bytes apart, evict each other from the level-2 cache.
 
-    Where a line may lie is its address within a way. Rows that are a multiple of a power of two
-    apart begin at as many places as that power goes into a way, and at each there is room for as
-    many as there are ways: for size / power rows in all. A third of those is left to A and C.
+    A line's set is its address modulo the size of a way. Rows that are a multiple of ``power``
+    bytes apart start in way / power sets, each of which holds ``ways`` lines: size / power rows in
+    all, of which a third is left to A and C.
     (Ice Lake, 1.25 MB, GFLOP/s of 155, float32: 88 -> 141 at 128 x 784 x 512, whose rows are 2 KB
     apart, 56 -> 126 at 128 x 1024 x 1024; with 1 KB, 784 x 256 stays, 2048 x 256 goes 67 -> 139.)
     """
@@ -223,31 +223,31 @@ def _falls_out(rows, step):
 
 
 @inner
-def _outgrows(span, rows):
-    """Whether a strip of B that lies on so many bytes is better packed for so many rows of C.
+def _exceeds_level_2(span, rows):
+    """Whether packing a strip of B that spans ``span`` bytes pays for ``rows`` rows of C.
 
-    A strip is a part of each row, so it lies on as many pages as the whole of B, and each chunk
-    of A reads all strips again. (Ice Lake, packed beside as it lies: from 1.5 times level 2 on 1.0
-    to 1.3 times as fast with a chunk of 128 rows, from its size on 1.0 to 1.5 times with more; with
-    32 rows 0.9 at 1.6 times level 2, 1.0 at 2 times, 1.3 at 6 times.)
+    A strip touches every row, so as many pages as the whole of B, and each chunk of A reads all
+    strips again. (Ice Lake, speed packed relative to in place: with a chunk of 128 rows 1.0 to 1.3
+    from 1.5 times level 2 on, with more rows 1.0 to 1.5 from level 2 on; with 32 rows 0.9 at 1.6
+    times level 2, 1.0 at 2 times, 1.3 at 6 times.)
     """
     return 2 * span > (4 - min(rows // DIRECT_CHUNK, 2)) * _LEVEL_2
 
 
 @inner
 def _whole_lines(size):
-    """Bytes up to the end of a cache line."""
-    return units(size, LINE) * LINE
+    """``size`` rounded up to whole cache lines."""
+    return ceil_div(size, LINE) * LINE
 
 
 @inner
 def _blocks(m, n, k, strip, lanes, count, by_columns):
-    """Loop 5: into how many rows and columns of blocks C is cut, for so many threads.
+    """Loop 5: the grid of blocks (rows, columns) that C is cut into, for ``count`` threads.
 
-    Where it is cut by columns, each block has a vector's at least.
+    Where it is cut by columns, each block has at least a vector of them.
     """
-    rows, columns = max(1, units(m, BLOCK)), max(1, units(n, BLOCK))
-    enough = count if m * n * k < count * GRAIN or count == 1 else 4 * count
+    rows, columns = max(1, ceil_div(m, BLOCK)), max(1, ceil_div(n, BLOCK))
+    enough = count if m * n * k < count * THREAD_WORK or count == 1 else 4 * count
     while rows * columns < enough:
         can_halve_rows, can_halve_columns = m >= 2 * rows * ROWS, n >= 2 * columns * strip
         if by_columns and n >= 4 * columns * lanes:
@@ -263,110 +263,113 @@ def _blocks(m, n, k, strip, lanes, count, by_columns):
 
 @inner
 def share(size, count, index, unit):
-    """Where share ``index`` of ``count`` begins and ends: whole units, but for the last."""
-    whole = units(size, unit)
+    """Start and end of share ``index`` of ``count``, in multiples of ``unit`` except at the end."""
+    whole = ceil_div(size, unit)
     return min(size, whole * index // count * unit), min(size, whole * (index + 1) // count * unit)
 
 
 @inner
 def one_block(block, plan, memory, operands):
-    """The operands of one block of the grid."""
+    """Compute one block of the grid."""
     m, n, k, a, b, out, epilogue = operands
     i, i_end, j, j_end = np.int64(0), m, np.int64(0), n
     if plan.rows * plan.columns > 1:
         i, i_end = share(m, plan.rows, block // plan.columns, ROWS)
         j, j_end = share(n, plan.columns, block % plan.columns, lane_count(out.start))
-    a, b, target = from_row(a, i), from_row(b, j), rows_from(out, i, j)
+    a, b, place = from_row(a, i), from_row(b, j), rows_from(out, i, j)
     part = epilogue_from(epilogue, i, j)
-    block_product(i_end - i, j_end - j, k, a, b, target, part, plan, memory)
+    block_product(i_end - i, j_end - j, k, a, b, place, part, plan, memory)
     if part.flags & SUM_COLUMNS and i == 0:
-        sum_columns(b.start, k, b.step, j_end - j, part.biases)
+        sum_columns(b.start, k, b.k_stride, j_end - j, part.biases)
 
 
 @shared(_block_product_types)
 def block_product(m, n, k, a, b, c, epilogue, plan, memory):
     """Loop 4: passes over k, for one block of C."""
     spaces = _Spaces(
-        memory_at(memory, c.start),
-        memory_at(memory + plan.a_bytes, c.start),
+        aligned_pointer(memory, c.start),
+        aligned_pointer(memory + plan.a_bytes, c.start),
     )
     if plan.gradient_bytes:
         epilogue = Epilogue(epilogue.flags & ~SCALE, epilogue.biases, epilogue.then)
         before = plan.a_bytes + plan.b_bytes + plan.partial_bytes
-        c = Rows(memory_at(memory + before, c.start), n)
+        c = Rows(aligned_pointer(memory + before, c.start), n)
     partial = c
     if plan.partial_bytes:
-        partial = Rows(memory_at(memory + plan.a_bytes + plan.b_bytes, c.start), n)
-    if plan.few_rows:
-        chains = chains_of_few_rows(m, n, k, a, b, partial)
+        partial = Rows(aligned_pointer(memory + plan.a_bytes + plan.b_bytes, c.start), n)
+    if plan.skinny:
+        chains = skinny_chains(m, n, k, a, b, partial)
         return join(m, n, chains, partial, c, epilogue)
     done = 0
     while True:
         terms = min(plan.depth, k - done, CUT - done % CUT)
         end = done + terms
-        step = Pass(
+        phase = Phase(
             resumes=done % CUT != 0,
             ends_chain=end == k or end % CUT == 0,
             adds_sums=done >= CUT or epilogue.flags & ACCUMULATE != 0,
             ends=end == k,
             follows=done > 0,
         )
-        a_pass = Strided(ahead(a.start, done * a.step), a.row, a.step)
-        b_pass = Strided(ahead(b.start, done * b.step), b.row, b.step)
-        targets = Targets(partial, c, c)
-        _one_pass((m, n, terms), a_pass, b_pass, targets, epilogue, step, plan, spaces)
+        a_pass = Strided(ahead(a.start, done * a.k_stride), a.row, a.k_stride)
+        b_pass = Strided(ahead(b.start, done * b.k_stride), b.row, b.k_stride)
+        outputs = Outputs(partial, c, c)
+        _one_pass((m, n, terms), a_pass, b_pass, outputs, epilogue, phase, plan, spaces)
         if end == k:
             break
         done = end
 
 
 @inner
-def _one_pass(sizes, a, b, targets, epilogue, step, plan, spaces):
-    """Loops 3 and 2: chunks of A, strips of B, for one pass over k."""
+def _one_pass(sizes, a, b, outputs, epilogue, phase, plan, spaces):
+    """Loops 3 and 2, for one pass over k: chunks of A, and for each the strips of B."""
     m, n, terms = sizes
-    lanes, only_pass = lane_count(b.start), step.ends and not step.follows
+    lanes, only_pass = lane_count(b.start), phase.ends and not phase.follows
     for i in range(0, m, plan.chunk):
         rows = min(plan.chunk, m - i)
-        a_chunk = Tiled(ahead(a.start, i * a.row), a.row, a.step, ROWS * a.row)
+        a_chunk = Tiled(ahead(a.start, i * a.row), a.row, a.k_stride, ROWS * a.row)
         if plan.a_bytes:
             pack_rows(from_row(a, i), rows, terms, spaces.a)
             a_chunk = Tiled(spaces.a, 1, ROWS, ROWS * terms)
         j = 0
         while j < n:
             columns = next_strip(n - j, plan.strip, lanes)
-            b_strip = Strip(ahead(b.start, j), b.step, nothing(b.start))
+            b_strip = Strip(ahead(b.start, j), b.k_stride, no_prefetch(b.start))
             if plan.b_bytes:
                 panel = ahead(spaces.b, j * terms if plan.panels > 1 else 0)
-                width = units(columns, lanes) * lanes
+                width = ceil_div(columns, lanes) * lanes
                 if i == 0:
                     pack(from_row(b, j), columns, terms, width, panel)
-                b_strip = Strip(panel, width, _after(i, j + columns, n, b, spaces.b, terms, plan))
-            out = rows_from(targets.out, i, j)
+                b_strip = Strip(
+                    panel, width, _prefetch_after(i, j + columns, n, b, spaces.b, terms, plan)
+                )
+            out = rows_from(outputs.out, i, j)
             if only_pass and plan.gradient_bytes:
-                out = Rows(targets.out.start, plan.strip)  # each strip in the same place
-            here = Targets(rows_from(targets.partial, i, j), out, out)
+                out = Rows(outputs.out.start, plan.strip)  # each strip overwrites the last
+            here = Outputs(rows_from(outputs.partial, i, j), out, out)
             part = epilogue_from(epilogue, i, j)
-            strip_of_tiles(rows, columns, terms, a_chunk, b_strip, here, part, step)
-            if step.ends and part.flags & IN_REGISTERS == 0:
+            strip_of_tiles(rows, columns, terms, a_chunk, b_strip, here, part, phase)
+            if phase.ends and part.flags & IN_REGISTERS == 0:
                 run_then(rows, columns, out, part.then)
             j += columns
 
 
 @inner
-def _after(i, j, n, b, panels, terms, plan):
-    """What is read after the strip before column j, for rows from i on.
+def _prefetch_after(i, j, n, b, panels, terms, plan):
+    """What to prefetch during the strip that ends at column j, in the chunk at row i.
 
-    The next panel where it is packed already, else what that will be packed from. It comes from a
-    level-3 cache or from memory while tiles are computed (Zen 3, time of a product: 1 -> 0.95 at
-    n = 512, 0.95 at 512 x 1024 x 1024).
+    That is the next panel where it is packed already, else the part of B that it is packed from
+    (Zen 3, time of a product: 1 -> 0.95 at n = 512 and at 512 x 1024 x 1024).
     """
-    asks, half = terms // ASK, plan.strip // 2
+    every, half = PREFETCH_STEPS, plan.strip // 2
+    times = terms // every
     if plan.panels > 1 and (i > 0 or j >= n):
         line = LINE // itemsize(b.start)
         start = ahead(panels, j * terms if j < n else 0)
-        return Upcoming(start, asks * line, line, half * terms, units(ASK * half, line))
+        return Prefetch(start, times * line, line, half * terms, ceil_div(every * half, line))
     if j >= n:
-        return nothing(b.start)
+        return no_prefetch(b.start)
     if b.row == 1:
-        return Upcoming(ahead(b.start, j), asks * b.step, b.step, plan.strip - 1, ASK)
-    return Upcoming(ahead(b.start, j * b.row), b.row, ASK * b.step, half * b.row, half)
+        stride = b.k_stride
+        return Prefetch(ahead(b.start, j), times * stride, stride, plan.strip - 1, every)
+    return Prefetch(ahead(b.start, j * b.row), b.row, every * b.k_stride, half * b.row, half)

@@ -1,7 +1,8 @@
-"""The compiled product behind every door, and the public `matmul`.
+"""The public `matmul`, and the one compiled product behind it and the dense layer.
 
-One kernel serves all: what differs between `matmul`, the dense layer's forward and its gradients is
-a word of flags and one extra operand. Its loops are in ``kernels/product/loops.py``.
+`product` stands outside the loops: it checks shapes, plans, allocates scratch, and its threads take
+blocks of C, which ``kernels/product/loops.py`` computes (loops 5 to 2). `matmul` and the dense
+layer's products differ in a word of flags and one extra operand.
 """
 
 import functools
@@ -12,16 +13,16 @@ from numba import prange
 from kernels.intrinsics import (
     LINE,
     allocate,
-    apart,
     claim,
+    disjoint,
     free,
     is_aligned,
     itemsize,
     local_number,
     pointer,
-    start_counting,
+    zero_at,
 )
-from kernels.product.fast_path import FLOAT32, FLOAT64, Request, asks
+from kernels.product.fast_path import FLOAT32, FLOAT64, Request, fast_door
 from kernels.product.flags import (
     ACCUMULATE,
     ADD_BIASES,
@@ -32,13 +33,13 @@ from kernels.product.flags import (
     TRANSPOSE_B,
     UPDATES,
 )
-from kernels.product.loops import nothing_then, one_block, operands_at, plan_for
+from kernels.product.loops import no_operation, one_block, operands_at, plan_for
 from kernels.product.microkernel import Epilogue, Then
-from kernels.product.split_k import chain_bytes, chains_apart, join_chains, one_chain
+from kernels.product.split_k import chain_bytes, chains_to_share, join_chains, one_chain
 from kernels.runtime.jit import DONE, LARGE, MISFIT, Array, inlined, kernel, registered
 
 SMALL = 2**21
-"""Multiply-adds (40 us) up to which one thread is asked first, before anybody counts threads."""
+"""Multiply-adds (40 us) up to which a product runs on one thread."""
 
 _LARGEST_32, _LARGEST_64 = (float(np.finfo(real).max) for real in (np.float32, np.float64))
 
@@ -51,13 +52,13 @@ _LARGEST_32, _LARGEST_64 = (float(np.finfo(real).max) for real in (np.float32, n
     calls=("block_product",),
 )
 def product(a, b, extra, out, number, then, flags, count):
-    """The one compiled product behind every public one: what differs is data.
+    """The one compiled product behind every public one.
 
     ``extra`` holds biases, or receives the column sum, or is the other operand of the operation at
-    the address ``then``, whose only number is ``number``. A ``count`` of 0 asks for one thread, and
-    for nothing where more would be faster.
+    the address ``then``, whose only number is ``number``. With a ``count`` of 0 it runs on one
+    thread, or returns `LARGE` where more threads would be faster.
     """
-    # From here on there are pointers and steps: nobody counts references to those.
+    # Pointers and strides from here on: no reference counting.
     (m, n), (a_rows, a_columns) = out.shape, a.shape
     at_a, at_b, at_extra, at_out = pointer(a), pointer(b), pointer(extra), pointer(out)
     numbers = local_number(number)
@@ -66,13 +67,13 @@ def product(a, b, extra, out, number, then, flags, count):
     if not _fits(whole, (a_rows, a_columns), b.shape, at_extra, extra.shape, number):
         return MISFIT
     if m * n == 0:
-        return DONE  # before any loop over a k that costs no memory
+        return DONE  # before any loop over k, which may be huge here
     if count == 0 and m * n * whole.k > SMALL:
         return LARGE
     count = max(count, 1)
     plan = plan_for(whole, count)
-    # Tasks are blocks of C; where those are few, the chains of the whole of it.
-    chains = chains_apart(whole, plan, count)
+    # A task is a block of C, or, where there are fewer blocks than threads, a chain of all of C.
+    chains = chains_to_share(whole, plan, count)
     tasks = max(plan.rows * plan.columns, chains)
     counter = LINE if count > 1 else 0
     size = max(plan.bytes, chain_bytes(whole, chains)) if chains > 0 else plan.bytes
@@ -80,14 +81,14 @@ def product(a, b, extra, out, number, then, flags, count):
     memory = allocate(counter + size * count + kept)
     sums = memory + counter + size * count
     if count > 1:
-        start_counting(memory)
+        zero_at(memory)
     for worker in prange(count):
-        # Tuples do not get in here, but they are quickly made anew.
+        # Tuples cannot cross into a parallel region, so each thread makes them again.
         same = _epilogue(at_extra, at_out, local_number(number), then, flags, n)
         here = operands_at((m, n), (a_rows, a_columns), at_a, at_b, at_out, same)
         own_plan = plan_for(here, count)
         space = memory + counter + worker * size
-        # Whoever is free takes the next task. The bits do not depend on who does it.
+        # A free thread takes the next task; the bits do not depend on which thread runs a task.
         task = claim(memory) if count > 1 else 0
         while task < tasks:
             if chains > 0:
@@ -108,14 +109,14 @@ def product(a, b, extra, out, number, then, flags, count):
     is_short=True,
 )
 def small_product(a, b, out, flags):
-    """`product` of what needs no other operand and is not `LARGE`: for that it says so.
+    """`product` without an extra operand, on one thread; returns `LARGE` where that is too slow.
 
-    With four arguments instead of seven, which nobody looks up or counts, and the interpreter's
-    lock kept, a call costs 280 ns less: more than half of the whole at n = 8.
+    Four arguments instead of seven, read without Numba's boxing, and the GIL kept: a call takes
+    280 ns less, more than half of the whole at n = 8.
     """
     (m, n), (a_rows, a_columns) = out.shape, a.shape
     at_a, at_b, at_out = pointer(a), pointer(b), pointer(out)
-    plain = Epilogue(flags, at_out, nothing_then(at_out, local_number(0.0)))
+    plain = Epilogue(flags, at_out, no_operation(at_out, local_number(0.0)))
     whole = operands_at((m, n), (a_rows, a_columns), at_a, at_b, at_out, plain)
     if not _fits(whole, (a_rows, a_columns), b.shape, at_out, (m, n), 0.0):
         return MISFIT
@@ -133,7 +134,7 @@ def small_product(a, b, out, flags):
 
 @inlined
 def _epilogue(extra, out, numbers, then, flags, n):
-    """What happens to the finished product; an update takes the product for gradients of C."""
+    """The epilogue of the whole product; an update takes the product as the gradients of C."""
     updates = np.int64(flags & UPDATES != 0)
     other = extra if flags & OTHER else out
     no = np.int64(0)
@@ -142,22 +143,24 @@ def _epilogue(extra, out, numbers, then, flags, n):
 
 @inlined
 def _fits(whole, a_shape, b_shape, extra, extra_shape, number):
-    """Whether the shapes are those of a product, and nothing that is written is also read."""
+    """Whether the shapes fit, all is aligned, and outputs overlap no input."""
     m, n, k, a, b, out, epilogue = whole
     flags = epilogue.flags
     a_m = a_shape[1] if flags & TRANSPOSE_A else a_shape[0]
     b_k, b_n = (b_shape[1], b_shape[0]) if flags & TRANSPOSE_B else b_shape
     fits = a_m == m and b_k == k and b_n == n
-    fits &= apart(out.start, m * n, a.start, m * k) and apart(out.start, m * n, b.start, k * n)
+    fits &= disjoint(out.start, m * n, a.start, m * k) and disjoint(
+        out.start, m * n, b.start, k * n
+    )
     if flags & (ADD_BIASES | SUM_COLUMNS | OTHER):
         extra_m = m if flags & OTHER else 1
         fits &= extra_shape[0] == extra_m and extra_shape[1] == n
-        fits &= apart(out.start, m * n, extra, extra_m * n)
+        fits &= disjoint(out.start, m * n, extra, extra_m * n)
     if flags & SUM_COLUMNS:
-        fits &= apart(extra, n, a.start, m * k) and apart(extra, n, b.start, k * n)
+        fits &= disjoint(extra, n, a.start, m * k) and disjoint(extra, n, b.start, k * n)
     fits &= is_aligned(a.start) and is_aligned(b.start) and is_aligned(out.start)
     fits &= is_aligned(extra)
-    # As `checks.number` has it: finite in the dtype of the weights, and no rate is negative.
+    # As in `checks.number`: finite in the dtype of the weights, and not negative.
     largest = _LARGEST_32 if itemsize(extra) == 4 else _LARGEST_64
     fits &= 0.0 <= number <= largest
     if flags & NEVER_EMPTY:
@@ -167,14 +170,14 @@ def _fits(whole, a_shape, b_shape, extra, extra_shape, number):
 
 def _flags_of(transpose_a, transpose_b, accumulate):
     if not type(transpose_a) is type(transpose_b) is type(accumulate) is bool:
-        raise TypeError  # in the contract's words
+        raise TypeError  # the contract writes the message
     return transpose_a * TRANSPOSE_A | transpose_b * TRANSPOSE_B | accumulate * ACCUMULATE
 
 
 def _in_one_frame(door):
-    """Ask for small products without going through a door: two fifths of the time at n = 8."""
+    """Call `small_product` without going through a door: two fifths of the time at n = 8."""
     single, double, small = FLOAT32, FLOAT64, small_product.serial
-    none = object()  # what is missing is named by the door
+    none = object()  # a missing argument: the door raises the error
 
     @functools.wraps(door)
     def matmul(a=none, b=none, out=none, transpose_a=False, transpose_b=False, accumulate=False):
@@ -188,7 +191,7 @@ def _in_one_frame(door):
                 answer = small.float64(a, b, out, flags)
             if answer == 0:  # DONE
                 return
-        except Exception:  # whatever it is, the door knows better
+        except Exception:  # the door raises a better error
             pass
         given = {"a": a, "b": b, "out": out}
         given = {name: value for name, value in given.items() if value is not none}
@@ -198,7 +201,7 @@ def _in_one_frame(door):
 
 
 @_in_one_frame
-@asks(
+@fast_door(
     product,
     small_product,
     "a (m, k; transpose_a), b (k, n; transpose_b), transpose_a flag, transpose_b flag, "

@@ -1,4 +1,4 @@
-"""What a core can do at most: multiply-adds with everything in registers."""
+"""A core's peak speed: multiply-adds with all operands in registers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,15 +18,15 @@ from kernels.product.tile_sizes import TILE
 from kernels.runtime.jit import Array, kernel
 
 _BYTES = TILE.vector_bytes
-# Half a micro-kernel's tile and its operands fit the registers with room to spare.
+# Half a micro-kernel's tile and its operands fit the registers easily.
 _SHAPE = TileShape(TILE.rows, 2)
 _NUMBERS = (2 * TILE.rows + 2) * _BYTES // 4
-"""As many as the tile and its operands take in float32; in float64 they take half."""
+"""Elements of the tile and its operands in float32; float64 needs half of them."""
 
 
 @kernel(f"steps int64 -> numbers (1, {_NUMBERS})", public=False)
 def multiply_adds(steps: int, numbers: Array) -> None:
-    """Multiply-adds on operands that never change: nothing but registers."""
+    """Multiply-adds on operands that never change, in registers."""
     start = pointer(numbers)
     tile = tile_of_zeros(_SHAPE, start, _BYTES)
     rows = row_offsets(tile, 1)
@@ -39,7 +39,7 @@ def multiply_adds(steps: int, numbers: Array) -> None:
 
 
 def limit(dtype: str, steps: int = 20_000) -> tuple[Callable[[], None], int]:
-    """A call that does what one core can, and its operations."""
+    """A call that runs at a core's peak, and its number of operations."""
     lanes = _BYTES // np.dtype(dtype).itemsize
     numbers = np.zeros((1, _NUMBERS), dtype)
     return partial(multiply_adds.serial, steps, numbers), 4 * steps * 2 * TILE.rows * 2 * lanes

@@ -1,11 +1,11 @@
-"""C of fewer rows than a tile: what a network is asked for when one row comes at a time.
+"""Skinny products (C has fewer rows than a tile), such as predicting one sample.
 
-Each number of B is used but once or a few times, so such a product is as fast as B is read. It is
-read in the order in which it lies, a few terms at a time, and the chains are kept in memory: in C,
-or beside it where C holds something that is still needed. What is left to the micro-kernel: several
-rows by a transposed B, which is packed for them, and a C that is narrower than a vector::
+They replace loops 4 to 1 of ``kernels/product/loops.py``. Reading B bounds their speed, so B is
+neither packed nor read twice: a few terms at a time, in memory order, while the chains are stored
+in C, or in scratch where C holds a sum. Several rows times a transposed B, and a C narrower than a
+vector, remain with the micro-kernel::
 
-    B as it lies: runs of rows              its transpose: short runs of k, turned in registers
+    B: runs of rows                         B transposed: runs of k, transposed in registers
          j ->                                    k ->
        k [-------------]  -------------        j a b c d | e f g h
        | [-- _TERMS ---]  -------------        | i j k l | ...         a e i m joins the chains,
@@ -16,7 +16,7 @@ from kernels.intrinsics import (
     TileShape,
     ahead,
     load_tile,
-    multiply_turned,
+    multiply_transposed,
     store_tile,
     tile_of_zeros,
 )
@@ -28,7 +28,7 @@ from kernels.product.microkernel import (
     chain_of_tile,
     lane_count,
     next_strip,
-    nothing,
+    no_prefetch,
     rows_from,
 )
 from kernels.product.tile_sizes import TILE
@@ -38,84 +38,85 @@ _BYTES = TILE.vector_bytes
 _VECTORS = 4
 _FLAT = TileShape(1, _VECTORS)
 _TERMS = 8
-"""Rows of B at a time."""
+"""Rows of B read at a time."""
 
-TURNED_TERMS = 32
-"""A single row of C takes B transposed as it lies, from so many terms on; else it is packed."""
-# Two vectors' chains hide most of a multiply-add's latency; more rows of B at a time, and those a
-# power of two apart fall out of level 1 before all of a line is used.
-TURNED_LANES = 8
-_TURNED = TileShape(1, 2, lanes=TURNED_LANES)
-_TURN = 8
-"""Steps of k in a turn: half a line of each row, a whole one in float64."""
+TRANSPOSED_TERMS = 32
+"""Fewest terms for which one row of C reads a transposed B in place; with fewer, B is packed."""
+# Two vectors hide most of a multiply-add's latency. With more rows of B at a time, rows a power of
+# two apart are evicted from level 1 before all of a line is used.
+TRANSPOSED_LANES = 8
+_TRANSPOSED = TileShape(1, 2, lanes=TRANSPOSED_LANES)
+_UNROLL = 8
+"""Steps of k in an iteration: half a cache line of each row in float32, a whole one in float64."""
 
 
 @inner
-def are_few(m, n, k, b_row, like):
-    """Whether the chains of so many rows and columns are summed here, from B as it lies.
+def is_skinny(m, n, k, b_row, like):
+    """Whether a product of these sizes is computed here, from B in place.
 
-    There has to be a chain, and a vector's columns: in each block of C, too, of which one may have
-    a vector less than the n of another.
+    It needs a chain, and a vector of columns in each block of C; one block may have a vector less
+    than another.
     """
     if b_row == 1:
         return m < ROWS and n >= lane_count(like) and k > 0
-    return m == 1 and n >= 2 * TURNED_LANES and k >= TURNED_TERMS
+    return m == 1 and n >= 2 * TRANSPOSED_LANES and k >= TRANSPOSED_TERMS
 
 
 @inner
-def chains_of_few_rows(m, n, k, a, b, out):
-    """The chains of CUT terms of each element, each m rows behind the one before; how many."""
+def skinny_chains(m, n, k, a, b, out):
+    """Compute the chains of CUT terms, stored m rows apart; return how many there are."""
     chains = 0
     for first in range(0, k, CUT):
         terms, here = min(CUT, k - first), rows_from(out, chains * m, 0)
-        a_chain = Strided(ahead(a.start, first * a.step), a.row, a.step)
-        b_chain = Strided(ahead(b.start, first * b.step), b.row, b.step)
+        a_chain = Strided(ahead(a.start, first * a.k_stride), a.row, a.k_stride)
+        b_chain = Strided(ahead(b.start, first * b.k_stride), b.row, b.k_stride)
         if b.row == 1:
             _chains(m, n, terms, a_chain, b_chain, here)
         else:
-            _turned_chains(n, terms, a_chain, b_chain, here.start)
+            _transposed_chains(n, terms, a_chain, b_chain, here.start)
         chains += 1
     return chains
 
 
 @inner
 def _chains(m, n, terms, a, b, out):
-    """B as it lies."""
+    """The chains of m rows, from B in place."""
     for k in range(0, terms, _TERMS):
-        some, b_some = min(_TERMS, terms - k), Strided(ahead(b.start, k * b.step), b.row, b.step)
+        count = min(_TERMS, terms - k)
+        b_part = Strided(ahead(b.start, k * b.k_stride), b.row, b.k_stride)
         for i in range(m):
-            a_row = Strided(ahead(a.start, i * a.row + k * a.step), a.row, a.step)
-            _go_on(n, some, a_row, b_some, rows_from(out, i, 0).start, k > 0)
+            a_row = Strided(ahead(a.start, i * a.row + k * a.k_stride), a.row, a.k_stride)
+            _extend(n, count, a_row, b_part, rows_from(out, i, 0).start, k > 0)
 
 
 @inlined
-def _go_on(n, terms, a, b, out, resumes):
-    """The chains of a row, from zero or what is stored, by a few terms."""
+def _extend(n, terms, a, b, out, resumes):
+    """Start or resume the chains of one row, by a few terms."""
     lanes = lane_count(out)
     j = 0
     while j < n:
-        strip, target = next_strip(n - j, _VECTORS * lanes, lanes), ahead(out, j)
+        strip, place = next_strip(n - j, _VECTORS * lanes, lanes), ahead(out, j)
         tile = tile_of_zeros(_FLAT, out, _BYTES)
         if resumes:
-            tile = load_tile(tile, target, 0, strip)
-        columns = Strip(ahead(b.start, j), b.step, nothing(b.start))
-        store_tile(chain_of_tile(tile, strip, terms, a, columns), target, 0, strip)
+            tile = load_tile(tile, place, 0, strip)
+        columns = Strip(ahead(b.start, j), b.k_stride, no_prefetch(b.start))
+        store_tile(chain_of_tile(tile, strip, terms, a, columns), place, 0, strip)
         j += strip
 
 
 @inner
-def _turned_chains(n, terms, a, b, out):
-    """One row by a transposed B."""
+def _transposed_chains(n, terms, a, b, out):
+    """The chains of one row times a transposed B."""
     j = 0
     while j < n:
-        strip = next_strip(n - j, 2 * TURNED_LANES, TURNED_LANES)
-        tile = tile_of_zeros(_TURNED, b.start, 0)
+        strip = next_strip(n - j, 2 * TRANSPOSED_LANES, TRANSPOSED_LANES)
+        tile = tile_of_zeros(_TRANSPOSED, b.start, 0)
         a_k, b_k = a.start, ahead(b.start, j * b.row)
-        for _ in range(terms // _TURN):
-            tile = multiply_turned(tile, a_k, a.step, b_k, b.row, _TURN, strip)
-            a_k, b_k = ahead(a_k, _TURN * a.step), ahead(b_k, _TURN)
-        for _ in range(terms % _TURN):
-            tile = multiply_turned(tile, a_k, a.step, b_k, b.row, 1, strip)
-            a_k, b_k = ahead(a_k, a.step), ahead(b_k, 1)
+        for _ in range(terms // _UNROLL):
+            tile = multiply_transposed(tile, a_k, a.k_stride, b_k, b.row, _UNROLL, strip)
+            a_k, b_k = ahead(a_k, _UNROLL * a.k_stride), ahead(b_k, _UNROLL)
+        for _ in range(terms % _UNROLL):
+            tile = multiply_transposed(tile, a_k, a.k_stride, b_k, b.row, 1, strip)
+            a_k, b_k = ahead(a_k, a.k_stride), ahead(b_k, 1)
         store_tile(tile, ahead(out, j), 0, strip)
         j += strip

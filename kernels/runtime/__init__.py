@@ -1,1 +1,1 @@
-"""How functions are compiled, checked, cached and given to threads."""
+"""Compiling functions, checking arguments, caching machine code, running threads."""

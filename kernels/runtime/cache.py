@@ -1,16 +1,16 @@
-"""The guarded compile cache: machine code on disk that is neither stale, crossed nor planted.
+"""The guarded compile cache: machine code on disk that is never stale, mixed up or planted.
 
-It stands where ``cache=True`` would, because Numba's own cache was seen to give wrong numbers.
+It replaces ``cache=True``, because Numba's own cache was seen to give wrong numbers.
 
-- A folder is keyed by what shapes all code: the versions, the CPU and its caches, the compiler's
-  switches. An entry is keyed by each source that its function can reach (``sources.py``), so that
-  the edit of a formula compiles that operation alone. Numba's key misses an edited helper and
+- A folder is keyed by what affects all code: versions, the CPU and its caches, compiler switches.
+  An entry is keyed by each source that its function can reach (``sources.py``), so that the edit of
+  a formula recompiles that operation alone. Numba's key misses edited helpers and
   NUMBA_BOUNDSCHECK=1.
-- An entry is one file, renamed into place, with its whole key and a checksum inside. Numba's index
-  of numbered files can be crossed by two processes, so there is none. What was not used for a month
-  goes.
-- An entry is a pickle and runs code when it is loaded: only folders that are ours alone are used.
-- A bad entry is compiled anew; a disk or lock that fails costs one warning and the cache.
+- An entry is one file, renamed into place, with its whole key and a checksum inside. There is no
+  index of numbered files as in Numba, which two processes can mix up. What was not used for a month
+  is removed.
+- An entry is a pickle and runs code when loaded: only folders private to the user are used.
+- A bad entry is recompiled; after a failing disk or lock, one warning, and no cache.
 """
 
 import atexit
@@ -51,12 +51,12 @@ _DAY = 24 * 3600.0
 _UNUSED_SECONDS = 30 * _DAY
 _LOCK_SECONDS = 120.0  # no compilation takes so long: the holder is stuck, not busy
 
-# They change the machine code, and Numba's own key leaves them out. Not listed: what shows in the
-# CPU's features (ENABLE_AVX), what is read when the code runs (threads), what only prints.
+# Switches that change the machine code and are missing in Numba's own key. Not listed: those that
+# change the CPU's features (ENABLE_AVX), are read when the code runs (threads), or only print.
 _SWITCHES = (
     *("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS"),
-    *("USING_SVML", "DISABLE_INTEL_SVML"),  # calls into a library that the next process may lack
-    *("BOUNDSCHECK", "FULL_TRACEBACKS"),  # the second one puts a print into the check
+    *("USING_SVML", "DISABLE_INTEL_SVML"),  # calls a library that the next process may lack
+    *("BOUNDSCHECK", "FULL_TRACEBACKS"),  # the second adds a print to the check
     *("DEBUGINFO_DEFAULT", "EXTEND_VARIABLE_LIFETIMES"),
     *("DEBUG_JIT", "DEBUG_NRT", "DEBUG_ARRAY_OPT_RUNTIME"),  # prints and checks when the code runs
     "PARFOR_MAX_TUPLE_SIZE",
@@ -64,7 +64,7 @@ _SWITCHES = (
 
 
 class Counts(NamedTuple):
-    """Overloads that this process loaded from the cache, and those that it compiled."""
+    """How many overloads this process loaded from the cache, and how many it compiled."""
 
     loaded: int
     compiled: int
@@ -72,7 +72,7 @@ class Counts(NamedTuple):
 
 @dataclass
 class _State:
-    """What this process knows; changed only under Numba's compiler lock."""
+    """The state of this process's cache; changed only under Numba's compiler lock."""
 
     root: Path | None = None
     resolved: bool = False
@@ -95,7 +95,7 @@ def attach(dispatcher: Any) -> None:
     if not isinstance(dispatcher, _core.dispatcher.Dispatcher):  # NUMBA_DISABLE_JIT=1
         return
     function = dispatcher.py_func
-    # Not by the code's own file name: where only byte code is installed, that is the packager's.
+    # Not the code's own file name: where only byte code is installed, it is the packager's.
     ours = Path(function.__globals__.get("__file__", "")).is_relative_to(_PACKAGE)
     modules = _modules(function)
     ours = ours and all(name.partition(".")[0] == sources.PACKAGE for name in modules)
@@ -104,14 +104,14 @@ def attach(dispatcher: Any) -> None:
 
 
 def _called(function: Any) -> dict[str, Any]:
-    """The compiled functions that names in a function's text stand for."""
-    stand_for = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    """The compiled functions that a function's global names are bound to."""
+    bound = {name: function.__globals__.get(name) for name in function.__code__.co_names}
     kind = _core.dispatcher.Dispatcher
-    return {name: of.py_func for name, of in stand_for.items() if isinstance(of, kind)}
+    return {name: of.py_func for name, of in bound.items() if isinstance(of, kind)}
 
 
 def _modules(function: Any) -> set[str]:
-    """Where a function is from: its text, itself, and what was put into a copy of the text."""
+    """The modules of a function: of its text, of itself, and of the functions it calls."""
     called = {each.__module__ for each in _called(function).values()}
     return {function.__globals__["__name__"], function.__module__} | called
 
@@ -120,13 +120,13 @@ def _modules(function: Any) -> set[str]:
 def filling() -> Iterator[None]:
     """Keep other threads and processes from compiling the same kernels; re-entrant.
 
-    The lock between processes is taken at the first miss, after which the entry is looked for once
-    more: who waited finds what the other wrote, and a warm start neither waits nor writes.
+    The lock between processes is taken at the first miss; then the entry is looked up again, since
+    another process may have written it meanwhile. A warm start neither waits nor writes.
 
-    Ctrl-C waits for the end: it would find Numba's lock taken or its tables half filled.
+    Ctrl-C is held back until the end: it could leave Numba's lock taken or its tables half filled.
     """
-    # No lock of our own within the process: a kernel can also be compiled from inside a user's
-    # jitted function, under Numba's lock, and two locks in two orders would deadlock.
+    # No further lock within the process: a kernel can also be compiled from a user's jitted
+    # function, under Numba's lock, and two locks in two orders would deadlock.
     with interrupts.held(), _compiler_lock:
         _state.depth += 1
         try:
@@ -138,7 +138,7 @@ def filling() -> Iterator[None]:
 
 
 def directory() -> Path | None:
-    """Return the folder in use, of this process's key, made if need be; None without a cache."""
+    """Return the folder of this process's key, made if needed; None without a cache."""
     with _compiler_lock:
         return _folder()
 
@@ -166,24 +166,24 @@ def counts() -> Counts:
 
 
 class _Payload(CompileResultCacheImpl):
-    """How Numba packs a compiled overload, less its search for a directory."""
+    """Numba's packing of a compiled overload, without its search for a directory."""
 
     def __init__(self, function: Any) -> None:
-        self._locator = self  # asked only for the file and line that a warning names
+        self._locator = self  # used only for the file and line that a warning names
         self._py_file = function.__code__.co_filename
         self._lineno = function.__code__.co_firstlineno
 
 
 class _Entries(FunctionCache):
-    """The entries of one dispatcher, which calls this under the compiler lock."""
+    """The entries of one dispatcher, which calls the methods under the compiler lock."""
 
     def __init__(self, dispatcher: Any, modules: set[str]) -> None:
-        # Without super().__init__, which would look for a directory.
+        # Without super().__init__, which would search for a directory.
         self._py_func = dispatcher.py_func
         self._name = f"{self._py_func.__module__}.{self._py_func.__qualname__}"
-        # Twins of one Python function differ in nothing else.
+        # Twins of one Python function differ only in this.
         self._options = repr(sorted(dispatcher.targetoptions.items()))
-        # Nor do copies of one text, some of whose names stand for other functions.
+        # Copies of one text with names bound to other functions differ only in this.
         called = _called(self._py_func).items()
         self._called = [(name, of.__module__, of.__qualname__) for name, of in called]
         self._modules = modules
@@ -206,7 +206,7 @@ class _Entries(FunctionCache):
         if folder is None or reached is None:
             return None
         key, name = self._key_and_file(sig, target_context.codegen(), reached)
-        # Whatever is wrong with an entry, the answer is to compile, which overwrites it.
+        # Whatever is wrong with an entry, compiling overwrites it.
         with contextlib.suppress(Exception):
             content = (folder / name).read_bytes()
             _touch(folder / name)
@@ -233,7 +233,7 @@ class _Entries(FunctionCache):
             with contextlib.suppress(OSError):
                 os.unlink(aside)
             _give_up(f"cannot write to {folder} ({error})")
-        if not _state.swept:  # beside a compilation, this takes no time
+        if not _state.swept:  # negligible compared with a compilation
             _state.swept = True
             _remove_unused()
 
@@ -244,7 +244,7 @@ class _Entries(FunctionCache):
             path.unlink(missing_ok=True)
 
     def _place(self) -> tuple[Path | None, str | None]:
-        """The folder, and the digest of what the function reaches; with a None, go without."""
+        """The folder, and the digest of what the function reaches; with a None, no cache."""
         return (_folder(), sources.digest(self._modules)) if self._enabled else (None, None)
 
     def _key_and_file(self, sig: Any, generator: Any, reached: str) -> tuple[Any, str]:
@@ -258,24 +258,24 @@ class _Entries(FunctionCache):
         return key, f"{self._name}-{digest[:_KEY_LENGTH]}.nbc"
 
 
-# What else the machine code holds, from `add_to_key`.
+# Further parts of the key, from `add_to_key`.
 _added: list[object] = []
 
 
 def add_to_key(fact: object) -> None:
-    """Keep machine code apart that holds what this machine is: something with a `repr`.
+    """Add a fact about this machine that machine code depends on (something with a `repr`).
 
-    To be called while the package is imported, before anything is compiled.
+    To be called during the package's import, before anything is compiled.
     """
     _added.append(fact)
 
 
 def _key() -> str | None:
-    """Return the folder's name; None if there are no sources to key entries by."""
+    """Return the folder's name; None if there are no sources to key by."""
     if not sources.IMPORTED:
         return None
     config = _core.config
-    config.reload_config()  # as every compilation does, since the environment may have changed
+    config.reload_config()  # as every compilation does: the environment may have changed
     name, features = config.CPU_NAME, config.CPU_FEATURES
     parts = (
         (sys.implementation.name, sys.version, llvmlite.binding.get_process_triple()),
@@ -290,7 +290,7 @@ def _key() -> str | None:
 
 
 def _folder() -> Path | None:
-    """Return the key's folder, made, checked and touched; None to go without."""
+    """Return the key's folder, made, checked and touched; None for no cache."""
     key, root = _key(), _root()
     if key is None or root is None:
         return None
@@ -306,14 +306,14 @@ def _folder() -> Path | None:
 
 
 def _touch(path: Path) -> None:
-    """Mark a folder or an entry as used, once a day: a warm start writes nothing."""
+    """Mark a folder or an entry as used, at most once a day: a warm start writes nothing."""
     with contextlib.suppress(OSError):  # another process may be removing the same
         if path.stat().st_mtime < time.time() - _DAY:
             os.utime(path)
 
 
 def _remove_unused() -> None:
-    """Remove folders and entries that no process has used for long."""
+    """Remove folders and entries that were not used for a month."""
     oldest = time.time() - _UNUSED_SECONDS
     for folder in _keyed_folders():
         with contextlib.suppress(OSError):
@@ -326,7 +326,7 @@ def _remove_unused() -> None:
 
 
 def _root() -> Path | None:
-    """Choose the directory, once: the one asked for, else a temporary one, else none."""
+    """Choose the directory, once: the configured one, else a temporary one, else none."""
     if not _state.resolved:
         _state.resolved = True
         wanted = None
@@ -342,7 +342,7 @@ def _root() -> Path | None:
 
 
 def _wanted() -> Path | None:
-    """Return the directory that the environment asks for; None if it asks for no cache."""
+    """Return the directory by the environment; None for no cache."""
     own = os.environ.get("NUMBA_LAYERS_CACHE_DIR")
     if own is not None:
         return Path(own).expanduser().absolute() if own else None
@@ -357,7 +357,7 @@ def _wanted() -> Path | None:
 
 
 def _make_private(path: Path) -> None:
-    """Make a directory of mode 0700; raise OSError if what is there is not ours alone."""
+    """Make a directory of mode 0700; raise OSError if the existing one is not private."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
@@ -365,7 +365,7 @@ def _make_private(path: Path) -> None:
     if sys.platform != "win32":  # there, a user's directories are private by inheritance
         if status.st_uid != os.geteuid():
             raise OSError("it belongs to another user")
-        # Refused, not repaired: while it was open, others may have put files there.
+        # Refused, not repaired: others may have put files there meanwhile.
         if status.st_mode & 0o077:
             raise OSError(f"it is open to others, mode {stat.S_IMODE(status.st_mode):o}")
 
@@ -381,7 +381,7 @@ def _keyed_folders() -> list[Path]:
 
 
 def _fall_back(reason: str) -> None:
-    """Use a directory that lives as long as this process, for its forked children."""
+    """Use a temporary directory until this process ends, also for its forked children."""
     try:
         _state.root = Path(tempfile.mkdtemp(prefix="numba-layers-"))
     except OSError as error:
@@ -397,7 +397,7 @@ def _remove(temporary: Path, owner: int) -> None:
 
 
 def _give_up(reason: str) -> None:
-    """Go on without a cache in this process."""
+    """Continue without a cache in this process."""
     _state.root = None
     _release()
     _warn(reason)
@@ -414,7 +414,7 @@ def _warn(reason: str) -> None:
 
 
 def _acquire() -> bool:
-    """Take the lock between processes; True if it was taken now: then look at the disk again."""
+    """Take the lock between processes; True if it was taken now, so the disk may have changed."""
     folder = _folder()
     if folder is None or _state.depth == 0 or _state.lock is not None:
         return False
@@ -428,7 +428,7 @@ def _acquire() -> bool:
             interrupts.let_through()
     except OSError as error:
         _give_up(f"cannot lock {folder} ({error})")
-    except BaseException:  # Ctrl-C while waiting: not ours, so it must not look held
+    except BaseException:  # Ctrl-C while waiting: the lock is not held
         _release()
         raise
     return _state.lock is not None
@@ -446,20 +446,20 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _release() -> None:
-    """Give the lock between processes back: closing is enough, as is the death of the process."""
+    """Release the lock between processes, by closing its file, as the end of the process would."""
     if _state.lock is not None:
         os.close(_state.lock)
         _state.lock = None
 
 
 def _after_fork_in_child() -> None:
-    _release()  # the parent's, which stays locked: the child has only a duplicate
+    _release()  # closes the child's duplicate; the parent's lock stays
     _compiler_lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    # A fork waits for a compilation in another thread: a child that inherited the lock of a thread
-    # it does not have, and LLVM in the middle of something, would hang at its first compilation.
+    # A fork waits for compilations in other threads: a child that inherited a lock whose thread it
+    # does not have, and a half-finished LLVM, would hang at its first compilation.
     os.register_at_fork(
         before=_compiler_lock.acquire,
         after_in_parent=_compiler_lock.release,

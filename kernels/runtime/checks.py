@@ -1,12 +1,12 @@
 """The gate: the only author of errors about type, dtype, layout, overlap, shape and labels.
 
-A compiled kernel indexes memory without looking: a wrong shape reads past the end, a label out of
-range writes over a neighbour. So every array passes here once, on its way in. Nothing below this
-file checks anything.
+A compiled kernel indexes memory without bounds checks: a wrong shape reads past the end, a label
+out of range overwrites other memory. So every array is checked here once. Nothing below this file
+checks anything.
 
-Each function checks one thing and names the place, the argument, what came and what was expected.
-The doors of ``kernels`` apply them as their contracts say (``kernels/runtime/contracts.py``);
-``layers`` calls them at its own edge.
+Each function checks one thing; its error names the place, the argument, the value and what was
+expected. The doors of ``kernels`` call them by their contracts (``kernels/runtime/contracts.py``),
+``layers`` in its public methods.
 """
 
 import math
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numba import types
 
-# Sizes that may not be zero: the mean over an empty batch, or the largest of no classes, is no
-# number. A product over an empty inner dimension is zero, and welcome.
+# Sizes that may not be zero: an empty batch has no mean, and no classes have no largest. A product
+# over an empty inner dimension is zero, and allowed.
 NEVER_EMPTY = {"batch", "n_in", "n_out", "n_classes"}
 FLOATS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
 _LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in FLOATS}
-# Rows of targets are probabilities: their sum may be off by as much as float16 storage makes it.
+# Target rows are probabilities: their sum may be off by float16's rounding.
 _TARGET_SUM_TOLERANCE = 1e-3
 
 
@@ -36,12 +36,12 @@ def array(place: str, name: str, value: Any) -> np.ndarray:
     if not issubclass(type(value), np.ndarray):
         raise TypeError(f"{place}: {name} is {article(value)}, expected a numpy array")
     unshrunk(place, name, value)
-    # The view of a subclass by NumPy's own method: what compiled code will see of it.
+    # A subclass's view by NumPy's own method: what compiled code reads.
     return value if type(value) is np.ndarray else np.ndarray.view(value, np.ndarray)
 
 
 def mapping(value: np.ndarray) -> tuple[mmap.mmap, np.ndarray] | None:
-    """The mapped file that an array lies in, if any, and the array that was first made of it."""
+    """An array's memory-mapped file, if any, and the first array made from the mapping."""
     base: Any = value
     first = value
     while isinstance(base, np.ndarray):
@@ -52,7 +52,7 @@ def mapping(value: np.ndarray) -> tuple[mmap.mmap, np.ndarray] | None:
 
 
 def unshrunk(place: str, name: str, value: np.ndarray) -> None:
-    """A mapped file still holds all of an array: to read where it has ended ends the process."""
+    """A mapped file still holds all of an array: reading beyond its end would kill the process."""
     found = None if value.base is None or value.size == 0 else mapping(value)
     if found is None:
         return
@@ -62,11 +62,11 @@ def unshrunk(place: str, name: str, value: np.ndarray) -> None:
         raise OSError(f"{place}: {name} is mapped from {path}, whose mapping is closed")
     try:
         size = file.size()
-    except (OSError, ValueError):  # it has no file, or does not keep it open
+    except (OSError, ValueError):  # no file, or not kept open
         return
     if isinstance(first, np.memmap):
         begins, offset = first, first.offset
-    else:  # from its beginning, for all that a mapping says
+    else:  # the mapping does not tell its offset: assume the file's start
         begins, offset = np.frombuffer(file, np.uint8), 0
     end = np.lib.array_utils.byte_bounds(value)[1]
     needed = offset + end - np.lib.array_utils.byte_bounds(begins)[0]
@@ -80,7 +80,7 @@ def unshrunk(place: str, name: str, value: np.ndarray) -> None:
 def floating(
     place: str, name: str, value: Any, dtype: np.dtype | None = None, like: str = ""
 ) -> np.ndarray:
-    """A float32 or float64 array, of the given dtype where one is given."""
+    """A float32 or float64 array, of ``dtype`` if given."""
     value = array(place, name, value)
     own = native(value.dtype)
     if own not in FLOATS:
@@ -100,8 +100,8 @@ def real(
 ) -> np.ndarray:
     """Anything that holds real numbers, as an array of ``dtype`` in C order (converted once).
 
-    With no dtype, float64 stays and everything else becomes float32. The expected shape is looked
-    at before the conversion, which costs memory.
+    Without a dtype, float64 stays and everything else becomes float32. The shape is checked before
+    the conversion, which takes memory.
     """
     if value is None:
         raise TypeError(f"{place}: {name} is None, expected real numbers")
@@ -115,7 +115,7 @@ def real(
     if dtype is None:
         own = native(value.dtype)
         dtype = own if own in FLOATS else np.dtype(np.float32)
-    if lies_well(value, dtype):
+    if is_contiguous_native(value, dtype):
         return value
     try:
         with np.errstate(over="raise"):
@@ -157,7 +157,7 @@ def detached(value: Any) -> Any:
 
 
 def shape(place: str, name: str, value: np.ndarray, expected: tuple[int | str, ...]) -> np.ndarray:
-    """The expected shape; a size given by name may be any, but not 0 where that has no meaning."""
+    """The expected shape; a named size may be any, but not 0 if it is in `NEVER_EMPTY`."""
     fits = len(value.shape) == len(expected) and all(
         isinstance(want, str) or size == want
         for size, want in zip(value.shape, expected, strict=True)
@@ -176,20 +176,20 @@ def shape(place: str, name: str, value: np.ndarray, expected: tuple[int | str, .
 
 
 def contiguous(value: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
-    """The array itself where it is C-contiguous, aligned and native, else one copy that is."""
+    """The array itself if it is C-contiguous, aligned and native, else a copy that is."""
     dtype = native(value.dtype) if dtype is None else dtype
-    if lies_well(value, dtype):
+    if is_contiguous_native(value, dtype):
         return value
     return np.array(value, dtype=dtype, order="C", copy=True)
 
 
-def lies_well(value: np.ndarray, dtype: np.dtype) -> bool:
-    """Whether kernels for a native dtype can read an array as it lies."""
+def is_contiguous_native(value: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether an array is C-contiguous, aligned and of this native dtype."""
     return value.dtype == dtype and value.flags.c_contiguous and value.flags.aligned
 
 
 def output(place: str, name: str, value: np.ndarray) -> np.ndarray:
-    """An array that a kernel can write into as it lies: a copy would lose the result."""
+    """An array that a kernel can write into without a copy, which would lose the result."""
     flags = value.flags
     for fine, fault in (
         (flags.c_contiguous, "is not C-contiguous"),
@@ -221,14 +221,14 @@ def indices(
 ) -> np.ndarray:
     """Integers in [0, below), as a contiguous int64 array of one dimension.
 
-    Always a copy, and it is the copy that is looked at: compiled code reads memory at an index, and
-    the caller's array may be written to meanwhile.
+    Always a copy, and the copy is checked: compiled code indexes memory by it, and the caller's
+    array may change meanwhile.
     """
     value = array(place, name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{place}: {name} has dtype {value.dtype}, expected integers")
     shape(place, name, value, (size,))
-    own = np.array(value, np.int64)  # what is beyond int64 becomes negative
+    own = np.array(value, np.int64)  # beyond int64, numbers become negative
     if below is not None and own.size and not (own.min() >= 0 and own.max() < below):
         at = int(np.flatnonzero((own < 0) | (own >= below))[0])
         raise ValueError(
@@ -245,7 +245,7 @@ def labels(
     value = array(place, name, value)
     if value.ndim == 1:
         return indices(place, name, value, batch, n_classes, "n_classes")
-    # A column is rather indices than a row of one class.
+    # A column is taken for indices, not for rows of one class.
     if value.ndim != 2 or (value.shape[1] == 1 and n_classes > 1):
         raise ValueError(
             f"{place}: {name} has shape {value.shape}, expected class indices "
@@ -283,7 +283,7 @@ def number(
     minimum: float | None = None,
     dtype: np.dtype | None = None,
 ) -> float:
-    """A finite real number, not below ``minimum``, that is finite in ``dtype`` too."""
+    """A real number, finite also in ``dtype``, and at least ``minimum``."""
     expected = "a finite number" + (f" of at least {minimum:g}" if minimum is not None else "")
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{place}: {name} is {shown(value)}, expected {expected}")
@@ -311,13 +311,13 @@ def integer(place: str, name: str, value: Any, minimum: int, maximum: int | None
 
 
 def shape_text(expected: tuple[int | str, ...]) -> str:
-    """A shape as Python writes it, with names for the sizes that may be any."""
+    """A shape as Python writes it, with names for sizes that may be any."""
     inside = ", ".join(map(str, expected))
     return f"({inside},)" if len(expected) == 1 else f"({inside})"
 
 
 def native(dtype: np.dtype) -> np.dtype:
-    """The dtype in the machine's byte order; itself where that means nothing."""
+    """The dtype in native byte order, if it has a byte order."""
     try:
         return dtype.newbyteorder("=")
     except TypeError:  # NumPy's variable-length strings
@@ -333,7 +333,7 @@ def article(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """The value as Python writes it, where that is short; else its type."""
+    """The value's repr if it is short, else its type."""
     try:
         text = repr(value)
     except Exception:  # such as an integer of more digits than Python prints

@@ -1,8 +1,7 @@
-"""A kernel's contract: one line from which its checks and its Numba signatures follow.
+"""A kernel's contract: one line that determines its checks and Numba signatures.
 
-``x (batch, n_in), weights (n_in, n_out) -> out (batch, n_out)`` says what a door accepts, what it
-says of anything else, and what is compiled. The checks themselves are in
-``kernels/runtime/checks.py``.
+``x (batch, n_in), weights (n_in, n_out) -> out (batch, n_out)`` says what a door accepts, which
+errors it raises, and what is compiled. The checks are in ``kernels/runtime/checks.py``.
 """
 
 import inspect
@@ -25,7 +24,7 @@ class _Argument:
     name: str
     kind: str  # a name in _PATTERNS
     sizes: tuple[int | str, ...] = ()
-    below: str = ""  # labels and indices: the size that they must stay under
+    below: str = ""  # labels and indices: the size that bounds them
     swap: str = ""  # matrix: the flag that swaps its two sizes
     minimum: float | None = None
     is_output: bool = False
@@ -45,11 +44,11 @@ _PATTERNS = (
     ("number", r"number"),
 )
 
-# Flags decide how a matrix is read, and arrays in which dtype a number must be finite. Labels are
-# copied, so all shapes are compared before.
-_TURN = {"flag": 0, "labels": 2, "number": 2}
+# The order of checks: flags decide how a matrix is read, arrays in which dtype a number must be
+# finite. Labels are copied, so all shapes are compared first.
+_ORDER = {"flag": 0, "labels": 2, "number": 2}
 
-# These are copied in any case, so that what has been checked stays as it was.
+# Always copied, so that they cannot change after the check.
 _COPIED = ("labels", "indices")
 
 
@@ -57,8 +56,8 @@ class Contract:
     """What a kernel takes, in one line, and the checks and signatures that follow from it.
 
     ``x (batch, n_in), weights (n_in, n_out) -> out (batch, n_out)`` reads as in NumPy's generalised
-    ufuncs: a size named twice is one size. All arrays are of one dtype, float32 or float64, unless
-    marked otherwise; what stands after the arrow is written to. The forms of an argument:
+    ufuncs: a size named twice is one size. All arrays have one dtype, float32 or float64, unless
+    marked otherwise; arguments after the arrow are outputs. The forms of an argument:
 
     ======================  ==================================================================
     ``x (batch, n)``        two dimensions; ``(1, n)`` also takes ``(n,)``
@@ -67,14 +66,14 @@ class Contract:
     ``labels [batch < c]``  class indices (batch,) below c, or target rows (batch, c)
     ``rows <batch < n>``    int64 (batch,), each in [0, n)
     ``rate >= 0``           a finite number
-    ``key uint64``          an integer of 64 bits without sign
+    ``key uint64``          an unsigned 64-bit integer
     ``transpose flag``      true or false
     ``flags int64``         an integer (not for public kernels)
     ``slopes numbers``      float64, one dimension, whatever the dtype (not for public kernels)
-    ``count threads``       how many threads there are: last, and given by `jit.Kernel` itself
+    ``count threads``       the number of threads: last, and passed by `jit.Kernel` itself
     ======================  ==================================================================
 
-    With ``as_matrices`` the compiled function takes its matrices as `simd.Matrix`.
+    With ``as_matrices`` the compiled function takes its matrices as `numpy_arrays.Matrix`.
     """
 
     def __init__(
@@ -91,11 +90,11 @@ class Contract:
         if sorted(argument.name for argument in parsed) != sorted(self.python.parameters):
             raise ValueError(f"{self.place}: contract and parameters differ: {text}")
         self.arguments = [by_name[name] for name in self.python.parameters]
-        self._in_order = sorted(self.arguments, key=lambda argument: _TURN.get(argument.kind, 1))
+        self._in_order = sorted(self.arguments, key=lambda argument: _ORDER.get(argument.kind, 1))
         self._refuse_nonsense()
 
     def _refuse_nonsense(self) -> None:
-        """What an argument is measured against must be known when its turn comes."""
+        """The sizes that an argument is checked against must be known before it."""
         flags = {argument.name for argument in self.arguments if argument.kind == "flag"}
         known: set[int | str] = set()
         for argument in self._in_order:
@@ -134,7 +133,7 @@ class Contract:
         return [self._signature(dtype, labels_ndim) for labels_ndim in forms]
 
     def signature_of(self, args: tuple[Any, ...]) -> tuple[types.Type, ...]:
-        """The signature that these arguments, already checked, belong to."""
+        """The signature of these arguments, which have been checked."""
         dtypes, labels_ndim = set(), 1
         try:
             for argument, value in zip(self.arguments, args, strict=True):
@@ -183,7 +182,7 @@ class Contract:
 
 
 class _Call:
-    """What one call's arguments have shown so far: the dtype, the sizes, the arrays."""
+    """The dtype, sizes and arrays of a call's arguments, as checked so far."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -196,13 +195,13 @@ class _Call:
         self.dtype_from = ""
 
     def take(self, argument: _Argument, value: Any) -> None:
-        """Check one argument and keep the form that the compiled function takes."""
+        """Check one argument, and store the form that the compiled function takes."""
         taken = getattr(self, f"_{argument.kind}")(argument, value)
         self.taken[argument.name] = taken
         if isinstance(taken, np.ndarray):
             self.arrays[argument.name] = taken
             if argument.kind in _COPIED and not argument.is_output:
-                # The copy shares memory with nothing; what the caller gave is to be apart too.
+                # The copy shares no memory; the caller's array must not overlap an output either.
                 self.arrays[argument.name] = checks.array(self.place, argument.name, value)
             if argument.is_output:
                 self.outputs[argument.name] = taken
@@ -214,7 +213,7 @@ class _Call:
         return value
 
     def lay_out(self, arguments: Sequence[_Argument]) -> None:
-        """Copy what cannot be read as it lies; last, since a copy may be large and in vain."""
+        """Copy what is not contiguous; last, since a copy may be large and a check may fail."""
         for argument in arguments:
             name = argument.name
             if name not in self.arrays or argument.kind in _COPIED:
@@ -244,7 +243,7 @@ class _Call:
             value = value[None, :]
         checks.shape(self.place, argument.name, value, self._known(sizes))
         for size, name in zip(value.shape, sizes, strict=True):
-            # One size twice in one argument is a size that was not known a line above.
+            # A size named twice in one argument was not known a line above.
             if isinstance(name, str) and self.sizes.setdefault(name, size) != size:
                 checks.shape(self.place, argument.name, value, self._known(sizes))
         return self._writable(argument, value)
@@ -297,7 +296,7 @@ def _array(dtype: types.Type, readonly: bool) -> types.Type:
 
 
 def _split(text: str) -> list[str]:
-    """Parts between commas that are not inside brackets."""
+    """Split at commas outside brackets."""
     return [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", text) if part.strip()]
 
 

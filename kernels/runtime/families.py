@@ -1,8 +1,8 @@
 """Operations: functions that compiled code calls by their address, each of one family.
 
-A family says how threads may share the work of a function, and so what the function takes; its
-signature is written here, once. What the function computes is nobody's business but its own: the
-product, the interpreter of networks and the kernels below know families, not operations.
+A family says how threads may share a function's work, and so what the function takes; its signature
+is written here, once. The product, the interpreter and the loops of ``kernels/operations.py`` know
+families, not operations.
 
 ==============  ==================  ===============================================================
 family          shared by           members
@@ -15,9 +15,9 @@ family          shared by           members
 `GATHER`        rows                rows of the data in the order of an epoch
 ==============  ==================  ===============================================================
 
-An operation is compiled for a dtype when it is first used, apart from all others, and found in the
-cache from then on. It takes pointers and numbers, it never raises, and it writes nothing but its
-outputs. Its address is that of this process: nothing stores it.
+An operation is compiled for a dtype at its first use, separately from all others, and then loaded
+from the cache. It takes pointers and numbers, never raises, and writes only its outputs. Its
+address is valid in this process only and is never stored.
 """
 
 import types as python_types
@@ -38,12 +38,12 @@ _NUMBERS = types.CPointer(types.float64)
 
 
 Counter = namedtuple("Counter", ["key", "stream", "first"])
-"""What random numbers are counted by, and which row of the batch is the first of an operation's."""
+"""The key and stream of random numbers, and an operation's first row within the batch."""
 
 
 def _elementwise(real):
     at = types.CPointer(real)
-    # x, dy, out; rows and columns of a block, whose rows lie ``stride`` apart in all three.
+    # x, dy, out; rows and columns of a block, and the row stride of all three.
     return (at, at, at, _SIZE, _SIZE, _SIZE, _NUMBERS)
 
 
@@ -56,27 +56,27 @@ def _rowwise(real):
 
 def _loss(real):
     at = types.CPointer(real)
-    # scores, targets, gradient (rows of n), losses and measures (one a row); rows, n, and the rows
-    # of the whole batch.
+    # scores, targets, gradient (rows of n), losses and measures (one per row); rows, n, rows of the
+    # whole batch.
     return (at, at, at, at, at, _SIZE, _SIZE, _SIZE, _NUMBERS)
 
 
 def _columnwise(real):
     at = types.CPointer(real)
-    # x, dy, out; all rows, columns of a block, elements from row to row.
+    # x, dy, out; all rows, columns of a block, row stride.
     return (at, at, at, _SIZE, _SIZE, _SIZE, _NUMBERS)
 
 
 def _update(real):
     at = types.CPointer(real)
-    # parameters, gradients, states and the elements from one state to the next; rows and columns
-    # of a block, elements from row to row of parameters and states, and of gradients.
+    # parameters, gradients, states, elements from one state to the next; rows and columns of a
+    # block; row stride of parameters and states, row stride of gradients.
     return (at, at, at, _SIZE, _SIZE, _SIZE, _SIZE, _SIZE, _NUMBERS)
 
 
 def _gather(real):
     at = types.CPointer(real)
-    # x, the order from the first row of the batch on, how many rows are left of it; out, rows, n.
+    # x, the order from the first row of the batch on, rows that remain in it; out, rows, n.
     return (at, types.CPointer(_SIZE), _SIZE, at, _SIZE, _SIZE)
 
 
@@ -94,25 +94,25 @@ OPERATIONS: list["Operation"] = []
 
 
 class Operation:
-    """A function of a family, compiled apart and called by its address.
+    """A function of a family, compiled separately and called by its address.
 
     Parameters
     ----------
     family : FunctionShape
     function : callable
-        Its text.
+        The Python function.
     nanoseconds : float
-        About what it takes for an element, on one thread.
+        Approximate time for an element, on one thread.
     in_registers : int
-        The product's flag for the same, where the micro-kernel has it.
+        The product's flag for the same operation, where the micro-kernel has it.
 
     Attributes
     ----------
     name : str
-        The function's, without a leading underscore; so the public kernel and its NumPy twin are
-        called too, where there are such.
+        The function's name without a leading underscore; the public kernel and the NumPy twin, if
+        any, have the same name.
     twin : callable or None
-        The same in NumPy, where that is not in ``kernels/reference.py``.
+        The same in NumPy, where it is not in ``kernels/reference.py``.
     """
 
     twin: Callable[..., None] | None = None
@@ -132,17 +132,17 @@ class Operation:
         OPERATIONS.append(self)
 
     def compile(self, dtype: Any) -> None:
-        """Compile it for one dtype, or load it from the cache, unless Numba is told not to."""
+        """Compile it for one dtype or load it from the cache, except with NUMBA_DISABLE_JIT=1."""
         if not numba.config.DISABLE_JIT:
             self.address(dtype)
 
     def address(self, dtype: Any) -> int:
-        """Where its machine code for one dtype is: compiled, or loaded from the cache, if need be.
+        """The address of its machine code for one dtype, compiled or loaded if needed.
 
         Raises
         ------
         NotImplementedError
-            Numba is told not to compile (NUMBA_DISABLE_JIT=1).
+            NUMBA_DISABLE_JIT=1 is set.
         """
         address = self._addresses.get(dtype)
         return self._ready(np.dtype(dtype)) if address is None else address
@@ -154,7 +154,7 @@ class Operation:
                 "do: unset NUMBA_DISABLE_JIT, or take the NumPy twins in kernels.reference"
             )
         signature = self.family.result(*self.family.arguments(checks.FLOATS[dtype]))
-        with cache.filling():  # so that one thread makes it
+        with cache.filling():  # so that one thread compiles it
             if self._code is None:
                 self._code = jit.Apart(self.function)
             address = self._addresses[dtype] = self._code.address(signature)
@@ -170,17 +170,17 @@ class Operation:
 def specialised(
     loop: Callable[..., Any], name: str, module: str, functions: dict[str, Any]
 ) -> Callable[..., Any]:
-    """A copy of a loop's text in which some names stand for other functions.
+    """A copy of a loop in which some names are bound to other functions.
 
-    No closure: a closure of a factory cannot be found in the cache by another process.
+    It is no closure, since another process cannot find a factory's closure in the cache.
 
     Parameters
     ----------
     loop : callable
     name, module : str
-        Of the copy: the cache tells functions apart by them.
+        Of the copy, by which the cache identifies functions.
     functions : dict
-        What the names stand for.
+        The functions by name.
     """
     made = python_types.FunctionType(loop.__code__, loop.__globals__ | functions, name)
     made.__qualname__, made.__module__ = name, module
@@ -188,5 +188,5 @@ def specialised(
 
 
 def numbers_array(numbers: Sequence[float]) -> np.ndarray:
-    """An operation's numbers as it reads them; at least one, so that there is an address."""
+    """An operation's numbers as an array; at least one, so that there is an address."""
     return np.array(numbers or (0.0,), np.float64)

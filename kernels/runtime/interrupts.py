@@ -1,9 +1,9 @@
-"""Ctrl-C held back while something is half done that nobody could take up again.
+"""Ctrl-C held back during work that cannot be resumed.
 
-Python raises KeyboardInterrupt between any two instructions of its main thread, so also after Numba
-has entered one half of a compiled function into its tables. `held` puts it off to the end of the
-``with``. A signal mask would not do: the system then gives the signal to another thread, and Python
-runs the handler in the main thread all the same.
+Python raises KeyboardInterrupt between any two instructions of the main thread, so also while Numba
+enters a compiled function into its tables. `held` postpones it to the end of the ``with``. A signal
+mask would not help: the system would give the signal to another thread, and Python would still run
+the handler in the main thread.
 """
 
 import os
@@ -14,10 +14,9 @@ from typing import Any
 
 
 class held:
-    """A ``with`` in which Ctrl-C waits for the end; re-entrant, and nothing in other threads.
+    """A ``with`` that postpones Ctrl-C to its end; re-entrant, without effect in other threads.
 
-    The handler that was there, Python's or another, is called afterwards, as if the signal had come
-    then.
+    The previous handler, Python's or another, is called at the end.
     """
 
     def __init__(self) -> None:
@@ -28,11 +27,11 @@ class held:
         global _holder
         is_main = threading.current_thread() is threading.main_thread()
         previous = signal.getsignal(signal.SIGINT) if is_main and _holder is None else None
-        if previous is None or previous == signal.SIG_IGN:  # None: it is not Python's to put back
+        if previous is None or previous == signal.SIG_IGN:  # None: Python could not restore it
             return
         try:
             signal.signal(signal.SIGINT, self._note)
-        except ValueError:  # not the main interpreter, which gets no signals either
+        except ValueError:  # a subinterpreter, which gets no signals
             return
         # From here on, nothing interrupts these lines.
         self._previous, _holder = previous, self
@@ -41,12 +40,12 @@ class held:
         global _holder
         if _holder is self:
             _holder = None
-            if signal.getsignal(signal.SIGINT) == self._note:  # nobody has put another in its place
+            if signal.getsignal(signal.SIGINT) == self._note:  # it was not replaced
                 signal.signal(signal.SIGINT, self._previous)
             self.let_through()
 
     def let_through(self) -> None:
-        """Call the handler that was there, if the signal has come."""
+        """Call the previous handler, if the signal has come."""
         if not self._frames:
             return
         frame = self._frames[-1]
@@ -62,20 +61,17 @@ class held:
 
 
 _holder: held | None = None
-"""The outermost one, of the main thread."""
+"""The outermost `held` of the main thread."""
 
 
 def let_through() -> None:
-    """Raise what has been held back so far, from a place where that is as good as any other error.
-
-    For a wait inside of `held` that may be long.
-    """
+    """Raise a postponed Ctrl-C now, during a long wait inside `held` that may be interrupted."""
     if _holder is not None and threading.current_thread() is threading.main_thread():
         _holder.let_through()
 
 
 def _after_fork_in_child() -> None:
-    """Another thread has forked while the main thread, which is not here, held Ctrl-C back."""
+    """Restore the handler, if another thread forked while the main thread held Ctrl-C back."""
     global _holder
     if _holder is not None:
         previous, _holder = _holder._previous, None

@@ -1,16 +1,15 @@
 """The only place that calls ``numba.njit``: flags, signatures, serial and parallel twins, doors.
 
 - ``@kernel(contract, ...)`` turns one Python function into a `Kernel`. Calling it is the public,
-  checked door (``kernels/runtime/contracts.py`` reads the contract); ``.bare`` is the same without
-  checks. Behind both lie two compiled twins, ``.serial`` and ``.parallel``, of the same text and so
-  of the same bits; ``kernels/runtime/threads.py`` says which one runs.
+  checked door (``kernels/runtime/contracts.py`` reads the contract); ``.bare`` does not check. Both
+  run one of two compiled twins, ``.serial`` or ``.parallel``, which have the same text and so the
+  same bits; ``kernels/runtime/threads.py`` chooses.
 - ``@door(contract)`` is a public kernel that only calls others.
 - ``@inner`` and ``@inlined`` compile a function that only other compiled functions call.
-  ``@shared`` compiles one apart, for kernels that would otherwise each hold its machine code.
+  ``@shared`` compiles one separately, so that its callers do not each hold its machine code.
 
-Nothing is compiled at import. A twin is compiled for one dtype when that is first used, from the
-signature that the contract implies, and loaded from the cache (``kernels/runtime/cache.py``)
-afterwards.
+Nothing is compiled at import. A twin is compiled for a dtype at its first use, with the signature
+that the contract implies, and loaded from the cache (``kernels/runtime/cache.py``) afterwards.
 """
 
 import copy
@@ -32,11 +31,11 @@ from kernels.runtime import cache, contracts, threads
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# No fastmath: it would let each CPU fuse and reorder in its own way, and erase NaN and Inf.
-# nogil: other Python threads go on. error_model: 1/0 is Inf, as in NumPy, without a branch.
+# No fastmath: each CPU would fuse and reorder differently, and NaN and Inf would be lost.
+# nogil: other Python threads run meanwhile. error_model: 1/0 is Inf, as in NumPy, without a branch.
 _FLAGS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-# Only prange: Numba would otherwise also rewrite array expressions, which costs compile time and
-# takes the order of a sum out of our hands.
+# Only prange: Numba would otherwise also rewrite array expressions, which takes compile time and
+# changes the order of sums.
 _PARALLEL = {
     "comprehension": False,
     "prange": True,
@@ -47,8 +46,8 @@ _PARALLEL = {
     "fusion": False,
 }
 
-# What a kernel says that takes ``count threads``. It checks its arrays' shapes itself, and a count
-# of 0 asks for one thread, unless the work is so large that it should first be asked for more.
+# The results of a kernel that takes ``count threads`` and checks its arrays' shapes itself. With a
+# count of 0 it runs on one thread, or returns LARGE where more threads would be faster.
 DONE, LARGE, MISFIT = 0, 1, 2
 
 _FLOAT32 = np.dtype(np.float32)
@@ -61,7 +60,7 @@ PUBLIC: dict[str, "Door[Any, Any]"] = {}
 """Every public kernel by name."""
 
 COMPILED: list["Kernel[Any, Any]"] = []
-"""Every kernel that has something to compile."""
+"""Every compiled kernel."""
 
 
 def inner(function: Callable[P, R]) -> Callable[P, R]:
@@ -70,7 +69,7 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """`inner`, and LLVM must inline it: what it takes and gives stays in registers."""
+    """`inner`, and LLVM must inline it: arguments and results stay in registers."""
     return _inner(function, forceinline=True)
 
 
@@ -84,9 +83,9 @@ def _inner(function: Callable[P, R], **options: bool) -> Callable[P, R]:
 class _InnerCompiler(_FunctionCompiler):  # type: ignore[misc]
     """Numba's compiler, stopped before machine code.
 
-    A caller links an inner function's LLVM code and makes machine code of the whole. Numba would
-    also make it for the inner function alone, at each level of a call tree: for the matmul that is
-    most of the compile time, spent on code that nothing can run.
+    A caller links an inner function's LLVM code and generates machine code of the whole. Numba
+    would also generate it for the inner function alone, at each level of a call tree: most of the
+    matmul's compile time, for code that is never run.
     """
 
     def _customize_flags(self, flags: Any) -> Any:
@@ -94,8 +93,8 @@ class _InnerCompiler(_FunctionCompiler):  # type: ignore[misc]
         return flags
 
     def _compile_core(self, args: Any, return_type: Any) -> Any:
-        # Nothing calls the entry point, but callers know the inner function by it, so it must be
-        # unique, and Numba wants a built-in function: any method of a fresh object will do.
+        # Nothing calls the entry point, but it identifies the inner function to callers, so it must
+        # be unique; Numba requires a built-in function, such as a method of a new object.
         result = super()._compile_core(args, return_type)
         result = result._replace(entry_point=object().__reduce__)
         result.library.__class__ = _InnerLibrary
@@ -106,10 +105,10 @@ class _InnerCompiler(_FunctionCompiler):  # type: ignore[misc]
 
 
 class _InnerLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """LLVM code to link into a caller: optimised there, and kept from the machine-code engine."""
+    """LLVM code to link into a caller, optimised there; no machine code."""
 
     def _optimize_final_module(self) -> None:
-        """Nothing: the caller optimises the whole, and would do this part again at each level."""
+        """Nothing: the caller optimises the whole."""
 
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
@@ -118,15 +117,15 @@ class _InnerLibrary(JITCodeLibrary):  # type: ignore[misc]
 
 
 def shared(signature: Callable[[types.Type], tuple[types.Type, ...]]) -> Callable[[Any], Any]:
-    """Compile a function apart: several kernels call it, and none holds its machine code.
+    """Compile a function separately: several kernels call it, and none holds its machine code.
 
-    A kernel that does so lists it in ``calls``. The product's loops take seconds to compile, and
-    the serial and the parallel twins of several kernels need them.
+    Such a kernel lists it in ``calls``. The product's loops take seconds to compile, and the serial
+    and parallel twins of several kernels need them.
 
     Parameters
     ----------
     signature : callable
-        From float32 or float64, as a Numba type, to the types of the arguments.
+        Maps float32 or float64, as a Numba type, to the types of the arguments.
     """
 
     def make(function: Callable[P, R]) -> Callable[P, R]:
@@ -139,12 +138,11 @@ def shared(signature: Callable[[types.Type], tuple[types.Type, ...]]) -> Callabl
 
 
 class _Forms:
-    """A function's compiled forms, one for each signature: each is ready, or is not.
+    """A function's compiled forms, one for each signature.
 
-    `make_ready` is the one way to a form, for every kind of function: load it from the cache or
-    compile it, then `_take` it, all under Numba's lock and with Ctrl-C held back. It is ready once
-    all of that is done, and not because Numba has it. What an error has cut short is done again, so
-    each step of `_take` may come twice.
+    `make_ready` is the only way to a form, for every kind of function: it loads the form from the
+    cache or compiles it, then calls `_take`, under Numba's lock and with Ctrl-C held back. Only
+    then is the form ready. After an error everything is repeated, so `_take` may run twice.
     """
 
     def __init__(self, dispatcher: Any) -> None:
@@ -152,19 +150,18 @@ class _Forms:
         self._ready: set[tuple[types.Type, ...]] = set()
 
     def make_ready(self, signature: tuple[types.Type, ...]) -> None:
-        """Compile one signature, or load it from the cache, unless that has been done."""
+        """Compile one signature or load it from the cache, unless it is ready."""
         dispatcher = self.dispatcher
         with cache.filling():
             if signature in self._ready:
                 return
             if dispatcher.targetoptions.get("parallel"):
-                # A fresh copy for each compilation: Numba takes the options out as it reads them.
+                # A new copy for each compilation: Numba removes the options as it reads them.
                 dispatcher.targetoptions["parallel"] = dict(_PARALLEL)
             if not dispatcher.overloads:
                 cache.attach(dispatcher)
-            # Only listed signatures: a stray layout is an error, not a compilation. Not by
-            # `disable_compile`, which would hide why the first compilation fails by an error of its
-            # own.
+            # Only listed signatures: another layout is an error, not a compilation. With
+            # `disable_compile` its own error would hide why the first compilation fails.
             dispatcher._can_compile = True
             try:
                 dispatcher.compile(signature)
@@ -174,29 +171,29 @@ class _Forms:
             self._ready.add(signature)
 
     def _take(self, signature: tuple[types.Type, ...]) -> None:
-        """Do what remains to be done with a form that Numba has."""
+        """Finish a form that Numba has compiled or loaded."""
         raise NotImplementedError
 
 
 class _Shared(_Forms):
-    """A function under a symbol of its own, which callers name and the linker finds."""
+    """A function with a symbol of its own, which the linker resolves for callers."""
 
     def __init__(self, dispatcher: Any, signature: Callable[..., Any]) -> None:
         super().__init__(dispatcher)
         self.signature = signature
-        # Not before `compile`: a caller from the cache would not find what typing had compiled.
+        # Not before `compile`: typing would compile it without making its symbol known.
         dispatcher._can_compile = False
 
     def compile(self, real: types.Type) -> None:
-        """Compile it for one dtype, or load it from the cache, and make its symbol known."""
+        """Compile it for one dtype or load it from the cache, and make its symbol known."""
         self.make_ready(self.signature(real))
 
     def _take(self, signature: tuple[types.Type, ...]) -> None:
         dispatcher = self.dispatcher
         (real,) = (real for real in _REALS if self.signature(real) == signature)
         result = dispatcher.overloads[signature]
-        # Numba's own name counts what this process has compiled before; callers from the cache need
-        # one that is the same in each.
+        # Numba's own name includes a counter of this process; callers from the cache need the same
+        # name in each process.
         declared = copy.copy(result.fndesc)
         declared.mangled_name = f"numba_layers.{dispatcher.py_func.__name__}.{real}"
         address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
@@ -210,19 +207,19 @@ _SHARED: dict[str, _Shared] = {}
 
 
 class Apart(_Forms):
-    """A function that is called by its address, compiled apart; see `kernels.runtime.families`."""
+    """A function called by its address, compiled separately; see `kernels.runtime.families`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(numba.njit(no_cpython_wrapper=True, **_FLAGS)(function))
         self._addresses: dict[tuple[types.Type, ...], int] = {}
 
     def address(self, signature: Any) -> int:
-        """Where its machine code for a signature is, compiled or loaded if need be.
+        """The address of its machine code for a signature, compiled or loaded if needed.
 
         Raises
         ------
         TypeError
-            It returns something else than the signature says.
+            The function returns another type than the signature's.
         """
         self.make_ready(signature.args)
         returned = types.unliteral(self.dispatcher.overloads[signature.args].signature.return_type)
@@ -238,7 +235,7 @@ class Apart(_Forms):
 
 
 def door(contract: str) -> Callable[[Callable[P, R]], "Door[P, R]"]:
-    """Make a public kernel of a function that only calls other kernels; see `Door`."""
+    """Make a function that only calls other kernels a public kernel; see `Door`."""
 
     def make(function: Callable[P, R]) -> Door[P, R]:
         return registered(Door(function, contract))
@@ -254,7 +251,7 @@ def kernel(
     calls: tuple[str, ...] = (),
     is_short: bool = False,
 ) -> Callable[[Callable[P, R]], "Kernel[P, R]"]:
-    """Make a kernel of a function to compile; see `Kernel`."""
+    """Compile a function as a kernel; see `Kernel`."""
 
     def make(function: Callable[P, R]) -> Kernel[P, R]:
         made = Kernel(function, contract, nanoseconds, calls, is_short)
@@ -265,7 +262,7 @@ def kernel(
 
 
 def registered(made: Any) -> Any:
-    """Keep a public kernel by its name."""
+    """Register a public kernel by its name."""
     PUBLIC[made.__name__] = made
     return made
 
@@ -280,13 +277,13 @@ class Door(Generic[P, R]):
     contract : str
         Names, shapes and kinds of the arguments, as `contracts.Contract` reads them.
     as_matrices : bool
-        The same.
+        As for `contracts.Contract`.
 
     Attributes
     ----------
     bare : callable
-        The same without any check, for callers that have checked: every argument must be given, in
-        order, as the contract says, the arrays C-contiguous, aligned and native.
+        The same without checks, for callers that have checked: all arguments in order, as the
+        contract says, the arrays C-contiguous, aligned and native.
     """
 
     bare: Callable[..., R]
@@ -311,22 +308,22 @@ class Door(Generic[P, R]):
 
 
 class Kernel(Door[P, R]):
-    """A compiled kernel: a door with two twins behind it.
+    """A compiled kernel: a door to two compiled twins.
 
     Parameters
     ----------
     function : callable
-        The kernel's text; its outer loop is a ``prange`` where it has a parallel twin.
+        Its outer loop is a ``prange`` where the kernel has a parallel twin.
     contract : str
         As for `Door`.
     nanoseconds : callable, optional
-        Of the kernel's arguments: about how long the serial twin takes. A kernel without it has no
-        parallel twin.
+        Maps the kernel's arguments to the approximate time of the serial twin. A kernel without it
+        has no parallel twin.
     calls : tuple of str
         The `shared` functions that it calls.
     is_short : bool
-        Whether the work is so short that a call's own time shows: other Python threads wait, since
-        letting them go on takes 30 nanoseconds, and arrays come as `simd.Matrix`, which saves 170.
+        Whether the call's overhead matters: the GIL is kept, which saves 30 nanoseconds, and arrays
+        are passed as `numpy_arrays.Matrix`, which saves 170.
     """
 
     def __init__(
@@ -339,7 +336,7 @@ class Kernel(Door[P, R]):
     ) -> None:
         super().__init__(function, contract, as_matrices=is_short)
         self.nanoseconds = nanoseconds
-        # A kernel that shares its work out by the number of threads takes it as its last argument.
+        # A kernel that cuts its work by the number of threads takes the number as last argument.
         takes_threads = self.contract.arguments[-1].kind == "threads"
         self._one: tuple[int, ...] = (1,) if takes_threads else ()
         self.serial: _Twin | _Interpreted
@@ -354,9 +351,9 @@ class Kernel(Door[P, R]):
             self.parallel = _Twin(function, self.contract, calls, parallel=True)
             self.bare = self.share_out
         if takes_threads:
-            self.bare = self._ask_first
+            self.bare = self._serial_first
 
-    def _ask_first(self, *args: Any) -> None:
+    def _serial_first(self, *args: Any) -> None:
         answer = self.serial(*args, 0)
         if answer == LARGE:
             answer = self.share_out(*args)
@@ -367,26 +364,26 @@ class Kernel(Door[P, R]):
             )
 
     def share_out(self, *args: Any) -> R:
-        """On as many threads as the work is worth, and as there are; nothing is checked."""
+        """Run on as many threads as are allowed, or on one if the work is too small; no checks."""
         assert self.nanoseconds is not None
         try:
             nanoseconds = self.nanoseconds(*args)
         except AttributeError:
-            nanoseconds = 0.0  # not the right arguments: the serial twin says so
+            nanoseconds = 0.0  # wrong arguments: the serial twin raises the error
         return self.sized(nanoseconds, *args)
 
     def sized(self, nanoseconds: float, *args: Any) -> R:
-        """On as many threads as work that takes so long on one is worth; nothing is checked."""
+        """`share_out` of work that takes ``nanoseconds`` on one thread."""
         if threads.worthwhile(nanoseconds):
             return self.on_threads(None, *args)
         return self.serial(*args, *self._one)  # type: ignore[no-any-return]
 
     def on_threads(self, wanted: int | None, *args: Any) -> R:
-        """On so many threads, or all there are; on one while another caller has them."""
+        """Run on ``wanted`` threads, or all; on one while another caller has the region."""
         return self.for_threads(wanted, lambda count: args)
 
     def for_threads(self, wanted: int | None, arguments: Callable[[int], tuple[Any, ...]]) -> R:
-        """`on_threads`, where the arguments depend on how many threads are to be had."""
+        """`on_threads`, where the arguments depend on the number of threads."""
         region = threads.Region()
         if wanted != 1 and self.parallel is not None and region.enter():
             try:
@@ -398,9 +395,9 @@ class Kernel(Door[P, R]):
         return self.serial(*arguments(1), *self._one)  # type: ignore[no-any-return]
 
     def compile(self, dtype: Any, *, parallel: bool = True) -> None:
-        """Compile every twin for one dtype, or load it from the cache.
+        """Compile every twin for one dtype or load it from the cache.
 
-        Without a threading layer there is no parallel twin: its code is bound to the layer's.
+        The parallel twin needs a threading layer, to which its code is bound.
         """
         twins = [self.serial]
         if parallel and self.parallel is not None and threads.start():
@@ -415,7 +412,7 @@ def _not_compiled(*args: Any) -> Any:
 
 
 class _Twin(_Forms):
-    """One compiled form of a kernel: each signature of the contract when it is first used."""
+    """The serial or the parallel form of a kernel: each signature is compiled at its first use."""
 
     def __init__(
         self,
@@ -428,7 +425,7 @@ class _Twin(_Forms):
         super().__init__(numba.njit(**(_FLAGS | options))(_renamed(function, suffix)))
         self.contract = contract
         self.calls = calls
-        # A dispatcher compiles on its own for a call that comes while `compile` has it open.
+        # During `compile`, a call from another thread would make the dispatcher compile by itself.
         self.dispatcher._compile_for_args = self._when_compiled
         self.run: Callable[..., Any] = _not_compiled
 
@@ -436,12 +433,12 @@ class _Twin(_Forms):
         try:
             return self.run(*args)
         except TypeError:
-            # Numba found no compiled form for these types: perhaps it is not compiled yet.
+            # Numba has no compiled form for these types: perhaps not yet.
             self.compile(self.contract.signature_of(args))
         return self.run(*args)
 
     def compile(self, signature: tuple[types.Type, ...]) -> None:
-        """Compile one signature and what it calls, or load them, unless that has been done."""
+        """Compile or load one signature and what it calls, unless they are ready."""
         for name in self.calls:
             _SHARED[name].compile(self.contract.real_of(signature))
         self.make_ready(signature)
@@ -450,16 +447,16 @@ class _Twin(_Forms):
         self.run = self.dispatcher
 
     def _when_compiled(self, *args: Any) -> "_Twin":
-        """What to call with these arguments, once another thread's compilation is over."""
+        """Wait for another thread's compilation; return what to call."""
         with cache.filling():
             return self
 
 
 class _ShortTwin(_Twin):
-    """A twin that takes arrays as `Matrix`, so that Numba's dispatcher is not asked.
+    """A twin that takes arrays as `Matrix`, which bypasses Numba's dispatcher.
 
-    ``float32`` and ``float64`` are the compiled forms themselves. They raise TypeError for what
-    does not fit, and until they are compiled.
+    ``float32`` and ``float64`` are the compiled forms themselves. They raise TypeError for
+    arguments that do not fit, and until they are compiled.
     """
 
     float32 = float64 = staticmethod(_not_compiled)
@@ -475,7 +472,7 @@ class _ShortTwin(_Twin):
 
 
 class _Interpreted:
-    """A kernel's text as plain Python, where Numba is told not to compile (NUMBA_DISABLE_JIT=1)."""
+    """A kernel as plain Python (NUMBA_DISABLE_JIT=1)."""
 
     dispatcher = None
 
@@ -497,7 +494,7 @@ class _Interpreted:
 
 
 def _renamed(function: Callable[..., Any], suffix: str) -> Callable[..., Any]:
-    """A copy under a name of its own, since twins of one name would share a cache entry."""
+    """A copy with another name, since twins of one name would share a cache entry."""
     twin = python_types.FunctionType(
         function.__code__,
         function.__globals__,

@@ -1,10 +1,10 @@
-"""What a function can reach: the source of its module, and of each that this one imports.
+"""The sources that a function can reach: its module's, and those of all it imports.
 
-The compile cache files machine code by it, so that an edit leaves alone what cannot see it.
+They are part of the compile cache's key, so that an edit recompiles only what can reach it.
 
-- Imports are read off the lines, and are those of this package. A module also reaches the packages
-  that it lies in, except the outermost, which imports all and is imported for its name alone.
-- Of a module that is installed as byte code alone nothing can be read: it reaches everything.
+- Imports are parsed from the text, and only those of this package. A module also reaches the
+  packages that contain it, except the outermost, which imports everything.
+- A module that is installed as byte code alone cannot be parsed: it counts as reaching everything.
 """
 
 import functools
@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 _FOLDER = Path(__file__).parents[1]
 PACKAGE = _FOLDER.name
-"""The name that everything here is imported under."""
+"""The name of this package."""
 
-# By a line's end, which is found four times as fast as the start of a line.
+# From the end of the line before, which is found four times as fast as the start of a line.
 _FROM = re.compile(rf"\n[ \t]*from[ \t]+({PACKAGE}[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.*)")
 _IMPORT = re.compile(r"\n[ \t]*import[ \t]+(.*)")
 
@@ -29,9 +29,9 @@ class _Source(NamedTuple):
 
 
 def _read() -> dict[str, _Source]:
-    """Each module's file and what is in it; nothing where a file cannot be read, as in a zip file.
+    """Each module's file and content; empty where a file cannot be read, as in a zip file.
 
-    Byte code counts where it lies in the place of a source.
+    Byte code counts where it replaces a source.
     """
     modules = {}
     for path in sorted([*_FOLDER.rglob("*.py"), *_FOLDER.rglob("*.pyc")], key=_preference):
@@ -50,14 +50,14 @@ def _preference(path: Path) -> bool:
     return path.suffix == ".py"  # the later of the two stays
 
 
-# Read at import (1 ms): what was imported must not be filed under a later edit.
+# Read at import (1 ms): imported code must not be cached under a later edit.
 IMPORTED = _read()
-"""Each module's file and what was in it."""
+"""Each module's file and content, at import."""
 
 
 @functools.cache
 def imports(module: str) -> frozenset[str]:
-    """The modules of this package that one imports, and the packages that it lies in."""
+    """The modules of this package that a module imports, and the packages that contain it."""
     path, content = IMPORTED[module]
     if path.suffix != ".py":
         return frozenset(IMPORTED)
@@ -69,7 +69,7 @@ def imports(module: str) -> frozenset[str]:
             found.add(inside if inside in IMPORTED else base)
     for names in _IMPORT.findall(text):
         whole = re.findall(rf"\b{PACKAGE}\b[\w.]*", names)
-        found.update([PACKAGE, *whole] if whole else ())  # by its name, all are at hand
+        found.update([PACKAGE, *whole] if whole else ())  # the package's name reaches everything
     for name in tuple(found):
         parts = name.split(".")
         found.update(".".join(parts[:count]) for count in range(2, len(parts)))
@@ -78,7 +78,7 @@ def imports(module: str) -> frozenset[str]:
 
 @functools.cache
 def reached(module: str) -> frozenset[str]:
-    """The modules that one can reach, itself among them."""
+    """The modules that a module can reach, itself included."""
     found: set[str] = set()
     waiting = {module}
     while waiting:
@@ -88,7 +88,7 @@ def reached(module: str) -> frozenset[str]:
 
 
 def digest(modules: Iterable[str]) -> str | None:
-    """Of all that the modules can reach; None if some of it is no longer what was imported."""
+    """The digest of all sources that modules reach; None if one has changed since the import."""
     names: frozenset[str] = frozenset()
     for module in modules:
         names |= reached(module)

@@ -1,15 +1,15 @@
-"""Serial or parallel: who may open a parallel region, and when it pays.
+"""Serial or parallel: which caller may open a parallel region, and when it pays.
 
-Every kernel is compiled twice from one Python function, as a parallel and as a serial twin with the
-same bits (see ``kernels/runtime/jit.py``). The choice is made here, call by call:
+A kernel has a parallel and a serial twin with the same bits (``kernels/runtime/jit.py``). The
+choice is made here, call by call:
 
 - Work too small to pay for a parallel region runs serially.
-- A parallel region belongs to one caller at a time: who does not get the lock at once runs the
-  serial twin and never waits. Numba's workqueue layer aborts the whole process when two threads
-  enter it together; under OpenMP two regions at once only fight for the cores.
+- A parallel region belongs to one caller at a time: a caller that does not get the lock at once
+  runs the serial twin and never waits. Numba's workqueue layer aborts the process when two threads
+  enter it together; under OpenMP two concurrent regions compete for the cores.
 - A process forked after OpenMP or TBB has started may die or hang in its next region, so it stays
   serial.
-- Where Numba's threads cannot be started at all, everything is serial, after one warning.
+- Where Numba cannot start its threads, everything is serial, after one warning.
 """
 
 import math
@@ -22,9 +22,9 @@ import numba
 
 from kernels.runtime import checks, interrupts
 
-# What a parallel region costs, in nanoseconds, called back to back on two quiet cores: 1.3 to 3 us
-# under omp with spinning threads, 55 to 100 us elsewhere. Ten times that, shared by two threads,
-# loses at most a tenth. A layer that is not known yet counts as the common one, omp.
+# A parallel region costs, back to back on two quiet cores, 1.3 to 3 us under omp with spinning
+# threads, 55 to 100 us elsewhere. Work of ten times that, on two threads, loses at most a tenth. An
+# unknown layer is assumed to be the common one, omp.
 _WORTHWHILE_NANOSECONDS = {"omp": 40_000, "tbb": 200_000, "workqueue": 800_000}
 
 _LOST_BY_A_FORK = ("omp", "tbb")
@@ -41,7 +41,7 @@ _limit_set_in_child = False
 def _cgroup_cpus() -> int | None:
     """CPUs that the container's quota allows, rounded up; None without a quota.
 
-    Numba respects the affinity mask but not the quota, and a thread beyond it only waits.
+    Numba respects the affinity mask but not the quota; a thread beyond the quota only waits.
     """
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()[:2]
@@ -54,7 +54,7 @@ _quota = _cgroup_cpus()
 
 
 def limit() -> int | None:
-    """What `set_num_threads` was last given; `get_num_threads` cannot tell it from no limit."""
+    """The last argument of `set_num_threads`; None for no limit."""
     return _limit
 
 
@@ -88,7 +88,7 @@ def get_num_threads() -> int:
     """How many threads a kernel may use now: 1 means that every call is serial."""
     if _must_be_serial():
         return 1
-    # Asking Numba would start its threads; until they are, its number is the one it starts with.
+    # `numba.get_num_threads` would start the threads; before that, use the number it will start.
     started = layer() is not None
     counts = [numba.get_num_threads() if started else numba.config.NUMBA_NUM_THREADS]
     counts += [count for count in (_limit, _quota) if count is not None]
@@ -104,7 +104,7 @@ def layer() -> str | None:
 
 
 def start() -> bool:
-    """Start Numba's threads, unless they run; False, after one warning, where they cannot."""
+    """Start Numba's threads, unless they run; False, after one warning, where that fails."""
     global _failure
     if layer() is None and _failure is None:
         try:
@@ -123,17 +123,17 @@ def start() -> bool:
 
 
 def failure() -> str | None:
-    """Why Numba's threads could not be started; None where they were, or have not been tried."""
+    """Why Numba's threads could not be started; None if they were, or were not yet tried."""
     return _failure
 
 
 def _must_be_serial() -> bool:
     """Whether a parallel region is impossible, or could kill or hang this process.
 
-    After a fork, OpenMP is unusable if the parent had started it. So may TBB be, where another
-    thread forked or was in a region: 1 of 40 children hung. Whether another library's OpenMP ran in
-    the parent cannot be seen, so a child also stays serial when Numba's had not, until it calls
-    `set_num_threads` itself.
+    After a fork, OpenMP is unusable if the parent had started it, and TBB may be, if another thread
+    forked or was in a region: 1 of 40 children hung. Another library's OpenMP in the parent cannot
+    be detected, so a child also stays serial if Numba's had not started, until the child calls
+    `set_num_threads`.
     """
     if _failure is not None:
         return True
@@ -153,12 +153,12 @@ def worthwhile(nanoseconds: float) -> bool:
 
 
 class Region:
-    """The right to one parallel region: `enter` without waiting, `leave` when it is over."""
+    """The right to one parallel region: `enter` without waiting, then `leave`."""
 
     __slots__ = ("_numba_threads", "threads")
 
     def enter(self) -> bool:
-        """Take the right; False where another thread has it or only one thread may run."""
+        """Take the right; False if another thread has it or only one thread may run."""
         if not _lock.acquire(blocking=False):
             return False
         try:
@@ -176,7 +176,7 @@ class Region:
         return False
 
     def leave(self) -> None:
-        """Give it back, with Numba's own setting as it was."""
+        """Release the right, and restore Numba's own setting."""
         global _known_layer
         try:
             if numba.get_num_threads() != self._numba_threads:
@@ -188,7 +188,7 @@ class Region:
 
 
 def _after_fork_in_child() -> None:
-    """The lock may be held by a thread that does not exist here: make a new one."""
+    """Make a new lock: the old one may be held by a thread that the child does not have."""
     global _lock, _child_of_fork, _limit_set_in_child, _parent_layer
     _lock = threading.Lock()
     _child_of_fork = True

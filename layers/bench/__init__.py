@@ -1,1 +1,1 @@
-"""Beside NumPy, PyTorch, JAX and scikit-learn: ``python -m layers bench``."""
+"""``python -m layers bench``: compared with NumPy, PyTorch, JAX and scikit-learn."""

@@ -1,4 +1,4 @@
-"""What is measured: networks, batches and data, and the numbers that all sides start from."""
+"""The cases: networks, batches, data, and the initial weights of all sides."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +12,8 @@ Kind = Literal["step", "epoch", "predict"]
 
 LEARNING_RATE = 0.01
 ROWS, FEWER_ROWS = 60_000, 20_000
-"""Of an epoch: Fashion-MNIST's, and what fits into two minutes. Both make whole batches only: a
-smaller last one would be compiled for once more."""
+"""Rows of an epoch: Fashion-MNIST's, and as many as fit into two minutes. Both are multiples of the
+batch: a smaller last batch would be compiled separately."""
 
 _SEED = 0
 _CHUNK = 4096
@@ -21,7 +21,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to measure.
+    """One measurement.
 
     Attributes
     ----------
@@ -29,12 +29,12 @@ class Case:
         For the command line and the JSON file.
     kind : {"step", "epoch", "predict"}
     widths : tuple of int
-        Of the network, from its inputs to its classes; ReLU between the dense layers.
+        Of the network, from inputs to classes; ReLU between the dense layers.
     batch, batches : int
-        Rows of a batch, and how many batches the data hold: for a step, mostly as many as stay in
-        a cache of some megabytes.
+        Rows of a batch, and batches of the data: for a step, usually as many as fit a cache of a
+        few megabytes.
     full : bool
-        Whether it is left to ``--full``.
+        Whether it needs ``--full``.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Case:
 
     @property
     def rows(self) -> int:
-        """Of the data."""
+        """Rows of the data."""
         return self.batch * self.batches
 
     @property
@@ -56,7 +56,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        """In words."""
+        """The case in words."""
         if self.kind == "predict":
             return f"{self.network}, one row"
         return f"{self.network}, batch {self.batch}"
@@ -70,7 +70,7 @@ CASES = {
         Case("batch32", "step", _MNIST, 32, 80),
         Case("batch128", "step", _MNIST, 128, 20),
         Case("wide", "step", (784, 512, 512, 10), 256, 10),
-        # Each batch is a call of its own; `layers.pace` tries other numbers of threads in between.
+        # Each batch is a separate call; `layers.compiled.tuning` tries other numbers of threads.
         Case("large", "step", (1024, 1024, 1024, 1024, 10), 512, 16, full=True),
         Case("epoch32", "epoch", _MNIST, 32, FEWER_ROWS // 32),
         Case("epoch200", "epoch", _MNIST, 200, FEWER_ROWS // 200),
@@ -80,7 +80,7 @@ CASES = {
 
 
 def chosen(names: Sequence[str] | None, full: bool) -> list[Case]:
-    """The named cases, or those of the short or the full run; a full run has longer epochs."""
+    """The named cases, or those of a short or full run; a full run has longer epochs."""
     cases = [CASES[name] for name in names] if names else list(CASES.values())
     if not names and not full:
         cases = [case for case in cases if not case.full]
@@ -88,21 +88,21 @@ def chosen(names: Sequence[str] | None, full: bool) -> list[Case]:
 
 
 def with_rows(case: Case, rows: int) -> Case:
-    """An epoch of so many rows; other cases as they are."""
+    """The case with an epoch of ``rows`` rows; other cases unchanged."""
     return replace(case, batches=rows // case.batch) if case.kind == "epoch" else case
 
 
 def data(case: Case) -> tuple[Array, Array]:
-    """Noise over one pattern for each class: x (rows, n_in), from 0 to 1, and y (rows,).
+    """Noise added to one pattern per class: x (rows, n_in), from 0 to 1, and y (rows,).
 
-    Nothing is downloaded, and there is something to learn.
+    The classes can be learnt, and nothing is downloaded.
     """
     random = np.random.Generator(np.random.PCG64(_SEED))
     n_in, n_out = case.widths[0], case.widths[-1]
     y = random.integers(0, n_out, case.rows)
     patterns = random.random((n_out, n_in), dtype=np.float32)
     x = random.random((case.rows, n_in), dtype=np.float32)
-    for start in range(0, case.rows, _CHUNK):  # no second array of this size
+    for start in range(0, case.rows, _CHUNK):  # in place: no second array of this size
         part = slice(start, start + _CHUNK)
         x[part] += patterns[y[part]]
         x[part] *= np.float32(0.5)
@@ -110,7 +110,7 @@ def data(case: Case) -> tuple[Array, Array]:
 
 
 def weights(case: Case) -> list[tuple[Array, Array]]:
-    """He's first weights, (n_in, n_out), and zeros (n_out,): the same for every side."""
+    """He's initial weights, (n_in, n_out), and zeros (n_out,), the same for all sides."""
     random = np.random.Generator(np.random.PCG64(_SEED + 1))
     parameters = []
     for n_in, n_out in zip(case.widths, case.widths[1:], strict=False):

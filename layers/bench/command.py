@@ -1,4 +1,4 @@
-"""What ``python -m layers bench`` does: check its options, measure, say it, write it."""
+"""The command ``python -m layers bench``: check options, measure, print and write."""
 
 import argparse
 import importlib.util
@@ -26,14 +26,14 @@ _BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure, print the tables and the verdict, and write what was asked for.
+    """Measure, print the tables and the verdict, and write the requested files.
 
     Raises
     ------
     ValueError
         An option is not as described; nothing has been measured.
     OSError
-        Nothing can be written where it was asked for, or our own side failed.
+        The folder cannot be written to, or our own side failed.
     """
     cases, sides, threads, effort = _checked(arguments)
     if arguments.out is not None:
@@ -86,7 +86,7 @@ def _threads_in_words(counts: Sequence[int]) -> str:
 
 
 def _left_to_full(arguments: argparse.Namespace, cases: Sequence[Case]) -> list[str]:
-    """What a short run leaves out although nobody asked for less, in words."""
+    """What a short run omits unless cases or sides were chosen, in words."""
     words = []
     if arguments.sides is None:
         words += [entry.title for entry in SIDES.values() if entry.full]
@@ -101,7 +101,7 @@ def _left_to_full(arguments: argparse.Namespace, cases: Sequence[Case]) -> list[
 
 
 def _checked(arguments: argparse.Namespace) -> tuple[list[Case], list[str], list[int], Effort]:
-    """What to measure, with whom, on how many threads, and for how long."""
+    """The cases, sides, numbers of threads and effort."""
     cases = chosen(_listed("--cases", arguments.cases, CASES), arguments.full)
     sides = _listed("--sides", arguments.sides, SIDES)
     if sides is None:
@@ -116,7 +116,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[list[Case], list[str], list
 
 
 def _listed(option: str, value: str | None, known: Collection[str]) -> list[str] | None:
-    """Names with commas between them, each once, in the order of the table; None as it is."""
+    """Comma-separated names, each once, in the table's order; None unchanged."""
     if value is None:
         return None
     names = [name.strip() for name in value.split(",")]
@@ -127,7 +127,7 @@ def _listed(option: str, value: str | None, known: Collection[str]) -> list[str]
 
 
 def _threads(value: str | None) -> list[int]:
-    """One and all cores, or as asked, each once."""
+    """One and all cores, or the numbers given, each once."""
     if value is None:
         return sorted({1, machine.cores()})
     most = machine.cpus()
@@ -144,7 +144,7 @@ def _threads(value: str | None) -> list[int]:
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    """The command line that gives these results again."""
+    """The command line that reproduces these results."""
     words = ["python -m layers bench"]
     words += ["--full"] * arguments.full
     for name in ("threads", "cases", "sides", "rounds", "out"):
@@ -158,7 +158,7 @@ def _command(arguments: argparse.Namespace) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    """Make the folder and see that files can be written there, before minutes of measuring."""
+    """Make the folder and check that it can be written to, before minutes of measuring."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file, expected the name of a folder")
     if not folder.absolute().parent.is_dir():
@@ -178,7 +178,7 @@ def _write(results: Results, folder: Path) -> None:
 
 
 def _links(folder: Path) -> list[str]:
-    """To the history, and to pages of other machines in folders below, where there are such."""
+    """Links to the history and to pages of other machines in subfolders, if present."""
     links = [report.HISTORY] if (folder / "history.md").exists() else []
     for path in sorted(folder.glob(f"*/{NAME}.json")):
         try:
@@ -190,7 +190,7 @@ def _links(folder: Path) -> list[str]:
 
 
 def _picture(results: Results, path: Path) -> str | None:
-    """The name of the file; None without matplotlib."""
+    """Draw the picture; return its name, None without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         print(NO_MATPLOTLIB)
         return None

@@ -1,4 +1,4 @@
-"""All sides take turns, one at a time, round by round."""
+"""Interleaved measurement: in each round all sides run once, one at a time."""
 
 import contextlib
 import importlib.util
@@ -14,11 +14,11 @@ from layers.bench.results import Key, LeftOut, Measured, Results, Round
 
 LEAST_ROUNDS = 5
 _TOLERANCE = 1e-3
-"""Between losses of float32, summed in other orders."""
+"""Relative tolerance between float32 losses, which are summed in different orders."""
 
 Team = dict[Key, Process]
 Tell = Callable[[str, int], None]
-"""What goes on, and how many rounds are done with."""
+"""Reports what is running, and how many rounds are done."""
 
 
 class Effort(NamedTuple):
@@ -28,7 +28,7 @@ class Effort(NamedTuple):
     ----------
     rounds : int
     seconds : float
-        Of a case's rounds: where they take longer, there are fewer, but at least `LEAST_ROUNDS`.
+        For a case's rounds: longer rounds are fewer, but at least `LEAST_ROUNDS`.
     """
 
     rounds: int
@@ -36,12 +36,12 @@ class Effort(NamedTuple):
 
 
 def measure(results: Results, cases: list[Case], effort: Effort, tell: Tell) -> None:
-    """Fill in what is measured, who is left out and why, and the versions of the sides.
+    """Fill in the measurements, the sides left out with reasons, and the versions.
 
     Raises
     ------
     ChildProcessError
-        Our own side failed: there is nothing to compare with.
+        Our own side failed.
     """
     with _team(results, tell) as team:
         for case in cases:
@@ -50,7 +50,7 @@ def measure(results: Results, cases: list[Case], effort: Effort, tell: Tell) -> 
 
 @contextlib.contextmanager
 def _team(results: Results, tell: Tell) -> Iterator[Team]:
-    """Start a process for each side and number of threads, all at once, and end them."""
+    """Start a process for each side and number of threads, all at once; end them at exit."""
     team: Team = {}
     started: list[Process] = []
     try:
@@ -74,7 +74,7 @@ def _team(results: Results, tell: Tell) -> Iterator[Team]:
 
 
 def _measure_case(results: Results, team: Team, case: Case, effort: Effort, tell: Tell) -> Measured:
-    """Prepare everybody, then let them take turns."""
+    """Prepare all sides, then time them in turn."""
     present: Team = {}
     expected: list[float] = []
     for key in list(team):  # ours comes first
@@ -93,12 +93,12 @@ def _measure_case(results: Results, team: Team, case: Case, effort: Effort, tell
             tell(case.title, effort.rounds - number)
             break
         rounds.append({})
-        # Every other round in reverse: nobody always follows the same side.
+        # Every other round is reversed, so that no side always follows the same one.
         for key in list(present)[:: 1 if number % 2 == 0 else -1]:
             with _leaving_out(results, key, case.title, team, present):
                 rounds[-1][key] = _turn(present[key])
         tell(f"{case.title}: round {number + 1}", 1)
-    # Who failed on the way has no time in some rounds, so it has no ratio at all.
+    # A side that failed lacks times of some rounds, so it gets no ratio.
     return Measured(case, [{key: times[key] for key in present} for times in rounds])
 
 
@@ -111,7 +111,7 @@ def _turn(process: Process) -> float:
 
 @contextlib.contextmanager
 def _leaving_out(results: Results, key: Key, title: str, *teams: Team) -> Iterator[None]:
-    """Take a side that fails out of the case, or of all that follow, and write down why."""
+    """Remove a failing side from the case, or from all later ones, and record why."""
     try:
         yield
     except SideFailed as failed:
@@ -124,7 +124,7 @@ def _leaving_out(results: Results, key: Key, title: str, *teams: Team) -> Iterat
         if ended and title:
             where += " and what follows"
         results.left_out.append(LeftOut(key.side, where, str(failed)))
-        # The first team is everybody's: an error leaves a process that can do the next case.
+        # The first team is the whole run's: after an error the process can do the next case.
         for members in teams if ended or not title else teams[1:]:
             members.pop(key, None)
 

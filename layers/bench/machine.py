@@ -1,4 +1,4 @@
-"""The machine and the versions that a measurement belongs to."""
+"""The machine and the versions of a measurement."""
 
 import datetime
 import importlib
@@ -20,7 +20,7 @@ _OF_LIBRARIES = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "KMP_", "GOMP_", "XLA_",
 
 
 def one_cpu_per_core() -> list[int]:
-    """CPUs that this process may use: one of each core first, then their twins."""
+    """CPUs that this process may use: one per core first, then their siblings."""
     if not hasattr(os, "sched_getaffinity"):
         return []
     first: list[int] = []
@@ -40,7 +40,7 @@ def cpus() -> int:
 
 
 def cores() -> int:
-    """How many cores, twins of hyper-threading counted once."""
+    """The number of cores, without hyper-threading siblings."""
     distinct = len({_siblings(cpu) for cpu in one_cpu_per_core()}) or cpus()
     return min(distinct, cpus())
 
@@ -54,7 +54,7 @@ def _siblings(cpu: int) -> str:
 
 
 def describe() -> dict[str, Any]:
-    """CPU, cores, system, and what is set in the environment for the libraries."""
+    """CPU, cores, system, and the environment variables that libraries read."""
     return {
         "cpu": cpu_name(),
         "llvm_cpu": llvmlite.binding.get_host_cpu_name(),
@@ -70,7 +70,7 @@ def describe() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, this package and what it stands on, with NumPy's BLAS."""
+    """Versions of Python, this package and its dependencies, with NumPy's BLAS."""
     return {
         "python": platform.python_version(),
         "numba-layers": layers.__version__,
@@ -87,12 +87,12 @@ def today() -> str:
 
 
 def cpu_name() -> str:
-    """What its maker calls it, where Linux says it, or whatever the system says."""
+    """The CPU's model name on Linux, or what the system reports."""
     return info.model_name() or platform.processor() or platform.machine()
 
 
 def blas() -> str:
-    """NumPy's BLAS: as it was built, and what runs, where threadpoolctl is installed."""
+    """NumPy's BLAS: as built, and as loaded if threadpoolctl is installed."""
     shown: Any = np.show_config(mode="dicts")
     built = shown.get("Build Dependencies", {}).get("blas", {})
     name = f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()

@@ -11,7 +11,7 @@ from layers.bench.libraries import OURS, SIDES
 from layers.bench.report import duration
 from layers.bench.results import Results, Row
 
-# Okabe and Ito's colours, told apart by all common kinds of colour vision, and a shape for each.
+# Okabe and Ito's colours, distinguishable with all common kinds of colour vision, and shapes.
 STYLES = {
     "numpy": ("#0072B2", "o"),
     "torch": ("#D55E00", "s"),
@@ -24,10 +24,10 @@ INK, GREY = "#222222", "#666666"
 
 
 def draw(results: Results, path: Path) -> None:
-    """How many times as long as ours every other takes, a line for each row of the table."""
+    """Every other side's time over ours, one line per row of the table."""
     rows = results.rows("step", "epoch", "predict")
     figure = Figure(figsize=(10, 1.7 + 0.36 * len(rows)), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)  # a file, whatever display there is
+    FigureCanvasAgg(figure)  # a file, also without a display
     axes: Any = figure.subplots()
     for side in results.sides:
         points = [

@@ -1,4 +1,4 @@
-"""The processes of the sides: started with their threads, asked one at a time, stopped between."""
+"""The sides' processes: each has its threads, and is stopped (SIGSTOP) between requests."""
 
 import contextlib
 import json
@@ -15,17 +15,17 @@ from typing import Any
 from layers.bench.machine import one_cpu_per_core
 
 _ANSWER_SECONDS = 300.0
-"""torch.compile takes half a minute on a slow machine; beyond this a side hangs."""
+"""Timeout of a request: torch.compile takes half a minute on a slow machine."""
 _SETTLE_SECONDS = 0.1
 _CAN_STOP = hasattr(signal, "SIGSTOP")
 
 
 class SideFailed(Exception):
-    """A side gave an error, no answer, or ended."""
+    """A side raised an error, gave no answer, or ended."""
 
 
 class Process:
-    """One side on so many threads.
+    """One side with a number of threads.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Process:
         )
         with _on_cpus(one_cpu_per_core()[:threads]):
             self._process = subprocess.Popen(
-                # -P: a file `layers.py` of the user's own may lie in the current folder.
+                # -P: the current folder may contain a user's file `layers.py`.
                 [sys.executable, "-P", "-m", "layers.bench.worker", side, str(threads)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -50,14 +50,14 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked again."""
+        """Whether it can take another request."""
         return self._process.poll() is None
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Wake it, ask, and stop it again.
+        """Wake the process, send a request, receive the answer, and stop the process again.
 
-        Stopped, its threads cannot wait for more work on a core that the next side needs; OpenMP's
-        do so for a while.
+        While stopped, its threads cannot spin on a core that the next side needs, as OpenMP's do
+        for a while.
 
         Raises
         ------
@@ -68,19 +68,19 @@ class Process:
         return self.receive()
 
     def send(self, **request: Any) -> None:
-        """Wake it and ask."""
+        """Wake the process and send a request."""
         stdin = self._process.stdin
         assert stdin is not None
         if _CAN_STOP:
             self._process.send_signal(signal.SIGCONT)
         else:
             time.sleep(_SETTLE_SECONDS)
-        with contextlib.suppress(BrokenPipeError):  # `receive` finds out why
+        with contextlib.suppress(BrokenPipeError):  # `receive` finds the reason
             stdin.write(f"{json.dumps(request)}\n")
             stdin.flush()
 
     def receive(self) -> dict[str, Any]:
-        """Wait for the answer, and stop it."""
+        """Wait for the answer, then stop the process."""
         stdout = self._process.stdout
         assert stdout is not None
         late = threading.Event()
@@ -102,7 +102,7 @@ class Process:
         self._process.kill()
 
     def _end(self, late: bool) -> str:
-        """Why there is no answer."""
+        """The reason for a missing answer."""
         code = self._process.wait()
         if late:
             return f"no answer within {_ANSWER_SECONDS:.0f} s"
@@ -112,17 +112,17 @@ class Process:
         return f"{how}: {' '.join(last.split())}" if last else how
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
-            with contextlib.suppress(OSError):  # what was left to be written
+            with contextlib.suppress(OSError):  # unsent output
                 if stream is not None:
                     stream.close()
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """What libraries read when they are imported."""
+    """The environment variables that libraries read at import."""
     variables = dict.fromkeys(
         (
             *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
@@ -142,9 +142,9 @@ def _environment(threads: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _on_cpus(cpus: list[int]) -> Iterator[None]:
-    """Let children that start now run on these CPUs only, where the system can do that.
+    """Restrict children started meanwhile to these CPUs, where the system supports it.
 
-    JAX takes its number of threads from it, and the others share the fate of the same CPUs.
+    JAX takes its number of threads from them; the other sides use the same CPUs for fairness.
     """
     if not hasattr(os, "sched_setaffinity") or not cpus:
         yield

@@ -1,4 +1,4 @@
-"""The table, as text and as Markdown, and the page around it."""
+"""The tables, as text and as a Markdown page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ _HEADINGS = {
 }
 _BUSY = 1.2
 HISTORY = "[How the speed changed, commit by commit](history.md)"
-"""The link to the page that asv_benchmarks/history.py writes, where that page is."""
+"""The link to the page of asv_benchmarks/history.py, if it exists."""
 _EXPLAINED = {
     "step": "forward, loss, backward and SGD; float32",
     "epoch": "{rows:,} x {features} rows, from the permutation to the last update",
@@ -42,7 +42,7 @@ def _threads(row: Row, before: str = "") -> str:
 
 
 def duration(seconds: float) -> str:
-    """Three digits and a unit."""
+    """Seconds with three digits and a unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= 0.9995 * size or unit == "µs":
             number = seconds / size
@@ -52,12 +52,12 @@ def duration(seconds: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """Three digits below 2, where a tenth would hide who is faster."""
+    """A ratio with three digits below 2, where one decimal would hide which side is faster."""
     return f"{ratio:.2f}" if ratio < 1.995 else f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
 
 
 def busy(results: Results) -> str | None:
-    """A warning, where even our own times did not agree with each other."""
+    """A warning if even our own times varied much; else None."""
     unrest = max((measured.unrest() for measured in results.measured), default=1.0)
     if unrest < _BUSY:
         return None
@@ -68,7 +68,7 @@ def busy(results: Results) -> str | None:
 
 
 def left_out(results: Results) -> list[str]:
-    """A line for everybody who is missing, and for what only a full run has."""
+    """A line for each side left out, and for what only a full run has."""
     lines = [str(entry) for entry in results.left_out]
     if results.left_to_full:
         lines.append(f"{'; '.join(results.left_to_full)}: only with --full")
@@ -110,7 +110,7 @@ def _text_table(results: Results, rows: Sequence[Row]) -> str:
 
 
 def _shown(results: Results, rows: Sequence[Row]) -> list[str]:
-    """The sides that have a number in one of the rows, ours first."""
+    """The sides with a number in at least one row, ours first."""
     present = {OURS, *(other.side for row in rows for other in row.others)}
     return [side for side in results.sides if side in present]
 
@@ -125,9 +125,9 @@ def markdown(results: Results, picture: str | None, links: Sequence[str] = ()) -
     ----------
     results : Results
     picture : str, optional
-        The file's name, beside the page.
+        The file's name, in the page's folder.
     links : sequence of str
-        Lines that lead to pages nearby.
+        Lines with links to related pages.
     """
     parts = [
         "# Beside NumPy, PyTorch, JAX and scikit-learn",
@@ -229,7 +229,7 @@ def _method(results: Results) -> str:
 
 
 def cpu(machine: Mapping[str, Any]) -> str:
-    """The CPU of a machine as results have it, in words."""
+    """The CPU of a results' machine, in words."""
     cores = f"{machine['cores']} core{'s' if machine['cores'] != 1 else ''}"
     return f"{machine['cpu']} ({machine['llvm_cpu']}), {cores}"
 

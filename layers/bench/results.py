@@ -1,4 +1,4 @@
-"""What was measured, and what follows from it: medians, and ratios taken round by round."""
+"""Measurements, medians, and ratios by round."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ class Key(NamedTuple):
 
 
 Round = dict[Key, float]
-"""Seconds of each, taken one after another."""
+"""Seconds of each side and number of threads."""
 
 
 class LeftOut(NamedTuple):
-    """Who is missing, where, and why."""
+    """A side that is left out, where, and why."""
 
     side: str
     where: str
@@ -34,7 +34,7 @@ class LeftOut(NamedTuple):
 
 
 class Other(NamedTuple):
-    """Another side beside ours.
+    """Another side compared with ours.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Other(NamedTuple):
     seconds : float
         The median.
     ratio, low, high : float
-        Its time over ours, round by round: the median, the least and the most.
+        Its time over ours by round: median, least and most.
     """
 
     side: str
@@ -55,7 +55,7 @@ class Other(NamedTuple):
 
     @property
     def title(self) -> str:
-        """For the reader."""
+        """The side's name for readers."""
         return SIDES[self.side].title
 
 
@@ -66,7 +66,7 @@ class Row(NamedTuple):
     ----------
     case : Case
     threads : int or None
-        None: each side on the number that is best for it.
+        None: each side with its best number.
     ours_threads : int
     seconds : float
         Our median.
@@ -81,7 +81,7 @@ class Row(NamedTuple):
 
     @property
     def fastest(self) -> Other | None:
-        """The other that takes the least time beside ours."""
+        """The fastest other side."""
         return min(self.others, key=lambda other: other.ratio, default=None)
 
 
@@ -93,7 +93,7 @@ class Measured:
     rounds: list[Round] = field(default_factory=list)
 
     def rows(self) -> Iterator[Row]:
-        """One for each number of threads; of an epoch also one at everybody's best."""
+        """One row per number of threads; for an epoch also one with each side's best."""
         keys = list(self.rounds[0]) if self.rounds else []
         counts = sorted({key.threads for key in keys if key.side == OURS})
         for count in counts:
@@ -105,7 +105,7 @@ class Measured:
             yield self._row(None, [key for key in keys if best[key.side] == key])
 
     def unrest(self) -> float:
-        """How far our own times lie apart: the upper quartile over the lower one."""
+        """Spread of our own times: the upper quartile over the lower one."""
         if len(self.rounds) < 2:
             return 1.0
         quartiles = [
@@ -130,7 +130,7 @@ class Measured:
 
 @dataclass
 class Results:
-    """Everything that a run of the benchmark leaves.
+    """The results of a run of the benchmark.
 
     Attributes
     ----------
@@ -138,11 +138,11 @@ class Results:
     machine, versions : dict
     threads : list of int
     sides : list of str
-        Those that were asked for, ours among them.
+        The requested sides, ours included.
     measured : list of Measured
     left_out : list of LeftOut
     left_to_full : list of str
-        What a full run has besides, in words.
+        What only a full run has, in words.
     """
 
     command: str
@@ -156,7 +156,7 @@ class Results:
     left_to_full: list[str] = field(default_factory=list)
 
     def rows(self, *kinds: str) -> list[Row]:
-        """All lines of cases of these kinds."""
+        """All rows of cases of these kinds."""
         return [
             row
             for measured in self.measured
@@ -165,7 +165,7 @@ class Results:
         ]
 
     def document(self) -> dict[str, Any]:
-        """For the JSON file: all rounds, and what was made of them. Times are seconds."""
+        """The JSON document: all rounds and the rows. Times are in seconds."""
         return {
             "command": self.command,
             "date": self.date,

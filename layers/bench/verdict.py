@@ -1,10 +1,10 @@
-"""What the table says, in one line of plain words."""
+"""The verdict: the table in one sentence."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 LEVEL = 1.05
-"""Below a twentieth, nobody is called faster: a shared machine varies by as much."""
+"""Differences below a twentieth count as equal: shared machines vary that much."""
 
 
 class Duel(NamedTuple):
@@ -17,7 +17,7 @@ class Duel(NamedTuple):
     name : str
         Of the other side.
     ratio : float
-        Its time over ours.
+        The other side's time over ours.
     """
 
     where: str
@@ -31,7 +31,7 @@ def verdict(training: Sequence[Duel], predicting: Sequence[Duel] = ()) -> str:
     Parameters
     ----------
     training, predicting : sequence of Duel
-        One for each row of the table that has another side.
+        One for each row with another side.
     """
     if not training and not predicting:
         return "There was nothing to compare numba-layers with on this machine."
@@ -86,5 +86,5 @@ def _span(factors: Sequence[float]) -> str:
 
 
 def factor(number: float) -> str:
-    """Two digits where they say something, or three: 1.1, 7, 9.8, 12, 104."""
+    """A factor with two or three digits: 1.1, 7, 9.8, 12, 104."""
     return f"{number:.1f}".removesuffix(".0") if number < 9.95 else f"{number:.0f}"

@@ -1,6 +1,6 @@
-"""One side in a process of its own: a request a line, an answer a line.
+"""A worker process, which runs one side: one request per line, one answer per line.
 
-Run as ``python -m layers.bench.answering SIDE THREADS``, in the environment that `processes` makes.
+Run as ``python -m layers.bench.worker SIDE THREADS``, in the environment that `processes` makes.
 """
 
 import ctypes
@@ -18,14 +18,14 @@ from layers.bench.libraries import load
 from layers.bench.libraries.base import Side
 
 _SECONDS = 0.05
-"""About as long as a turn lasts: long beside the clock, and short beside the noise of a machine,
-so that the sides' turns in one round meet the same weather."""
+"""Approximate length of a timing: long compared with the clock's resolution, and short compared
+with changes of the machine's load, so that all sides of a round run under the same load."""
 _TOO_LONG = 4
 _PR_SET_PDEATHSIG = 1
 
 
 class Worker:
-    """What the process has ready between two requests.
+    """The state of the process between requests.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ class Worker:
         self._type: type[Side] | None = None
         self._side: Side | None = None
         self._passes = 1
-        self._warms_up = False  # not where a pass is so long that its beginning does not count
+        self._warms_up = False  # not if a pass is so long that its start does not matter
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do one of ``start``, ``prepare`` and ``time``."""
+        """Do ``start``, ``prepare`` or ``time``."""
         match request["do"]:
             case "start":
                 return self._start()
@@ -57,9 +57,9 @@ class Worker:
         return {"versions": self._type.start(self._threads)}
 
     def _prepare(self, name: str, rows: int) -> dict[str, Any]:
-        """Build, check, and find out how many passes make a turn."""
+        """Build, check, and find how many passes fill a timing."""
         assert self._type is not None
-        self._side = None  # the last case's memory, before the next one's is taken
+        self._side = None  # frees the last case's memory first
         self._side = self._type(cases.with_rows(cases.CASES[name], rows))
         numbers = self._side.numbers()
         self._passes = 1
@@ -73,7 +73,7 @@ class Worker:
         return {"numbers": numbers}
 
     def _time(self) -> dict[str, Any]:
-        """Seconds of a step, an epoch or a prediction."""
+        """Time a step, an epoch or a prediction, in seconds."""
         assert self._side is not None
         case = self._side.case
         if self._warms_up:
@@ -81,7 +81,7 @@ class Worker:
             self._side.run(1)
         seconds, number = self._run()
         units = self._passes * (case.batches if case.kind == "step" else 1)
-        if seconds > _TOO_LONG * _SECONDS:  # others came, so that fewer passes fill a turn
+        if seconds > _TOO_LONG * _SECONDS:  # the machine became slower
             self._passes = max(1, int(self._passes * _SECONDS / seconds))
         return {"seconds": seconds / units, "number": number}
 
@@ -94,15 +94,15 @@ class Worker:
 
 
 def main() -> None:
-    """Answer until there are no more requests."""
+    """Answer requests until the input ends."""
     name, threads = sys.argv[1], int(sys.argv[2])
-    # A library may print what it likes, but not among the answers.
+    # Libraries may print, but not into the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who ends this process
-    warnings.simplefilter("ignore")  # scikit-learn's: that one epoch is too few
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
+    warnings.simplefilter("ignore")  # scikit-learn's, about a single epoch
     if sys.platform == "linux":
-        # This process is stopped most of the time: if its parent is killed, nobody would wake it.
+        # This process is usually stopped: if its parent is killed, it would never wake.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     worker = Worker(name, threads)
     for line in sys.stdin:

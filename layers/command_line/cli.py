@@ -31,18 +31,18 @@ exit codes:
   2    a wrong input, a file that cannot be read or written, or a loss that is not
        finite; with --save, what train had learnt by then is saved
   130  Ctrl-C; likewise saved. A second Ctrl-C ends at once
-  141  nobody reads the output any more
+  141  the output is a closed pipe
 """
 _TRAIN_EXAMPLES = """\
 DATA is one of
-  a CSV file      one row an example, with or without a line of names; the label
-                  is the column called label, class, target or y, else the last,
-                  or the one that --label-column names
+  a CSV file      one example per row, with or without a header; the label is the
+                  column called label, class, target or y, else the last, or the
+                  one given by --label-column
   an .npz file    with arrays x and y
-  IDX images      MNIST's format; the labels lie beside them, or see --labels
+  IDX images      MNIST's format; labels in the same folder, or see --labels
   a folder        of MNIST's four files; its t10k files are the test part
 CSV and IDX may be packed as .gz. Labels are whole numbers from 0. Features are
-taken as they are (bytes of IDX: from 0 to 1): scale them to about -1 ... 1.
+not scaled (bytes of IDX are, to 0 ... 1): scale them to about -1 ... 1.
 
 examples:
   python -m layers train flowers.csv
@@ -61,9 +61,9 @@ examples:
   python -m layers predict flowers.npz flowers.csv --label-column kind --proba --out proba.csv
 """
 _BENCH_EXAMPLES = """\
-Who is not installed is left out; pip install 'numba-layers[bench]' brings all of
-them. Each side is a process of its own, and they take turns. It takes about two
-minutes, with --full about ten.
+Sides that are not installed are left out; pip install 'numba-layers[bench]'
+installs all. Each side is a separate process; they run in turn. It takes about
+two minutes, with --full about ten.
 
 cases: small, batch32, batch128, wide (steps), large (a step, with --full),
        epoch32, epoch200, predict
@@ -74,7 +74,7 @@ examples:
   python -m layers bench --full --out results
   python -m layers bench --cases small,epoch32 --sides numpy,torch --threads 1
 """
-# The last but one: what the kernels say under NUMBA_DISABLE_JIT=1.
+# The last but one is raised by kernels under NUMBA_DISABLE_JIT=1.
 _USER_ERRORS = (
     *(ValueError, TypeError, OSError, OverflowError, MemoryError),
     *(NotImplementedError, layers.NonFiniteLoss),
@@ -87,13 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        By default what the process was started with.
+        By default the process's arguments.
 
     Returns
     -------
     int
         The exit code: 0; 1 for a broken bound; 2 for a wrong input or a loss that is not finite; as
-        a shell counts them, 130 for Ctrl-C and 141 for output that nobody reads any more.
+        in a shell, 130 for Ctrl-C and 141 for a closed pipe.
     """
     with streams.usable(), interrupts.second_ends_at_once(), warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -105,7 +105,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         code: int = arguments.run(arguments)
         _flush()
-    except BrokenPipeError:  # as in `| head`: nothing is wrong
+    except BrokenPipeError:  # as in `| head`: no error
         _drop_output()
         return 141
     except KeyboardInterrupt:
@@ -120,7 +120,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _message(error: BaseException) -> str:
-    """One line."""
+    """An error as one line."""
     text = str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
@@ -128,17 +128,17 @@ def _message(error: BaseException) -> str:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """One line, without the place in our sources."""
+    """Print a warning as one line, without a source location."""
     print(f"numba-layers: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _flush() -> None:
-    """Meet here what cannot be written, not in Python's own flush at exit."""
+    """Flush here, so that write errors are not raised at Python's exit."""
     sys.stdout.flush()
 
 
 def _drop_output() -> None:
-    """Send what cannot be written nowhere, so that Python's own flush succeeds."""
+    """Redirect unwritable output to nowhere, so that Python's flush at exit succeeds."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -206,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_train(commands)
     _add_predict(commands)
-    compare = commands.add_parser("compare", help="every kernel beside its NumPy reference")
+    compare = commands.add_parser("compare", help="every kernel compared with its NumPy reference")
     compare.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     compare.add_argument("--seed", type=int, default=0, help="of the inputs (default 0)")
     compare.set_defaults(run=_compare)
@@ -221,7 +221,7 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a classifier on your own CSV, .npz or IDX file",
-        usage="%(prog)s DATA [options]",  # DATA first: --hidden would take it for a width
+        usage="%(prog)s DATA [options]",  # DATA first: --hidden would parse it as a width
         description="Train a classifier: dense layers with ReLU between them, softmax and "
         "cross-entropy, SGD.",
         epilog=_TRAIN_EXAMPLES,
@@ -304,7 +304,7 @@ def _add_predict(commands: Any) -> None:
 def _add_bench(commands: Any) -> None:
     bench = commands.add_parser(
         "bench",
-        help="the speed of training beside NumPy, PyTorch, JAX and scikit-learn",
+        help="training speed compared with NumPy, PyTorch, JAX and scikit-learn",
         description="Measure how fast this package and others train on this machine.",
         epilog=_BENCH_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -322,7 +322,7 @@ def _add_bench(commands: Any) -> None:
         "--threads", metavar="N,N", help="numbers of threads (default: 1 and all cores)"
     )
     bench.add_argument("--cases", metavar="A,B", help="only these, see below")
-    bench.add_argument("--sides", metavar="A,B", help="only these beside numba-layers, see below")
+    bench.add_argument("--sides", metavar="A,B", help="only these and numba-layers, see below")
     bench.add_argument(
         "--rounds", type=int, metavar="N", help="as many (default: up to 9, with --full 15)"
     )
@@ -331,7 +331,7 @@ def _add_bench(commands: Any) -> None:
 
 
 def _column(text: str) -> int | str:
-    """A column's index where the text is a whole number, else its name."""
+    """A column's index if the text is an integer, else its name."""
     with contextlib.suppress(ValueError):
         return int(text)
     return text

@@ -34,7 +34,7 @@ def main() -> int:
         f"UCI's handwritten digits, 8 x 8 pixels: {len(x_train)} images to train on, "
         f"{len(x_test)} to test on\n\n{new_model().summary()}\n"
     )
-    # A second thread gains nothing at this size, and its kernels would have to be compiled, too.
+    # A second thread gains nothing at this size, and would need parallel kernels compiled.
     with kernel_threads(1):
         history, predicted = _train(x_train, y_train, x_test, y_test)
         print(f"\n{_beside_numpy(x_train, y_train, x_test, predicted)}")
@@ -53,9 +53,9 @@ def new_model() -> "layers.Sequential":
 
 
 def _train(x: Array, labels: Array, x_test: Array, y_test: Array) -> tuple[History, Array]:
-    """Train and test, and say how it went; the history and the predictions."""
-    with timed() as first:  # each kernel once, for models that are thrown away
-        few = x[:BATCH_SIZE].copy(), labels[:BATCH_SIZE].copy()  # as the whole are, no views
+    """Train, test and print the results; return the history and the predictions."""
+    with timed() as first:  # compiles each kernel, with models that are discarded
+        few = x[:BATCH_SIZE].copy(), labels[:BATCH_SIZE].copy()  # no views, like the whole data
         new_model().fit(*few, validation_data=few)
         new_model().predict(x[:1])
     print(f"First step: {first.seconds:.1f} s ({first.kernels()})", flush=True)
@@ -82,7 +82,7 @@ def _train(x: Array, labels: Array, x_test: Array, y_test: Array) -> tuple[Histo
 
 
 def _beside_numpy(x: Array, labels: Array, x_test: Array, predicted: Array) -> str:
-    """Short fits on both backends in turns, and whether a whole one ends with the same."""
+    """Time short fits on both backends alternately; compare the results of a whole fit."""
     ours, numpys = [], []
     with one_blas_thread() as limited:
         for _ in range(ROUNDS):
@@ -116,11 +116,11 @@ def _seconds_of_an_epoch(x: Array, labels: Array) -> float:
 
 
 def _check_picture() -> None:
-    """Before the work: a picture of that name which this command has not drawn is kept."""
+    """Refuse, before the work, to overwrite a picture that this command has not drawn."""
     try:
         from layers import plots
     except ImportError:
-        return  # nothing will be drawn
+        return  # no picture without matplotlib
     if not PICTURE.is_file():
         return
     if not plots.is_own(PICTURE):

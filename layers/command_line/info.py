@@ -1,4 +1,4 @@
-"""What this machine and this installation are: ``python -m layers info``."""
+"""``python -m layers info``: the machine and the installation."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from kernels.runtime import cache, threads
 from layers.command_line.tables import aligned
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "tqdm", "matplotlib")
-_config: Any = numba.core.config  # filled from the environment, so it has no types
+_config: Any = numba.core.config  # filled from the environment, so untyped
 
 
 def report() -> str:
@@ -27,7 +27,7 @@ def report() -> str:
 
 
 def clear_cache() -> str:
-    """Empty the compile cache; what was freed."""
+    """Empty the compile cache; report what was freed."""
     folder = cache.directory()
     if folder is None:
         return "There is no compile cache"
@@ -56,9 +56,9 @@ def _lines() -> list[tuple[str, str]]:
 
 
 def _denormals() -> str:
-    """Whether this thread computes with numbers below the smallest normal one, or takes 0 instead.
+    """Whether this thread computes with subnormal numbers or flushes them to 0.
 
-    A library may have switched that for the threads that it ran in; see "What is promised".
+    A library may have set the mode for its threads; see "What is promised".
     """
     below = np.float32(2.0**-126) * np.float32(0.5)
     return "kept" if below != 0 else "flushed to zero by another library: bits may differ"
@@ -66,7 +66,7 @@ def _denormals() -> str:
 
 def _thread_lines() -> list[tuple[str, str]]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the line below says it
+        warnings.simplefilter("ignore")  # reported by the line below
         threads.start()  # only then is the layer known
     quota = threads.quota()
     limits = [
@@ -105,7 +105,7 @@ def _cpu_names() -> list[str]:
 
 
 def model_name() -> str:
-    """What the maker calls the CPU, where Linux says it; else nothing."""
+    """The CPU's model name on Linux; else empty."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             names = [

@@ -8,7 +8,7 @@ from layers.base import Array
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Lines of columns: the first ``left`` flush left, the others flush right."""
+    """Align columns: the first ``left`` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(
@@ -27,7 +27,7 @@ def confusion(labels: Array, predicted: Array, n_classes: int) -> Array:
 
 
 def confusion_table(labels: Array, predicted: Array, n_classes: int) -> str:
-    """Counts by label and prediction, with the share of each label that was right."""
+    """Counts by label and prediction, with the share of each label predicted correctly."""
     counts = confusion(labels, predicted, n_classes)
     rows = [["", *map(str, range(n_classes)), "right"]]
     for label, row in enumerate(counts):

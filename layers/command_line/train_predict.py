@@ -1,4 +1,4 @@
-"""What ``train`` and ``predict`` do with a user's own files."""
+"""The commands ``train`` and ``predict``, on data files."""
 
 import argparse
 import contextlib
@@ -25,14 +25,14 @@ _TEST_FRACTION = 0.2
 _TRAIN_IMAGES = "train-images-idx3-ubyte"
 _MAY_BE_IDX = re.compile(r"(idx|ubyte|images|labels)(?!.*\.(npz|csv|txt|png|svg|pdf)$)")
 _ROOM_BESIDE = 1 << 16
-"""Bytes of a model's file beside its parameters, about: names, headers, a history."""
+"""Approximate bytes of a model's file besides its parameters: names, headers, a history."""
 
 
 # --- train ----------------------------------------------------------------------------------------
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train on a file or folder, test, and write what was asked for."""
+    """Train on a file or folder, test, and write the requested files."""
     _check_outputs(arguments)
     limit = arguments.threads
     with contextlib.nullcontext() if limit is None else kernel_threads(limit):
@@ -64,7 +64,7 @@ def _fit(
     test: tuple[Array, Array] | None,
     arguments: argparse.Namespace,
 ) -> layers.History:
-    """Train and save, before anything else can go wrong; what was learnt until a stop, too."""
+    """Train, then save before anything else can fail; also save if training is stopped."""
     path = arguments.save
     untrained = None if path is None else model.fingerprint()
     try:
@@ -92,7 +92,7 @@ def _fit(
 
 
 def _save_learnt(model: layers.Sequential, path: Path, untrained: str | None) -> str:
-    """Save what was learnt until training stopped; what to say of it."""
+    """Save what was learnt until training stopped; return a message."""
     if model.fingerprint() == untrained:
         return f"Not saved to {path.resolve()}: nothing was learnt yet"
     model.save(path)
@@ -164,7 +164,7 @@ def _read(
     arguments: argparse.Namespace,
     training: data.Table | None = None,
 ) -> data.Table:
-    """Read a file with labels, one to test on with the columns of the training data."""
+    """Read a file with labels; test data are read with the training data's columns."""
     columns = None if training is None else training.columns
     table = data.read_table(
         path,
@@ -194,7 +194,7 @@ def _train_images(folder: Path) -> Path:
 
 
 def _test_images_beside(train: Path) -> Path | None:
-    """The test images that MNIST's naming puts beside the training images, packed or not."""
+    """The test images in the training images' folder, by MNIST's names, packed or not."""
     if not train.name.startswith("train-images"):
         return None
     found = data.beside(train, train.name.replace("train", "t10k", 1))
@@ -205,7 +205,7 @@ def _test_images_beside(train: Path) -> Path | None:
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
-    """See that files can be written there, before the training rather than after it."""
+    """Check before training that the output files can be written."""
     given = (arguments.data, arguments.labels, arguments.test, arguments.test_labels)
     inputs = [path for path in given if path is not None]
     for option, path in (("--save", arguments.save), ("--plot", arguments.plot)):
@@ -215,7 +215,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
             inputs.append(path)
     if arguments.plot is None:
         return
-    with contextlib.suppress(ImportError):  # `_plot` says so
+    with contextlib.suppress(ImportError):  # `_plot` reports it
         from layers import plots
 
         ending = arguments.plot.suffix[1:].lower()
@@ -227,11 +227,11 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _check_output(path: Path, option: str, inputs: list[Path]) -> None:
-    """Refuse to write over what is read, or over another output."""
+    """Refuse to overwrite an input or another output."""
     for read in inputs:
         same = os.path.realpath(path) == os.path.realpath(read)
         with contextlib.suppress(OSError):
-            same = same or path.samefile(read)  # by another name
+            same = same or path.samefile(read)  # the same file by another name
         if same or _is_of_set(path, read):
             raise ValueError(
                 f"{option} {path} would be written over {read}, expected the name of another file"
@@ -239,7 +239,7 @@ def _check_output(path: Path, option: str, inputs: list[Path]) -> None:
 
 
 def _is_of_set(path: Path, read: Path) -> bool:
-    """Whether a file may be one of those that are read beside IDX images, by their names."""
+    """Whether a file may belong to the IDX set that is read, by its name."""
     if not path.exists() or not _MAY_BE_IDX.search(path.name):
         return False
     folder = read if read.is_dir() else read.parent
@@ -248,7 +248,7 @@ def _is_of_set(path: Path, read: Path) -> bool:
 
 
 def _check_room(model: layers.Sequential, path: Path | None) -> None:
-    """See that there is room for the model, now that its size is known."""
+    """Check that there is disk space for the model, once its size is known."""
     if path is not None:
         parameters = sum(array.nbytes for array in model.parameters().values())
         check_can_replace(path, "--save", parameters + _ROOM_BESIDE)
@@ -268,7 +268,7 @@ def _plot(history: layers.History, path: Path) -> None:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Apply a saved model to a file: a line of CSV for each row."""
+    """Apply a saved model to a file: one line of CSV per row."""
     _check_answers(arguments)
     model = layers.load(arguments.model)
     table = _inputs(model, arguments)
@@ -286,7 +286,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 def _check_answers(arguments: argparse.Namespace) -> None:
-    """See that the answers can be written, before the work."""
+    """Check before the work that the answers can be written."""
     if arguments.out is None:
         if isinstance(sys.stdout, streams.Nowhere):
             raise ValueError("standard output is closed, expected --out FILE")
@@ -296,18 +296,18 @@ def _check_answers(arguments: argparse.Namespace) -> None:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is /dev/stdout, a named pipe or the like, which is written to as it is."""
+    """Whether a path is /dev/stdout, a named pipe or similar, which is written to directly."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _lines(answers: Array) -> Iterator[str]:
-    """Each number in as few digits as give it back."""
+    """Lines of CSV; each number with the fewest digits that reproduce it."""
     for row in answers.reshape(len(answers), -1):
         yield ",".join(map(str, row)) + "\n"
 
 
 def _inputs(model: layers.Sequential, arguments: argparse.Namespace) -> data.Table:
-    """Inputs for prediction: the columns that the model takes."""
+    """Inputs for prediction: the model's columns."""
     return data.read_table(
         arguments.data,
         labels=False,

@@ -1,1 +1,1 @@
-"""Every kernel compared with its NumPy reference."""
+"""Comparison of every kernel with its NumPy reference."""

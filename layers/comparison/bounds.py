@@ -1,10 +1,10 @@
-"""How far apart a kernel and its NumPy twin may be, element by element, and why.
+"""Error bounds: the largest difference between a kernel and its NumPy twin, by element.
 
-A bound is derived, never guessed: two correct computations of the same thing can be no further
-apart. In the comments u is half the distance from 1 to the next number, the greatest relative error
-of one rounding, and gamma(k) = k u / (1 - k u) that of k roundings after one another (N. J. Higham,
-"Accuracy and Stability of Numerical Algorithms", lemma 3.1). Relative errors that are multiplied,
-divided or averaged over positive terms stay within gamma of their sum.
+A bound is derived, never guessed: two correct computations of the same result differ by no more. In
+the comments u is the unit roundoff, half the distance from 1 to the next number, and gamma(k) =
+k u / (1 - k u) the largest relative error of k successive roundings (N. J. Higham, "Accuracy and
+Stability of Numerical Algorithms", lemma 3.1). Relative errors that are multiplied, divided or
+averaged over positive terms stay within gamma of their sum.
 
 Bounds hold for any shape and both dtypes, where the inputs are finite and nothing overflows.
 """
@@ -31,14 +31,14 @@ class Case:
     Attributes
     ----------
     bounds : callable
-        Takes what the kernel takes, before the call; one array of bounds for each result, the
-        outputs first, then what is returned.
+        Maps the kernel's arguments, before the call, to one array of bounds for each result: the
+        outputs, then the return value.
     sizes : dict
         The sizes in the kernel's contract, for `compare`. A contract with arrays of any shape has
         ``rows`` and ``columns``; a flag is a size of 0 or 1.
     draws : dict
-        By argument: how its values are drawn where normal numbers will not do, from a generator
-        and a shape.
+        By argument: a function of a generator and a shape that draws its values, where they are
+        not normal numbers.
     """
 
     bounds: Callable[..., tuple[Any, ...]]
@@ -52,7 +52,7 @@ class Case:
 
 
 def arguments(name: str, sizes: Sizes, dtype: Any, rng: np.random.Generator) -> dict[str, Any]:
-    """Draw what a kernel takes, by argument, as its contract says; outputs are drawn as well."""
+    """Draw a kernel's arguments by its contract, outputs included."""
     draws = {**_DRAWS, **CASES[name].draws}
     drawn: dict[str, Any] = {}
     for argument in PUBLIC[name].contract.arguments:
@@ -73,7 +73,7 @@ def arguments(name: str, sizes: Sizes, dtype: Any, rng: np.random.Generator) -> 
 
 
 def results(name: str, function: Callable[..., Any], given: Arguments) -> list[Array]:
-    """What a function with a kernel's arguments writes into copies of them, and returns."""
+    """The outputs and return value of a function called with copies of a kernel's arguments."""
     taken = {key: np.copy(v) if isinstance(v, np.ndarray) else v for key, v in given.items()}
     returned = function(*taken.values())
     described = PUBLIC[name].contract.arguments
@@ -82,16 +82,16 @@ def results(name: str, function: Callable[..., Any], given: Arguments) -> list[A
 
 
 def bounds(name: str, given: Arguments) -> list[Array]:
-    """How far apart a kernel and its twin may be, element by element, for each result."""
+    """The bounds on the difference of a kernel and its twin, by element, for each result."""
     with np.errstate(all="ignore"):
         return [settled(bound, given) for bound in CASES[name].bounds(*given.values())]
 
 
 def settled(bound: Any, given: Arguments) -> Array:
-    """A bound, larger by what its own computation in float64 may have rounded away."""
+    """A bound, increased by the rounding errors of its own computation in float64."""
     longest = max((max(v.shape) for v in given.values() if np.ndim(v) and v.size), default=1)
-    # A bound has no more roundings behind it, an exp's and a log's among them, than two sums along
-    # the longest axis and 100.
+    # A bound has at most as many roundings, exp and log included, as two sums along the longest
+    # axis plus 100.
     return np.asarray(bound / (1 - gamma(2 * longest + 100, np.float64)), np.float64)
 
 
@@ -125,12 +125,12 @@ def _shares(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def _whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Few different numbers: equals in a row of scores, zeros for ReLU."""
+    """Few distinct numbers, for ties in a row of scores and zeros for ReLU."""
     return rng.integers(-4, 5, shape)
 
 
 def _whole_wide(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """The same, further apart: logits."""
+    """Few distinct numbers, further apart, for logits."""
     return np.asarray(np.rint(_wide(rng, shape)))
 
 
@@ -157,13 +157,17 @@ _NUMBERS = {
     "beta1": 0.9,
     "beta2": 0.99,
     "epsilon": 1e-3,
+    "ahead": 0.2,
+    "momentum": 0.9,
+    "decay": 0.01,
+    "shrink": 0.03,
 }
 
 # --- bounds: one function for each kernel, with the kernel's arguments ----------------------------
 
-# Our exp and log err by less than 1 ulp (tests/kernels/test_elementary.py), and an ulp is 2 u at
-# most of any normal number. NumPy's own tests (umath-validation-set-exp.csv and -log.csv) allow it
-# 4 ulp in float32 and 1 in float64 from the rounded value, which itself is half an ulp away.
+# Our exp and log have errors below 1 ulp (tests/kernels/test_elementary.py), and an ulp is at most
+# 2 u of a normal number. NumPy's tests (umath-validation-set-exp.csv and -log.csv) allow 4 ulp in
+# float32 and 1 in float64 from the rounded value, which is half an ulp from the exact one.
 _OURS = 2
 _NUMPYS = {np.dtype(np.float32): 9, np.dtype(np.float64): 3}
 # So do our expm1, tanh, erf and softplus, by less than 2, 1.5, 1.25 and 2 ulp. NumPy's expm1 and
@@ -173,13 +177,13 @@ _NUMPYS_TANH, _C_ERF = 5, 9
 
 
 def gamma(roundings: Any, dtype: Any) -> Any:
-    """The greatest relative error of so many roundings after one another."""
+    """The largest relative error of ``roundings`` successive roundings."""
     unit = roundings * float(np.finfo(dtype).eps) / 2
     return unit / (1 - unit)
 
 
 def tiny(dtype: Any) -> float:
-    """The smallest number above 0: twice what a rounding errs by below the normal numbers."""
+    """The smallest number above 0: twice the largest rounding error of subnormal numbers."""
     return float(np.finfo(dtype).smallest_subnormal)
 
 
@@ -198,11 +202,11 @@ def times(a: Array, b: Array) -> Array:
 
 
 def _product(a: Array, b: Array, added: Array | None = None) -> Array:
-    """Of a . b of k terms, in any order, with or without fused multiply-adds.
+    """The bound of a . b with k terms, in any order, with or without fused multiply-adds.
 
-    Each term goes through at most k roundings, its product's and those of k - 1 sums, so that each
-    side is within gamma(k) |A| . |B| of the exact value, and the two are within twice that. Ours
-    has 4,096 + k / 4,096 of them where k > 4,096: less. What is added in the end is one more.
+    Each term has at most k roundings, its product's and those of k - 1 sums, so each side is within
+    gamma(k) |A| . |B| of the exact value, and the two within twice that. For k > 4,096 ours has
+    fewer, 4,096 + k / 4,096. A final addition is one more.
     """
     k = a.shape[1]
     size = times(_size(a), _size(b))
@@ -233,7 +237,7 @@ def _dense_backward_weights(x: Array, dz: Array, out: Array) -> tuple[Array]:
 
 
 def _dense_relu_forward(x: Array, weights: Array, biases: Array, out: Array) -> tuple[Array]:
-    # ReLU moves no two numbers further apart.
+    # ReLU does not increase a difference.
     return _dense_forward(x, weights, biases, out)
 
 
@@ -249,7 +253,7 @@ def _dense_relu_backward_inputs(dz: Array, weights: Array, y: Array, out: Array)
 
 
 def _dense_sgd_update(x: Array, dz: Array, learning_rate: float, weights: Array) -> tuple[Array]:
-    # The gradients' distance, times the rate, beside the step's own roundings for either of them.
+    # The gradients' difference times the rate, plus the update's own roundings.
     apart = _product(x.T, dz)
     rate = float(weights.dtype.type(learning_rate))
     size = times(_size(x.T), _size(dz))
@@ -263,13 +267,13 @@ def _dense_backward_inputs(dz: Array, weights: Array, out: Array) -> tuple[Array
 
 
 def _column_sum(dz: Array, out: Array) -> tuple[Array]:
-    # n terms, n - 1 sums, in whatever order; a sum below the normal numbers is exact.
+    # n terms, n - 1 sums, in any order; a subnormal sum is exact.
     size = _size(dz).sum(axis=0, keepdims=True)
     return (np.asarray(2 * gamma(len(dz) - 1, dz.dtype) * size),)
 
 
 def _exact(*given: Any) -> tuple[float]:
-    """Nothing but comparing, copying and whole numbers, or the same roundings on both sides."""
+    """For comparisons, copies and integers, or the same roundings on both sides."""
     return (0.0,)
 
 
@@ -279,8 +283,121 @@ def _sgd_update(weights: Array, dweights: Array, learning_rate: float) -> tuple[
     product = float(weights.dtype.type(learning_rate)) * dweights.astype(np.float64)
     result = abs(weights.astype(np.float64) - product)
     size = abs(product)
-    # NumPy's result is rounded u * size away from the exact one; and in float64 so is this one.
+    # NumPy's result is within u * size of the exact one; in float64 so is this one.
     return (u * size + 2 * u * (result + 2 * u * size) + tiny(weights.dtype),)
+
+
+def _as_real(dtype: np.dtype[Any], *numbers: float) -> list[float]:
+    """Numbers as both sides have them."""
+    return [float(dtype.type(number)) for number in numbers]
+
+
+def _lost(dtype: Any) -> float:
+    """What a state may lose where it is 0 instead of a number below the normal ones."""
+    return float(np.finfo(dtype).tiny)
+
+
+def _moved(weights: Array, steps: Array, roundings: int, factors: float) -> Array:
+    """Of w minus steps of known sizes: all roundings on either side are of their sum at most."""
+    dtype = weights.dtype
+    sizes = _size(weights) + steps
+    return np.asarray(2 * gamma(roundings, dtype) * sizes + 4 * tiny(dtype) * (1 + factors))
+
+
+def _sgd_decay_update(weights: Array, dweights: Array, rate: float, decay: float) -> tuple[Array]:
+    rate, decay = _as_real(weights.dtype, rate, decay)
+    size = _size(dweights) + decay * _size(weights)
+    return (_moved(weights, rate * size, 4, rate),)
+
+
+def _momentum_update(
+    weights: Array,
+    dweights: Array,
+    states: Array,
+    rate: float,
+    ahead: float,
+    momentum: float,
+    decay: float,
+) -> tuple[Array, Array]:
+    dtype = weights.dtype
+    rate, ahead, momentum, decay = _as_real(dtype, rate, ahead, momentum, decay)
+    g = _size(dweights) + decay * _size(weights)
+    before = momentum * _size(states).reshape(weights.shape)
+    m_off = 2 * gamma(4, dtype) * (before + g) + 4 * tiny(dtype) + _lost(dtype)
+    steps = ahead * g + rate * (before + g)
+    side = _moved(weights, steps, 8, rate + ahead) + rate * _lost(dtype)
+    return np.asarray(side), m_off.reshape(1, -1)
+
+
+def _ratio(
+    weights: Array,
+    above: tuple[Array, Array],
+    squares: tuple[Array, Array],
+    rate: float,
+    epsilon: float,
+) -> Array:
+    """Of w - rate a / (sqrt(v) + epsilon): a and v with how far each side may be of them."""
+    dtype = weights.dtype
+    t, u = tiny(dtype), gamma(1, dtype)
+    v, v_off = squares
+    # |sqrt a - sqrt b| is at most |a - b| / sqrt a and at most sqrt |a - b|; a root and a sum.
+    root = np.sqrt(v)
+    root_off = np.minimum(v_off / np.maximum(root, t), np.sqrt(v_off))
+    below = root + epsilon
+    below_off = root_off + gamma(2, dtype) * (below + root_off)
+    least = below - below_off
+    # The step: a quotient and a product; then the difference, of one rounding.
+    size, off = above
+    quotient = size / below
+    quotient_off = (off + quotient * below_off + u * (size + off)) / least + t
+    step, step_off = rate * quotient, rate * quotient_off
+    step_off = step_off + u * (step + step_off) + t
+    side = step_off + u * (_size(weights) + step + step_off) + t
+    return np.asarray(2 * np.where(np.isinf(below), 0.0, side))  # infinite: neither side moves
+
+
+def _squares(
+    g: Array, g_off: Array, before: Array, share: float, dtype: Any
+) -> tuple[Array, Array]:
+    """``before`` plus share g^2, and how far each side may be of it: at most 6 roundings."""
+    v = before + share * g * g
+    off = gamma(6, dtype) * v + share * (2 * abs(g) + g_off) * g_off
+    return v, off + 2 * tiny(dtype) + _lost(dtype)
+
+
+def _decayed(weights: Array, dweights: Array, decay: float) -> tuple[Array, Array]:
+    """dw + decay w, and how far each side may be of it."""
+    decay, dtype = _as_real(weights.dtype, decay)[0], weights.dtype
+    w, dw = decay * weights.astype(np.float64), dweights.astype(np.float64)
+    return w + dw, gamma(2, dtype) * (abs(w) + abs(dw)) + tiny(dtype)
+
+
+def _adagrad_update(
+    weights: Array, dweights: Array, states: Array, rate: float, epsilon: float, decay: float
+) -> tuple[Array, Array]:
+    dtype = weights.dtype
+    rate, epsilon = _as_real(dtype, rate, epsilon)
+    g, g_off = _decayed(weights, dweights, decay)
+    squares = _squares(g, g_off, _size(states).reshape(g.shape), 1.0, dtype)
+    side = _ratio(weights, (abs(g), g_off), squares, rate, epsilon)
+    return side, (2 * squares[1]).reshape(1, -1)
+
+
+def _rmsprop_update(
+    weights: Array,
+    dweights: Array,
+    states: Array,
+    rate: float,
+    alpha: float,
+    epsilon: float,
+    decay: float,
+) -> tuple[Array, Array]:
+    dtype = weights.dtype
+    rate, alpha, rest, epsilon = _as_real(dtype, rate, alpha, 1 - alpha, epsilon)
+    g, g_off = _decayed(weights, dweights, decay)
+    squares = _squares(g, g_off, alpha * _size(states).reshape(g.shape), rest, dtype)
+    side = _ratio(weights, (abs(g), g_off), squares, rate, epsilon)
+    return side, (2 * squares[1]).reshape(1, -1)
 
 
 def _adam_update(
@@ -292,36 +409,71 @@ def _adam_update(
     beta2: float,
     epsilon: float,
 ) -> tuple[Array, Array]:
-    # Each side: the means, of terms of one sign each, by at most 2 and 3 roundings of each term.
-    dtype = weights.dtype
-    t, u = tiny(dtype), gamma(1, dtype)
-    m0, v0 = _size(states).reshape(2, *weights.shape)
-    g = _size(dweights)
-    rate, beta1, rest1, beta2, rest2, epsilon = (
-        float(dtype.type(number)) for number in (rate, beta1, 1 - beta1, beta2, 1 - beta2, epsilon)
+    return _adam_decay_update(
+        weights, dweights, states, rate, beta1, beta2, epsilon, decay=0.0, shrink=0.0
     )
-    m, v = beta1 * m0 + rest1 * g, beta2 * v0 + rest2 * g * g
-    m_off, v_off = gamma(2, dtype) * m + t, gamma(3, dtype) * v + 2 * t
-    # |sqrt a - sqrt b| is at most |a - b| / sqrt a and at most sqrt |a - b|; a root and a sum.
-    root = np.sqrt(v)
-    root_off = np.minimum(v_off / np.maximum(root, t), np.sqrt(v_off))
-    below = root + epsilon
-    below_off = root_off + gamma(2, dtype) * (below + root_off)
-    least = below - below_off
-    # The step: a product, and a quotient or a reciprocal; then the difference, of one rounding.
-    above, above_off = rate * m, rate * m_off + u * rate * (m + m_off) + t
-    step_off = (above_off + above * below_off / below + u * (above + above_off)) / least
-    step_off = step_off + t * (1 + above + above_off)
-    side = step_off + u * (_size(weights) + above / below + step_off) + t
-    side = np.where(np.isinf(below), 0.0, side)  # neither side moves
-    means = np.stack([2 * m_off, 2 * v_off]).reshape(2, -1)
-    return np.asarray(2 * side), np.asarray(means)
+
+
+def _adam_decay_update(
+    weights: Array,
+    dweights: Array,
+    states: Array,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    decay: float,
+    shrink: float,
+) -> tuple[Array, Array]:
+    dtype = weights.dtype
+    u, t = gamma(1, dtype), tiny(dtype)
+    rate, beta1, rest1, beta2, rest2, epsilon, shrink = _as_real(
+        dtype, rate, beta1, 1 - beta1, beta2, 1 - beta2, epsilon, shrink
+    )
+    g, g_off = _decayed(weights, dweights, decay) if decay else (dweights.astype(np.float64), 0.0)
+    m0, v0 = states.astype(np.float64).reshape(2, *weights.shape)
+    m, sizes = beta1 * m0 + rest1 * g, beta1 * abs(m0) + rest1 * abs(g)
+    m_off = gamma(3, dtype) * (sizes + rest1 * g_off) + rest1 * g_off + t + _lost(dtype)
+    squares = _squares(g, np.asarray(g_off), beta2 * abs(v0), rest2, dtype)
+    side = _ratio(weights, (abs(m), m_off), squares, rate, epsilon)
+    if shrink:  # a product and a difference before the step, on each side
+        side = side + 2 * ((1 + u) * (2 * u * (1 + shrink) * _size(weights) + t))
+    means = np.stack([2 * m_off, 2 * squares[1]]).reshape(2, -1)
+    return np.asarray(side), np.asarray(means)
+
+
+def _lion_update(
+    weights: Array,
+    dweights: Array,
+    states: Array,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    shrink: float,
+) -> tuple[Array, Array]:
+    dtype = weights.dtype
+    rate, beta1, rest1, beta2, rest2, shrink = _as_real(
+        dtype, rate, beta1, 1 - beta1, beta2, 1 - beta2, shrink
+    )
+    g, m0 = dweights.astype(np.float64), states.astype(np.float64).reshape(weights.shape)
+    way, off = _mixed(beta1, m0, rest1, g, dtype)
+    # Where the sign may be another on each side, the steps are apart by two of them.
+    unsure = np.where(abs(way) <= off, 2 * rate, 0.0)
+    m_off = 2 * (_mixed(beta2, m0, rest2, g, dtype)[1]) + _lost(dtype)
+    steps = shrink * _size(weights) + rate
+    return _moved(weights, steps, 4, rate) + unsure, m_off.reshape(1, -1)
+
+
+def _mixed(stays: float, m: Array, comes: float, g: Array, dtype: Any) -> tuple[Array, Array]:
+    """stays m + comes g, and how far each side may be of it."""
+    off = gamma(3, dtype) * (stays * abs(m) + comes * abs(g)) + 2 * tiny(dtype)
+    return stays * m + comes * g, off
 
 
 def _gauss(x: Array) -> tuple[Array, Array, Array, Array]:
-    """The standard normal distribution in float64, and how far apart the two sides may be of it.
+    """The standard normal distribution in float64, and the bounds on both sides' difference.
 
-    Ours err by less than 4 ulp, 8 u. NumPy's side has float64's error: of the argument, which erfc
+    Our error is below 4 ulp, 8 u. NumPy's side has float64's error: of the argument, which erfc
     multiplies by at most 2 t^2 + 1 and exp by x^2 / 2, and of 4 ulp of those functions.
     """
     wide = np.clip(x.astype(np.float64), -40, 40)
@@ -351,7 +503,7 @@ def _gelu_backward(x: Array, dy: Array, out: Array) -> tuple[Array]:
 
 def _exp(x: Array, out: Array) -> tuple[Array]:
     share = gamma(_OURS, x.dtype) + gamma(_NUMPYS[x.dtype], x.dtype)
-    ulps = _OURS + _NUMPYS[x.dtype]  # below the normal numbers, where an ulp is tiny
+    ulps = _OURS + _NUMPYS[x.dtype]  # subnormal numbers, where an ulp is tiny
     return (np.exp(x.astype(np.float64)) * share + ulps * tiny(x.dtype),)
 
 
@@ -472,10 +624,10 @@ def _gelu_tanh_backward(x: Array, dy: Array, out: Array) -> tuple[Array]:
 
 
 def softmax_roundings(n: int, dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Units u of ours and NumPy's relative error: exp above and below, n - 1 sums, the division.
+    """The roundings of our and of NumPy's softmax: exp above and below, n - 1 sums, the division.
 
-    z - max z is the same number on both sides. The exp are positive, so their sum is as good as
-    the worst of them times gamma(n - 1).
+    z - max z is the same number on both sides. The exp are positive, so the relative error of their
+    sum is the worst of theirs plus gamma(n - 1).
     """
     return 2 * _OURS + n, 2 * _NUMPYS[dtype] + n
 
@@ -485,7 +637,7 @@ def _softmax_forward(z: Array, out: Array) -> tuple[Array]:
     e = np.exp((z - z.max(axis=1, keepdims=True)).astype(np.float64))
     p = e / e.sum(axis=1, keepdims=True)
     share = gamma(ours, z.dtype) + gamma(numpys, z.dtype)
-    # Below the normal numbers an exp errs by some tiny, the sum by n times that, and it is >= 1.
+    # A subnormal exp has an error of some tiny, the sum of n times that; the sum is >= 1.
     ulps = (_OURS + _NUMPYS[z.dtype]) * (z.shape[1] + 1) + 2
     return (np.asarray(p * share + ulps * tiny(z.dtype)),)
 
@@ -533,8 +685,7 @@ def target_rows(labels: Array, like: Array) -> Array:
 
 
 def _cross_entropy_rows(probabilities: Array, labels: Array, out: Any = None) -> tuple[Array]:
-    # A term is a log and a product; of the sum's terms only those with a target count: 0 adds
-    # nothing, not even a rounding.
+    # A term is a log and a product. Only terms with a target count: 0 adds no rounding.
     dtype = probabilities.dtype
     size = _cross_entropy_size(probabilities, labels)
     terms = np.count_nonzero(labels, axis=1, keepdims=True) if labels.ndim == 2 else 1
@@ -551,7 +702,7 @@ def _cross_entropy_size(probabilities: Array, labels: Array) -> Array:
 
 
 def _cross_entropy(probabilities: Array, labels: Array) -> tuple[Array]:
-    # The mean of the rows' bounds, and then that of `mean_loss` on rows that are as large.
+    # The mean of the rows' bounds, plus the bound of `mean_loss` on rows of that size.
     (rows,) = _cross_entropy_rows(probabilities, labels)
     (mean,) = _mean_loss(_cross_entropy_size(probabilities, labels) + rows)
     return (np.asarray(rows.mean() + mean),)
@@ -585,7 +736,7 @@ def _softmax_cross_entropy(
 def _softmax_cross_entropy_gradient(
     z: Array, labels: Array, out: Array, out_losses: Array, out_right: Array
 ) -> tuple[Array, Array, float]:
-    # (p - t) / batch is two roundings behind a p that is off by `apart` on the two sides together.
+    # (p - t) / batch: two roundings after p, which differs by `apart` between the sides.
     apart, losses = _softmax_cross_entropy(z, labels, out, out_losses)
     shifted = (z - z.max(axis=1, keepdims=True)).astype(np.float64)
     e = np.exp(shifted)
@@ -709,10 +860,14 @@ def _uniform(key: int, stream: int, low: float, high: float, out: Array) -> tupl
     return (u * abs(width) + 2 * u * (size + 2 * u * abs(width)) + tiny(out.dtype),)
 
 
+_MOVED = {"rows": 128, "columns": 128, "q": 128 * 128}
+
 CASES: Mapping[str, Case] = {
     "absolute_error_gradient": Case(_absolute_error_gradient, {"batch": 128, "n": 10}),
     "accuracy": Case(_exact, {"batch": 256, "n_classes": 10}),
-    "adam_update": Case(_adam_update, {"rows": 128, "columns": 128, "s": 2, "q": 128 * 128}),
+    "adagrad_update": Case(_adagrad_update, _MOVED | {"s": 1}),
+    "adam_decay_update": Case(_adam_decay_update, _MOVED | {"s": 2}),
+    "adam_update": Case(_adam_update, _MOVED | {"s": 2}),
     "argmax_rows": Case(_exact, {"batch": 256, "n_classes": 10}),
     "binary_cross_entropy_gradient": Case(
         _binary_cross_entropy_gradient, {"batch": 128, "n": 10}, {"targets": _shares}
@@ -755,11 +910,13 @@ CASES: Mapping[str, Case] = {
     # The same product on both sides.
     "leaky_relu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
     "leaky_relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
+    "lion_update": Case(_lion_update, _MOVED | {"s": 1}, {"states": _normal}),
     "log": Case(_log, {"rows": 128, "columns": 128}, {"x": _positive}),
     "log_softmax_backward": Case(_log_softmax_backward, {"batch": 128, "n_classes": 10}),
     "log_softmax_forward": Case(_log_softmax_forward, {"batch": 128, "n_classes": 10}),
     "matmul": Case(_matmul, {"m": 192, "k": 192, "n": 192}),
     "mean_loss": Case(_mean_loss, {"batch": 128}),
+    "momentum_update": Case(_momentum_update, _MOVED | {"s": 1}, {"states": _normal}),
     "permutation": Case(_exact, {"n": 1000}),
     "poisson_gradient": Case(_poisson_gradient, {"batch": 128, "n": 10}, {"y": _wide}),
     "quantile_gradient": Case(_quantile_gradient, {"batch": 128, "n": 10}),
@@ -767,6 +924,8 @@ CASES: Mapping[str, Case] = {
     "relu_forward": Case(_exact, {"rows": 128, "columns": 128}, {"x": _whole}),
     "selu_backward": Case(_exact, {"rows": 128, "columns": 128}, {"y": _whole}),
     "selu_forward": Case(_selu_forward, {"rows": 128, "columns": 128}, {"x": _wide}),
+    "rmsprop_update": Case(_rmsprop_update, _MOVED | {"s": 1}),
+    "sgd_decay_update": Case(_sgd_decay_update, {"rows": 128, "columns": 128}),
     "sgd_update": Case(_sgd_update, {"rows": 128, "columns": 128}),
     "sigmoid_backward": Case(_exact, {"rows": 128, "columns": 128}),
     "sigmoid_cross_entropy_gradient": Case(

@@ -1,4 +1,4 @@
-"""Every kernel, and a whole training step, beside its NumPy twin: error, bound and time."""
+"""Every kernel, and a training step, compared with its NumPy twin: error, bound and time."""
 
 import statistics
 import time
@@ -29,16 +29,16 @@ class Row:
     Attributes
     ----------
     name, sizes : str
-        What was compared, and how large it was.
+        What was compared, and its sizes.
     error : float
-        The absolute difference at the place where it takes the greatest share of its bound; Inf
-        where only one side has a NaN.
+        The absolute difference of the element with the largest share of its bound; Inf where only
+        one side has a NaN.
     bound : float
-        The bound there.
+        The bound of that element.
     share : float
         error / bound; 0 where both are 0.
     ratio : float or None
-        NumPy's time over ours, the median of pairs timed one after the other; None if not timed.
+        NumPy's time over ours, the median of pairs of timings; None if not timed.
     ok : bool
         Whether every element is within its bound.
     """
@@ -126,7 +126,7 @@ def _on_copies(function: Callable[..., Any], given: Arguments) -> Callable[[], A
 def _row(
     name: str, sizes: str, triples: list[tuple[Array, Array, Array]], ratio: float | None
 ) -> Row:
-    """Of triples (ours, NumPy's, bound)."""
+    """The row of triples (ours, NumPy's, bound)."""
     errors = np.concatenate([_errors(one, other) for one, other, _ in triples])
     limits = np.concatenate(
         [np.broadcast_to(limit, one.shape).ravel() for one, _, limit in triples]
@@ -139,7 +139,7 @@ def _row(
 
 
 def _errors(one: Array, other: Array) -> Array:
-    """Absolute differences in float64: 0 for equals and for two NaN, Inf for a lone NaN."""
+    """Absolute differences in float64: 0 for equal numbers or two NaN, Inf for a single NaN."""
     with np.errstate(invalid="ignore"):
         errors = abs(one.astype(np.float64) - other.astype(np.float64))
     same = (one == other) | (np.isnan(one) & np.isnan(other))
@@ -147,7 +147,7 @@ def _errors(one: Array, other: Array) -> Array:
 
 
 def _ratio(ours: Callable[[], Any], numpys: Callable[[], Any]) -> float:
-    """NumPy's time over ours: the median of pairs, so that a busy moment slows both alike."""
+    """NumPy's time over ours: the median of pairs, so that other load slows both alike."""
     calls = []
     for call in (ours, numpys):
         _seconds(call, 1)  # warm

@@ -1,4 +1,4 @@
-"""How far apart the parameters may be after one training step on each backend."""
+"""Bounds on the difference of the parameters after a training step on each backend."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,14 +10,14 @@ from layers.comparison.bounds import gamma, settled, softmax_roundings, target_r
 
 
 class _Range(NamedTuple):
-    """A quantity that both sides compute: about its value, and how far apart they may be."""
+    """A quantity that both sides compute: its approximate value, and a bound on the difference."""
 
     value: Array
     apart: Array
 
     @property
     def most(self) -> Array:
-        """What neither side exceeds in size."""
+        """A bound on the magnitude on both sides."""
         return np.asarray(abs(self.value) + self.apart)
 
     @property
@@ -26,17 +26,17 @@ class _Range(NamedTuple):
 
 
 def _known(array: Array) -> _Range:
-    """Of a quantity that both sides are given."""
+    """The range of an input, which is the same on both sides."""
     return _Range(array.astype(np.float64), np.zeros(array.shape))
 
 
 def step_bounds(
     parameters: Mapping[str, Array], x: Array, labels: Array, learning_rate: float
 ) -> list[Array]:
-    """How far apart the parameters may be after one step from the same ones.
+    """Bounds on the parameters' differences after one step from equal parameters.
 
-    Each quantity of the step gets a value, in float64, and a distance: what the distances of its
-    inputs become, in absolute values, and the bound of the operation's own rounding.
+    Each quantity of the step has a value, in float64, and a bound on the difference: the propagated
+    bounds of its inputs, plus the operation's own rounding.
     """
     dtype = x.dtype
     inputs = _known(x)
@@ -66,7 +66,7 @@ def _product_range(a: _Range, b: _Range, dtype: Any, added: _Range | None = None
 
 
 def _relu_range(z: _Range, through: _Range) -> _Range:
-    """What comes through where z > 0; near z = 0 it may on one side and not on the other."""
+    """``through`` where z > 0, else 0; near z = 0 the sides may differ."""
     value = np.where(z.value > 0, through.value, 0)
     unsure = abs(z.value) <= z.apart
     apart = np.where(unsure, through.most, np.where(z.value > 0, through.apart, 0))
@@ -76,8 +76,8 @@ def _relu_range(z: _Range, through: _Range) -> _Range:
 def _loss_gradient_range(z: _Range, labels: Array, dtype: np.dtype[Any]) -> _Range:
     """(softmax(z) - t) / batch.
 
-    Logits that are d apart at most, shifts included, make an exp and the sum of a row differ by
-    factors of e^d; the roundings of softmax come on top.
+    Logits that differ by at most d, shifts included, change an exp and a row's sum by factors of at
+    most e^d; the roundings of softmax are added.
     """
     batch, n = z.value.shape
     shifted = z.value - z.value.max(axis=1, keepdims=True)
@@ -102,7 +102,7 @@ def _sum_range(dz: _Range, dtype: Any) -> _Range:
 
 
 def _update_bound(weights: _Range, gradient: _Range, learning_rate: float, dtype: Any) -> Array:
-    """Of `sgd_update`, on gradients that are apart already."""
+    """The bound of `sgd_update` on gradients that differ."""
     rate = float(np.dtype(dtype).type(learning_rate))
     u = gamma(1, dtype)
     size = rate * gradient.most

@@ -1,1 +1,1 @@
-"""A model as one compiled program."""
+"""A model as compiled programs."""

@@ -1,8 +1,8 @@
 """A model's flat buffers: all parameters in one array, all gradients in another, then states.
 
-One buffer means one fused update, one hash, one file, one message. Each parameter starts at a
-multiple of 64 bytes from an aligned base, so that vectors lie in whole cache lines; the gap between
-two is zero and stays zero, since its gradient is.
+One buffer means one fused update, one hash, one file, one message. Each parameter is aligned to 64
+bytes, so that vectors do not cross cache lines; the gaps between parameters are zero and stay zero,
+since their gradients are.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ _ALIGNMENT = 64
 
 
 def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
-    """(1, size) zeros that begin at a multiple of 64 bytes."""
+    """(1, size) zeros, aligned to 64 bytes."""
     raw = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
     return raw[start : start + size * dtype.itemsize].view(dtype).reshape(1, size)
 
 
 class FlatBuffers:
-    """Parameters and gradients of the given shapes, each set in one buffer.
+    """Parameters and gradients of the given shapes, each in one buffer.
 
     Parameters
     ----------
@@ -35,26 +35,26 @@ class FlatBuffers:
     ----------
     parameters, gradients : ndarray, (1, size)
     states : ndarray, (states, size)
-        Those of the optimizer, each laid out as the parameters.
+        The optimizer's, each laid out like the parameters.
     parameter_views, gradient_views : list of dict
         For each layer its arrays by name, views into the buffers.
     places : list of dict
-        For each layer where its arrays begin in a buffer.
+        For each layer the start of its arrays in a buffer.
     """
 
     def __init__(self, shapes: Sequence[dict[str, tuple[int, int]]], dtype: np.dtype[Any]) -> None:
-        step = _ALIGNMENT // dtype.itemsize
+        unit = _ALIGNMENT // dtype.itemsize
         size = 0
         places: list[dict[str, tuple[int, tuple[int, int]]]] = []
         for named in shapes:
             places.append({})
             for name, shape in named.items():
                 places[-1][name] = (size, shape)
-                size += -(-shape[0] * shape[1] // step) * step
+                size += -(-shape[0] * shape[1] // unit) * unit
         try:
             self.parameters = aligned_zeros(size, dtype)
             self.gradients = aligned_zeros(size, dtype)
-        except (MemoryError, ValueError) as error:  # the latter beyond what an array can hold
+        except (MemoryError, ValueError) as error:  # ValueError: beyond an array's largest size
             raise MemoryError(
                 f"Sequential: no memory for {size:,} parameters in {dtype} and their gradients: "
                 "expected fewer or narrower layers"
@@ -65,12 +65,12 @@ class FlatBuffers:
         self.gradient_views = _views(self.gradients, places)
 
     def make_states(self, count: int) -> None:
-        """States of an optimizer that has taken no step: zeros."""
+        """Set the optimizer's states to zero, as before its first step."""
         size = self.parameters.size
         self.states = aligned_zeros(count * size, self.parameters.dtype).reshape(count, size)
 
     def state_views(self) -> list[list[dict[str, Array]]]:
-        """For each state, what `parameter_views` is for the parameters."""
+        """For each state its arrays, as in `parameter_views`."""
         return [_views(row[None, :], self._shapes) for row in self.states]
 
 

@@ -1,4 +1,4 @@
-"""What lines cost: operations and bytes, from their families and sizes."""
+"""The cost of lines: operations and bytes, from their families and sizes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,11 +23,11 @@ UNKNOWN = Cost(0, 0)
 def cost_of(
     lines: Sequence[Line], rows: int, itemsize: int, states: int = 0, measures: int = 0
 ) -> Cost:
-    """The cost of some lines for a batch of so many rows.
+    """The cost of some lines for a batch of ``rows`` rows.
 
-    Multiplications and additions are those of products, biases and sums over rows; a step counts as
-    one of each for a parameter, whatever the optimizer; anything else counts as none. A line reads
-    or writes each of its operands once, and does both with parameters and states that it moves.
+    Operations are the multiplications and additions of products, biases and sums over rows. An
+    update counts as one of each per parameter, whatever the optimizer; other lines count as none. A
+    line reads or writes each operand once, and both for parameters and states that it updates.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ def cost_of(
     itemsize : int
         Bytes of a number.
     states : int
-        Numbers that the optimizer keeps of a parameter.
+        Numbers that the optimizer keeps per parameter.
     measures : int
-        Numbers that the loss measures of a row: none is written where there are none.
+        Numbers that the loss measures per row.
     """
     operations = sum(_operations(line, rows) for line in lines)
     numbers = sum(_numbers(line, rows, states, measures) for line in lines)

@@ -1,10 +1,9 @@
-"""The one rule of fusion: what follows on a sum runs on its result while that is in level 1.
+"""The one rule of fusion: an operation on a sum's result becomes the sum's epilogue.
 
-A product, or a sum over rows, followed by an elementwise operation or an update of its result,
-where nobody else reads the result in between, takes that operation as its ``then``. So ReLU and its
-mask, and the step of any optimizer, cost no pass of their own, and no gradient is stored. An
-activation whose gradient reads its input again stays a pass of its own: there, somebody else reads
-the result.
+A product, or a sum over rows, takes the elementwise operation or update that follows as its
+``then``, if no other line reads the result. So ReLU, its mask and any optimizer's update run while
+the result is in level 1, and no gradient is stored. An activation whose gradient reads the input
+again is not fused, since the gradient is a second reader.
 """
 
 from collections import Counter
@@ -18,9 +17,9 @@ _SUMS = (program.PRODUCT, program.COLUMNWISE)
 
 
 def fused(lines: Sequence[Line]) -> list[Line]:
-    """The lines of a program, those that follow on a sum made part of it."""
+    """The lines of a program, with followers of sums merged into them."""
     readers = Counter(id(value) for line in lines for value in line.reads())
-    # By the value that a line leaves: where that line is.
+    # The index of the line that writes each value.
     made: dict[int, int] = {}
     kept: list[Line | None] = []
     for line in lines:
@@ -46,14 +45,14 @@ def _is_open(line: Line) -> bool:
 
 
 def _main_operand(line: Line) -> object | None:
-    """What an operation changes: dy of a gradient, x of anything else."""
+    """The operand that an operation transforms: dy of a gradient, else x."""
     if line.family == program.ELEMENTWISE:
         return line.dy if line.dy is not None else line.x
     return line.x if line.family == program.UPDATE else None
 
 
 def _merged(line: Line, follower: Line) -> Line | None:
-    """A sum and what follows on it as one line."""
+    """A sum and its follower as one line; None if they cannot be fused."""
     writers = tuple(dict.fromkeys(line.writers + follower.writers))
     if follower.family == program.UPDATE:
         return replace(
@@ -81,7 +80,7 @@ def _merged(line: Line, follower: Line) -> Line | None:
 
 
 def _flag(line: Line, follower: Line) -> int:
-    """The product's own flag for what follows, if it has one."""
+    """The product's flag for its follower, if there is one."""
     operation = follower.operation
     is_product = line.family == program.PRODUCT
     return operation.in_registers if operation is not None and is_product else 0

@@ -1,4 +1,4 @@
-"""Lowering: the programs of a model, recorded from what its layers say of their passes."""
+"""Lowering: a model's programs, recorded from its layers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Program:
-    """What `kernels.network.interpreter.execute` runs, and what wrote it.
+    """A program for `kernels.network.interpreter.execute`, and the lines that it was made from.
 
     Attributes
     ----------
     table : ndarray of int64
     lines : tuple of Line
-        Those of the table, with their writers.
+        The lines of the table, with their writers.
     numbers : tuple of float
-        The operations' own, behind the optimizer's.
+        The operations' own, after the optimizer's.
     width : int
-        Elements of workspace that it needs for each row of a batch.
+        Elements of workspace per row of a batch.
     multiply_adds : int
-        Of a row's products.
+        Of the products, per row.
     """
 
     table: Array
@@ -55,7 +55,7 @@ class Lowering:
         self._buffers = model._buffers
 
     def training(self, form: str, words: int) -> Program:
-        """Forward, loss, backward and update, for targets of a form, ``words`` numbers a row."""
+        """Forward, loss, backward, update; ``form`` and ``words`` per row describe the targets."""
         model, recorder = self._model, self._recorder()
         recorder.writer = Writer("gather")
         x, targets = recorder.gather(model.n_in, program.X), recorder.gather(words, program.TARGETS)
@@ -72,7 +72,7 @@ class Lowering:
             model.loss.numbers(),
         )
         self._backward(recorder, values, gradient)
-        updates = recorder.updates(model.optimizer.entry.operation)
+        updates = recorder.updates(model.optimizer.entry.operation, self._update_numbers())
         lines = [*recorder.lines, *recorder.gradient_lines, *updates]
         # No more than the runner has totals for: each is added to one.
         measured = [measures] if model.loss.measures else []
@@ -96,7 +96,7 @@ class Lowering:
         return self._made(recorder, recorder.lines)
 
     def evaluating(self, form: str, words: int) -> Program:
-        """The loss of each row, and what is measured of it."""
+        """The loss and the measures of each row."""
         model, recorder = self._model, self._recorder()
         scores = self._forward(recorder, self._data())[-1]
         targets = Value(words, Place(program.TARGETS, 0, words, 1))
@@ -118,8 +118,16 @@ class Lowering:
 
     def _recorder(self) -> Recorder:
         buffers = self._buffers
-        reserved = self._model.optimizer.entry.count
+        reserved = self._model.optimizer.width
         return Recorder(buffers.parameters, buffers.gradients, reserved)
+
+    def _update_numbers(self) -> dict[int, int]:
+        """Where the optimizer's numbers begin for a parameter, by where that begins."""
+        optimizer = self._model.optimizer
+        return {
+            start: 0 if decays else optimizer.width - optimizer.entry.count
+            for decays, start, _ in self._model._decays()
+        }
 
     def _data(self) -> Value:
         n = self._model.n_in
@@ -136,7 +144,7 @@ class Lowering:
 
     def _backward(self, recorder: Recorder, values: Sequence[Value], gradient: Value) -> None:
         layers = self._model.layers
-        # Nothing needs the gradient with respect to what the first layer with parameters gets.
+        # The gradient with respect to the first parametrised layer's input is never used.
         first = next(i for i, layer in enumerate(layers) if layer.parameter_shapes())
         for index in reversed(range(first, len(layers))):
             recorder.writer = Writer("backward", (index,))
@@ -166,7 +174,7 @@ class Lowering:
 
 
 def _checked(recorder: Recorder, value: Any, method: str, n: int) -> Value:
-    """What a layer has returned: numbers of a run, as many a row as its neighbours expect."""
+    """Check a layer's result: a value of this run, with ``n`` numbers per row."""
     place = f"{shown_writer(recorder.writer)}: {method} has returned"
     if not isinstance(value, Value):
         raise TypeError(f"{place} {checks.shown(value)}, expected what a run's methods give")
@@ -176,7 +184,7 @@ def _checked(recorder: Recorder, value: Any, method: str, n: int) -> Value:
 
 
 def cut(made: Program, start: int, stop: int) -> Program:
-    """Some lines of a program as one of their own, on the same places."""
+    """Some lines of a program as another program, with the same places."""
     fields = len(program.Header._fields), len(program.Line._fields)
     head = program.Header(*made.table[: fields[0]])._replace(lines=stop - start)
     end = fields[0] + len(made.lines) * fields[1]
@@ -187,9 +195,9 @@ def cut(made: Program, start: int, stop: int) -> Program:
 
 
 def split(made: Program) -> tuple[Program, ...]:
-    """A program for each line, the last for all that move what training keeps.
+    """A program for each line, and a last one for all lines that update parameters.
 
-    Where a batch takes so long that Python should have its turn within it.
+    Between them Python can handle Ctrl-C, where a batch takes long.
     """
     moving = [bool(line.flags & program.MOVES) for line in made.lines]
     first = moving.index(True) if True in moving else len(moving)
@@ -198,7 +206,7 @@ def split(made: Program) -> tuple[Program, ...]:
 
 
 def obstacle(model: "Sequential") -> str | None:
-    """Why a model has to run layer by layer; None where it can be recorded."""
+    """Why a model must run layer by layer; None where it can be recorded."""
     for index, layer in enumerate(model.layers):
         why = layer.own_code()
         if why is not None:

@@ -1,7 +1,7 @@
-"""A recorder: what layers do with a batch, written down as the lines of a program.
+"""A recorder: writes what layers do with a batch as the lines of a program.
 
-A layer says its passes against a ``run`` (`layers.runs`). Given a recorder for it, nothing is
-computed: arrays are `Value` objects, each call appends a line, and the line keeps who wrote it.
+A layer describes its passes by calls on a ``run`` (`layers.runs`). With a recorder as the run,
+nothing is computed: arrays are `Value` objects, and each call appends a line with its writer.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ class Value:
     Attributes
     ----------
     n : int
-        Numbers a row.
+        Numbers per row.
     place : Place or None
         Where it is; None for a buffer of the workspace that has no place yet.
     """
@@ -45,7 +45,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Writer:
-    """Who wrote a line: a part of a training step, and the layers that it is the pass of."""
+    """The writer of a line: a part of a training step, and its layers."""
 
     part: str
     layers: tuple[int, ...] = ()
@@ -72,7 +72,7 @@ class Line:
     stream: int = 0
 
     def reads(self) -> list[Value]:
-        """The operands that it reads."""
+        """The operands that the line reads."""
         operands = (self.x, self.dy, self.extra, self.other)
         return [value for value in operands if value is not None and value is not self.out]
 
@@ -84,16 +84,16 @@ class Recorder:
     Parameters
     ----------
     parameters, gradients : ndarray, (1, size)
-        The model's flat buffers: an array within them is known by where it lies.
+        The model's flat buffers: an array within them is identified by its address.
     reserved : int
-        Numbers before those of the lines: the optimizer's.
+        How many numbers, the optimizer's, precede those of the lines.
 
     Attributes
     ----------
     lines, gradient_lines : list of Line
-        The passes over rows, and the sums over all rows that they lead to.
+        Passes over rows, and the sums over all rows that give gradients.
     numbers : list of float
-        The lines' own, behind those of the optimizer.
+        The lines' own, after the optimizer's.
     """
 
     parameters: Array
@@ -126,7 +126,7 @@ class Recorder:
     def dense_backward_parameters(
         self, x: Value, dy: Value, dweights: Array, dbiases: Array
     ) -> None:
-        """Record the sums over rows that the gradients of weights and biases are."""
+        """Record the gradients of weights and biases, sums over rows."""
         n_in, n_out = dweights.shape
         self._check("dense_backward_parameters", {"x": x}, n_in)
         self._check("dense_backward_parameters", {"dy": dy}, n_out)
@@ -163,14 +163,14 @@ class Recorder:
         numbers: Sequence[float] = (),
         stream: int | None = None,
     ) -> Value:
-        """Record a rowwise operation; ``stream`` is that of its random numbers at step 0."""
+        """Record a rowwise operation; ``stream`` is its random numbers' stream at step 0."""
         self._check("rowwise", {"x": x, **dict(zip(["dy"], dy, strict=False))})
         return self._through(operation, x, dy, numbers, stream or 0)
 
     # --- what the lowering calls ---
 
     def gather(self, n: int, base: int) -> Value:
-        """Rows of the data in the order of the epoch."""
+        """Record the gathering of rows in the order of the epoch."""
         out = Value(n)
         source = Value(n, Place(base, 0, n, 1))
         self._add(Line(program.GATHER, (self.writer,), n, n, GATHERED, x=source, out=out))
@@ -184,7 +184,7 @@ class Recorder:
         outputs: tuple[Value, Value, Value],
         numbers: Sequence[float],
     ) -> None:
-        """The loss of each row: its gradient, the losses, what is measured."""
+        """Record the loss of each row, with its gradient and measures."""
         gradient, losses, measures = outputs
         self._add(
             Line(
@@ -199,12 +199,15 @@ class Recorder:
         )
 
     def written(self, operation: Operation, x: Value, out: Value) -> None:
-        """A rowwise operation whose output is given."""
+        """Record a rowwise operation with a given output."""
         line = Line(program.ROWWISE, (self.writer,), x.n, out.n, operation, x=x, out=out)
         self._add(line)
 
-    def updates(self, operation: Operation) -> list[Line]:
-        """An update for each gradient that has been recorded, by an optimizer's operation."""
+    def updates(self, operation: Operation, numbers: Mapping[int, int]) -> list[Line]:
+        """An update for each gradient that has been recorded, by an optimizer's operation.
+
+        ``numbers`` is where those of a parameter begin, by where it begins in its buffer.
+        """
         lines = []
         for gradient in self.gradient_lines:
             assert gradient.out is not None
@@ -219,6 +222,7 @@ class Recorder:
                     out=parameter,
                     other=parameter,
                     states=states,
+                    numbers=numbers[start],
                     flags=program.MOVES,
                 )
             )
@@ -227,9 +231,9 @@ class Recorder:
     # --- inside ---
 
     def _check(self, method: str, given: Mapping[str, Any], n: int | None = None) -> None:
-        """Operands are what this run has given, of ``n`` numbers a row, or as many as the first.
+        """Check that operands come from this run and have ``n`` numbers per row, or the first's.
 
-        A layer of the user's own says them, and compiled code looks at no sizes.
+        User-defined layers pass them, and compiled code checks no sizes.
         """
         for name, value in given.items():
             place = f"{shown_writer(self.writer)}: run.{method}: {name}"
@@ -297,7 +301,7 @@ class Recorder:
         )
 
     def _array(self, array: Array) -> Value:
-        """An array within one of the model's flat buffers."""
+        """The value of an array within one of the model's flat buffers."""
         writer = shown_writer(self.writer)
         if not array.flags.c_contiguous:
             raise ValueError(f"{writer}: an array is not C-contiguous, expected a whole parameter")
@@ -314,20 +318,20 @@ class Recorder:
 
 
 def shown_writer(writer: Writer) -> str:
-    """Who a line is from, for an error."""
+    """The writer of a line, for an error."""
     return f"layer {', '.join(map(str, writer.layers))}, {writer.part}"
 
 
 def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: Any) -> Array:
-    """The lines as a program: buffers get their places, operations their addresses.
+    """The lines as a program table, with places for buffers and addresses for operations.
 
     Parameters
     ----------
     lines : sequence of Line
     header : dict
-        ``losses`` and ``measures``: values; ``size``: elements from state to state.
+        ``losses`` and ``measures``: values; ``size``: elements from one state to the next.
     unit : int
-        Elements of a cache line: each buffer begins at a whole one, for any batch.
+        Elements of a cache line, to which each buffer is aligned for any batch size.
     dtype : numpy.dtype
     """
     numbers: dict[Value, int] = {}
@@ -339,7 +343,7 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
         return 0 if operation is None else operation.address(dtype)
 
     losses, measures = header["losses"], header["measures"]
-    first = [number(value) for value in measures]  # one after the other
+    first = [number(value) for value in measures]  # consecutive
     at_losses = -1 if losses is None else number(losses)
     rows = [
         program.Line(
@@ -361,9 +365,9 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
 
 
 def _laid_out(values: Iterable[Value], unit: int) -> tuple[int, list[Place]]:
-    """The width of the workspace, and the place of each value, behind that of none.
+    """The width of the workspace, and the place of each value, after the place of no value.
 
-    What has a number a row comes last.
+    Values of one number per row come last.
     """
     width, starts = 0, {}
     for value in sorted(values, key=lambda value: value.n == 1):

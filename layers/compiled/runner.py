@@ -1,4 +1,4 @@
-"""A model's programs at work: whole mini-batches in each compiled call."""
+"""Runs a model's programs: many mini-batches in each compiled call."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +10,13 @@ import numpy as np
 from kernels.network import interpreter, program
 from kernels.network.interpreter import CONTROL_BYTES
 from kernels.network.schedule import Summary, make_schedule
-from kernels.network.single_step import TAKEN, Record, step_on_labels
+from kernels.network.small_calls import (
+    TAKEN,
+    InferenceRecord,
+    Record,
+    infer_few,
+    step_on_labels,
+)
 from kernels.operations import as_words
 from kernels.runtime import checks
 from layers.base import Array
@@ -22,34 +28,34 @@ if TYPE_CHECKING:
     from layers.sequential import Sequential
 
 _ROWS = 1024
-"""Rows that go through the layers together in inference."""
+"""Rows of a batch in inference."""
 _LONG_SECONDS = 0.1
-"""A batch that takes longer is cut into a call for each line, so that Ctrl-C need not wait."""
+"""A batch that takes longer gets a call for each line, so that Ctrl-C need not wait."""
 _DIRECT = 2**19
 """Multiply-adds of inference (10 us) below which calls are not timed."""
 _SMALL_STEP = 2**21
-"""Multiply-adds of a step (40 us) up to which its arguments and checks would show."""
+"""Multiply-adds of a step (40 us) up to which `SingleStep` takes it."""
 _INT64 = np.dtype(np.int64)
 _MOST_SCHEDULES = 64
-"""Schedules that are kept: a loader may come with batches of any size."""
+"""Most schedules that are kept: a loader may give batches of any size."""
 
 
 class Totals(NamedTuple):
-    """What has been trained on: sum over rows of their batch's loss, rows, and of each measure."""
+    """Sums over the rows trained on: their batch's loss, their number, each measure."""
 
     loss: float = 0.0
     rows: int = 0
     measures: tuple[float, ...] = ()
 
     def plus(self, loss: float, rows: int, measured: Sequence[float]) -> "Totals":
-        """With one more batch."""
+        """The totals with one more batch."""
         before = self.measures or (0.0,) * len(measured)
         sums = tuple(a + b for a, b in zip(before, measured, strict=True))
         return Totals(self.loss + loss * rows, self.rows + rows, sums)
 
 
 class _Call(NamedTuple):
-    """What a program is run on; see `kernels.network.interpreter.execute`."""
+    """The arguments of a call; see `kernels.network.interpreter.execute`."""
 
     x: Array
     targets: Array
@@ -66,14 +72,16 @@ class _Call(NamedTuple):
 
 @dataclass
 class _Prepared:
-    """A program with its schedules, and its numbers."""
+    """A program with its schedules and numbers."""
 
     made: Program
     numbers: Array = field(default_factory=lambda: np.zeros((1, 1)))
     schedules: dict[tuple[int, int], Array] = field(default_factory=dict)
+    records: dict[int, Array] = field(default_factory=dict)
+    kept: dict[int, Any] = field(default_factory=dict)
 
     def schedule(self, rows: int, count: int, like: Array) -> Array:
-        """How so many threads share batches of so many rows."""
+        """The schedule of ``count`` threads for batches of ``rows`` rows."""
         found = self.schedules.get((rows, count))
         if found is None:
             if len(self.schedules) >= _MOST_SCHEDULES:
@@ -108,7 +116,7 @@ class Compiled:
         addresses[program.PARAMETERS] = buffers.parameters.ctypes.data
         addresses[program.STATES] = buffers.states.ctypes.data
         addresses[program.GRADIENTS] = buffers.gradients.ctypes.data
-        # Inference has a workspace of each call, since several threads may predict at once.
+        # Each call of inference has its own workspace, since several threads may predict at once.
         self._shared_bases = np.array(addresses, np.int64)
         self._bases = self._shared_bases.copy()
 
@@ -117,10 +125,10 @@ class Compiled:
     def train(
         self, x: Array, targets: Array, order: Array, batch_size: int, step: int, totals: Totals
     ) -> tuple[float, Totals]:
-        """Train on the rows in ``order``, as many as one call is to last.
+        """Train on as many of the rows in ``order`` as fit one call.
 
-        The last batch's loss, and the totals. Where it is not finite, training has stopped before
-        that batch's update.
+        Return the last batch's loss and the totals. After a loss that is not finite, training has
+        stopped before that batch's update.
         """
         batch_size = min(batch_size, len(order))
         words = as_words(targets, x.dtype)
@@ -128,7 +136,7 @@ class Compiled:
         made = programs[0].made
         self._make_space(made.width * batch_size, batch_size)
 
-        kind = batch_size.bit_length()  # not each of a loader's many sizes anew
+        kind = batch_size.bit_length()  # one pace for similar sizes
         pace = self._pace(kind, made.multiply_adds * batch_size)
         most = -(-len(order) // batch_size)
         if pace.unit_seconds > _LONG_SECONDS:
@@ -151,21 +159,21 @@ class Compiled:
         pace.run(most, run)
         loss, losses, rows, *measures = sums.tolist()
         if not math.isfinite(loss):
-            self._paces.pop(kind, None)  # it counts batches that were not begun
+            self._paces.pop(kind, None)  # it counted batches that did not run
         return loss, Totals(losses, int(rows), tuple(measures))
 
     def step(self, targets: Array) -> Program:
-        """The program of a training step, for targets like these."""
+        """The program of a training step for such targets."""
         words = as_words(targets, self._parameters.dtype).shape[1]
         return self._training(self._model.loss.form(targets), words)[0].made
 
     def serially(
         self, made: Program, x: Array, targets: Array, batch_size: int
     ) -> Callable[[Array], None]:
-        """What runs `step`, or a part of it, on the rows in an order, once, on one thread.
+        """A function that runs `step`, or a part of it, on rows in an order, on one thread.
 
-        Each batch has the optimizer's numbers of the first step. A part of a step reads what the
-        last whole one of that batch size has left in the workspace.
+        Each batch has the optimizer's numbers of the first step. A part of a step reads the
+        workspace as the last whole step of that batch size left it.
         """
         prepared, words = _Prepared(made), as_words(targets, x.dtype)
         numbers = self._numbers(made, 0, 1)
@@ -182,7 +190,7 @@ class Compiled:
         return run
 
     def _training(self, form: str, words: int) -> tuple[_Prepared, ...]:
-        """The training program, then the same cut into one for each line."""
+        """The training program, then the programs of its lines."""
         key = "training", form, words
         if key not in self._programs:
             made = self._lowering.training(form, words)
@@ -192,14 +200,14 @@ class Compiled:
     def _numbers(self, made: Program, step: int, batches: int) -> Array:
         """The operations' numbers of some batches: the optimizer's, then the lines' own."""
         optimizer = self._model.optimizer
-        given = optimizer.numbers(step, batches, self._parameters.dtype)
+        given = optimizer.rows(step, batches, self._parameters.dtype)
         if not made.numbers:
             return given
         own = np.broadcast_to(np.array(made.numbers), (len(given), len(made.numbers)))
         return np.concatenate([given, own], axis=1)
 
     def single_step(self, x: Array, targets: Array) -> "SingleStep | None":
-        """What takes steps on batches like this one at little cost, where there is such a thing."""
+        """A `SingleStep` for batches like this one; None where it does not apply."""
         form = self._model.loss.form(targets)
         if form != "labels":
             return None
@@ -211,11 +219,11 @@ class Compiled:
     # --- inference ---
 
     def scores(self, x: Array, out: Array) -> None:
-        """The last layer's scores for each row of x."""
+        """Write the last layer's scores for each row of x."""
         self._infer("scoring", self._lowering.scoring, x, self._empty, out, self._empty)
 
     def predictions(self, x: Array, out: Array) -> int:
-        """What is predicted for each row of x; how many have nothing, and get -1, for a NaN."""
+        """Write what is predicted for each row of x; return how many are NaN, and get -1."""
         words = out.view(x.dtype).reshape(len(out), -1)
         return self._infer(
             "predicting",
@@ -224,7 +232,7 @@ class Compiled:
         )
 
     def evaluate(self, x: Array, targets: Array, losses: Array, measures: Array) -> None:
-        """Each row's loss, and what is measured of it."""
+        """Write the loss and the measures of each row."""
         words, form = as_words(targets, x.dtype), self._model.loss.form(targets)
         self._infer(
             ("evaluating", form, words.shape[1]),
@@ -237,17 +245,21 @@ class Compiled:
     ) -> int:
         if key not in self._programs:
             made = make()
-            own = [*([0.0] * self._model.optimizer.entry.count), *made.numbers]
+            own = [*([0.0] * self._model.optimizer.width), *made.numbers]
             self._programs[key] = (_Prepared(made, np.array([own])),)
         (prepared,) = self._programs[key]
         made, rows, sums = prepared.made, len(x), self._no_totals
         given = self._no_order, prepared.numbers
         if rows * made.multiply_adds <= _DIRECT:
+            if targets is self._empty and rows <= _ROWS:
+                counted = self._few(prepared, x, out)
+                if counted >= 0:
+                    return counted
             unit = min(rows, _ROWS)
             call = _Call(x, targets, *given, rows, unit, 0, self._shared_bases, out, measures, sums)
             return self._execute(prepared, 1, call)
 
-        def some(start: int, end: int, unit: int, count: int) -> int:
+        def infer_part(start: int, end: int, unit: int, count: int) -> int:
             part = slice(start, end)
             call = _Call(
                 *(x[part], targets[part], *given, end - start, unit),
@@ -259,21 +271,46 @@ class Compiled:
         pace = self._pace(-unit.bit_length(), made.multiply_adds * unit)
         at = counted = 0
         while at < rows:
-            # A mapped file may shrink meanwhile, and reading it would end the process.
+            # A mapped file may have shrunk, and reading beyond its end would kill the process.
             checks.unshrunk("Sequential", "x", x)
 
             def run(units: int, count: int, at: int = at) -> tuple[int, int]:
                 end = min(at + units * unit, rows)
-                return end, some(at, end, unit, count)
+                return end, infer_part(at, end, unit, count)
 
             at, more = pace.run(-(-(rows - at) // unit), run)
             counted += more
         return counted
 
+    def _few(self, prepared: _Prepared, x: Array, out: Array) -> int:
+        """Inference of a few rows in a call that costs little; -1 where the arrays do not fit."""
+        rows = len(x)
+        record = prepared.records.get(rows)
+        if record is None:
+            record = prepared.records[rows] = self._inference_record(prepared, rows, out.shape[1])
+        try:
+            return int(infer_few.serial(x, record, out))
+        except TypeError:
+            return -1
+
+    def _inference_record(self, prepared: _Prepared, rows: int, n_out: int) -> Array:
+        made, like = prepared.made, self._parameters
+        schedule = prepared.schedule(rows, 1, like)
+        if len(prepared.records) >= _MOST_SCHEDULES:
+            prepared.records.clear()
+        prepared.kept[rows] = schedule, prepared.numbers  # the record holds their addresses
+        space_bytes = -(-made.width * rows * like.itemsize // 64) * 64
+        record = InferenceRecord(
+            *(made.table.ctypes.data, schedule.ctypes.data, self._shared_bases.ctypes.data),
+            *(prepared.numbers.ctypes.data, rows, self._model.n_in, n_out, space_bytes),
+            Summary(*schedule[: len(Summary._fields)].tolist()).scratch,
+        )
+        return np.array(record, np.int64)
+
     # --- both ---
 
     def _execute(self, prepared: _Prepared, count: int, call: _Call) -> int:
-        """Run a program on as many threads, or on one while another caller has them."""
+        """Run a program on ``count`` threads, or on one while another caller has them."""
         numbers, rows, batch = call.numbers, call.rows, min(call.batch, call.rows)
         per_batch = numbers.shape[1] if len(numbers) > 1 else 0
         flat, left, like = numbers.reshape(-1), rows % batch, self._parameters
@@ -308,7 +345,7 @@ class Compiled:
 
 
 class SingleStep:
-    """Takes steps of a model on batches of one size and labels of its classes, at little cost.
+    """Takes training steps on batches of one size with class labels, with little overhead.
 
     Parameters
     ----------
@@ -326,7 +363,7 @@ class SingleStep:
         summary = Summary(*schedule[: len(Summary._fields)].tolist())
         self._optimizer, self._first_step = model.optimizer, model._first_step
         self._dtype = dtype
-        self._numbers = np.array([*([0.0] * model.optimizer.entry.count), *made.numbers])
+        self._numbers = np.array([*([0.0] * model.optimizer.width), *made.numbers])
         self._totals = np.zeros(3 + len(model.loss.measures))
         order, labels = np.arange(rows), np.empty(rows, np.int64)
         space = aligned_zeros(made.width * rows, dtype)
@@ -334,7 +371,7 @@ class SingleStep:
         control = aligned_zeros(CONTROL_BYTES, np.dtype(np.uint8))
         own_bases = bases.copy()
         own_bases[program.SPACE] = space.ctypes.data
-        # What the record holds the addresses of.
+        # Arrays whose addresses are in the record.
         self._kept = made.table, schedule, own_bases, order, labels, space, scratch, control
         record = Record(
             *(made.table.ctypes.data, schedule.ctypes.data, own_bases.ctypes.data),
@@ -347,8 +384,8 @@ class SingleStep:
         self._run = getattr(step_on_labels.serial, dtype.name)
 
     def take(self, x: Array, labels: Array, step: int) -> float | None:
-        """The loss of a batch, by which parameters have moved if it is finite; None if refused."""
-        if not (  # Numba would read any array of eight bytes an element as such labels
+        """Train on a batch and return its loss; no update if it is not finite, None if refused."""
+        if not (  # Numba would read any array with elements of eight bytes as labels
             type(x) is type(labels) is np.ndarray
             and labels.dtype is _INT64
             and labels.ndim == 1
@@ -359,10 +396,10 @@ class SingleStep:
         for name, array in (("x", x), ("y", labels)):
             if array.base is not None:
                 checks.unshrunk("Sequential.train_step", name, array)
-        given = self._optimizer.numbers(step - self._first_step, 1, self._dtype)
+        given = self._optimizer.rows(step - self._first_step, 1, self._dtype)
         self._numbers[: given.shape[1]] = given[0]
         try:
             taken = self._run(x, labels, self._record, step)
-        except TypeError:  # not such arrays
+        except TypeError:  # other arrays
             return None
         return float(self._totals[0]) if taken == TAKEN else None

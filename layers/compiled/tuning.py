@@ -1,6 +1,6 @@
-"""How much work a compiled call gets, and how many threads: by what calls before it took.
+"""How much work a compiled call gets, and how many threads, from the times of earlier calls.
 
-Nothing is computed in another way for it, so the results do not depend on what is measured here.
+The results do not depend on these times.
 """
 
 import time
@@ -12,26 +12,26 @@ from kernels.runtime import threads
 R = TypeVar("R")
 
 CALL_SECONDS = 0.03
-"""About as long a call is to last, for Ctrl-C, progress and callbacks have to wait for its end."""
+"""Approximate length of a call: Ctrl-C, progress and callbacks wait for its end."""
 
 _SMALL = 2**19
-"""Multiply-adds of a unit (10 us) below which threads would only wait for each other."""
+"""Multiply-adds per unit (10 us) below which several threads do not pay."""
 _SHORT_SECONDS = 1e-3
-"""What is left to do below which it is not worth trying another number of threads."""
+"""Remaining work below which no other number of threads is tried."""
 _TRIAL_PART = 0.125
-"""A trial's length, of a call's."""
+"""Length of a trial, as a fraction of a call's."""
 _TRIAL_EVERY = 40
-"""Another number of threads is tried after so many times what that takes: other programs come and
-go, and one trial may meet them."""
+"""Time between trials of another number of threads, as a multiple of a trial's: the load of other
+programs changes."""
 
 
 class Pace:
-    """The pace of one kind of work, made of units that take about as long each.
+    """The pace of one kind of work, which consists of units of about equal length.
 
     Parameters
     ----------
     multiply_adds : int
-        Of one unit.
+        Per unit.
     """
 
     def __init__(self, multiply_adds: int) -> None:
@@ -44,11 +44,11 @@ class Pace:
 
     @property
     def unit_seconds(self) -> float:
-        """About how long one unit takes; 0 before that is known."""
+        """Approximate time of a unit; 0 before it is known."""
         return min((min(times) for times in list(self._times.values())), default=0.0)
 
     def run(self, most: int, call: Callable[[int, int], R]) -> R:
-        """Do some units of work, at most so many: ``call(units, threads)``."""
+        """Do some units of work, at most ``most``: ``call(units, threads)``."""
         best = self._best()
         count = self._threads(most, best)
         units = min(most, self._units(count, 1.0 if count == best else _TRIAL_PART))
@@ -59,12 +59,12 @@ class Pace:
         if count in self._started:
             unit = max(seconds / units, 1e-9)
             self._times[count] = (unit, self._times.get(count, (unit, unit))[0])
-        else:  # the first time, threads have to be started
+        else:  # the first call also starts the threads
             self._started.add(count)
         return result
 
     def _best(self) -> int:
-        """The fastest number of threads that is known and allowed."""
+        """The fastest known and allowed number of threads."""
         allowed = 1 if self._small else threads.get_num_threads()
         # A copy: another thread may predict with the same model and add to it.
         known = [(min(times), count) for count, times in list(self._times.items())]

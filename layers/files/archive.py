@@ -1,4 +1,4 @@
-"""Named arrays and an architecture in one .npz file, written so that no crash can spoil it.
+"""Named arrays and an architecture in one .npz file, written atomically.
 
 The file is a plain zip archive: ``NAME.npy`` for each array, as ``numpy.load`` reads them, and
 ``architecture.json``, which also lists the arrays. Nothing in it is pickled, so reading a
@@ -27,15 +27,15 @@ from layers.replacing import checked_path, replace_file
 __all__ = ["load_arrays", "save_arrays"]
 
 _ARCHITECTURE = "architecture.json"
-_FORMAT = 1  # of architecture.json; a reader refuses what it does not know
+_FORMAT = 1  # of architecture.json; readers refuse unknown formats
 _SUFFIX = ".npy"
-_NUMBERS = "biufc"  # kinds of dtype that are numbers: no objects, text, dates or records
+_NUMBERS = "biufc"  # kinds of numeric dtypes: no objects, text, dates or records
 _PIECE = 1 << 20
 _MOST_ARCHITECTURE = 1 << 26
-"""Bytes: a history of half a million epochs. Decoded, JSON takes up to thirty times as many."""
+"""Bytes, enough for half a million epochs. Decoded JSON takes up to thirty times as many."""
 
-# What zipfile and its decompressors raise over a damaged archive. OSError is not among them: a disk
-# that fails or a file that may not be read is not a wrong file.
+# What zipfile and its decompressors raise for a damaged archive. Not OSError: a failing disk or an
+# unreadable file is not a damaged archive.
 _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
@@ -56,20 +56,20 @@ def save_arrays(
 ) -> None:
     """Write named arrays and an architecture into one file, whole or not at all.
 
-    Whatever stops the save (an exception, ``kill -9``, a power cut), the file called `path` is
-    the old one or the new one. Equal contents give equal bytes.
+    Whatever interrupts the save (an exception, ``kill -9``, a power cut), `path` is either the old
+    file or the new one. Equal contents give equal bytes.
 
     Parameters
     ----------
     path : str or path-like
         The file, under exactly this name: no ``.npz`` is added. A symbolic link is followed. A
-        new file gets the permissions that the umask leaves; an existing one keeps its own.
+        new file gets its permissions from the umask; an existing one keeps its own.
     arrays : mapping of str to ndarray
         Arrays of numbers, stored in C order. Names are printable and not empty.
     architecture : dict
-        What JSON can hold; it comes back as JSON has it (a tuple as a list).
+        JSON-serialisable; `load_arrays` returns it as JSON has it (a tuple as a list).
     place : str
-        What messages begin with.
+        The beginning of messages.
     """
     caller, place = place, f"{place}: {checked_path(path, place)}"
     checked = {_checked_name(name, place): _numbers(name, arrays[name], place) for name in arrays}
@@ -92,16 +92,16 @@ def load_arrays(
     shapes_of: Callable[[dict[str, object]], Mapping[str, tuple[int, ...]]] | None = None,
     place: str = "load_arrays",
 ) -> tuple[dict[str, NDArray[Any]], dict[str, object]]:
-    """Read what `save_arrays` wrote; a stranger's file costs no more memory than its size allows.
+    """Read what `save_arrays` wrote; an untrusted file takes no more memory than its size.
 
     Parameters
     ----------
     path : str or path-like
         The file.
     shapes_of : function, optional
-        From the architecture, the shapes that its arrays must have: compared before they are read.
+        Maps the architecture to the arrays' shapes, which are checked before the arrays are read.
     place : str
-        What messages begin with.
+        The beginning of messages.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def load_arrays(
 
 
 def _check_sizes(archive: zipfile.ZipFile, place: str) -> None:
-    """Members lie in the file as they are, side by side, as `save_arrays` writes them."""
+    """Check that members are stored uncompressed, side by side, as `save_arrays` writes them."""
     members = archive.infolist()
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED:
@@ -176,7 +176,7 @@ def _size(archive: zipfile.ZipFile) -> int:
 
 @contextmanager
 def open_archive(path: StrPath, place: str) -> Iterator[zipfile.ZipFile]:
-    """Open a .npz file; damage that shows while it is read becomes a ValueError at `place`."""
+    """Open a .npz file; damage found while it is read becomes a ValueError at `place`."""
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -186,7 +186,7 @@ def open_archive(path: StrPath, place: str) -> Iterator[zipfile.ZipFile]:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            # A damaged directory sent zipfile to a place before the start of the file.
+            # A damaged directory made zipfile seek to before the start of the file.
             raise _not_whole(error, place) from error
 
 
@@ -212,10 +212,9 @@ def array_shape(archive: zipfile.ZipFile, name: str, place: str) -> tuple[int, .
 def read_array(
     archive: zipfile.ZipFile, name: str, place: str, expected: tuple[int, ...] | None = None
 ) -> NDArray[Any]:
-    """Read one array of a .npz file, of a shape if one is given: C-contiguous, writable, native.
+    """Read one array of a .npz file, C-contiguous, writable and native; check its shape if given.
 
-    Not ``numpy.load``, which allocates what the array's header claims before it has seen whether
-    the bytes are there.
+    Not by ``numpy.load``, which allocates what the array's header claims before it reads the bytes.
     """
     place = f"{place}, array {name!r}"
     with archive.open(name + _SUFFIX) as member:
@@ -232,15 +231,15 @@ def read_array(
 
 
 class _Readable(Protocol):
-    """What can be read piece by piece: a file, a gzip stream, a member of an archive."""
+    """A stream that is read in pieces: a file, a gzip stream, a member of an archive."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 def read_promised(stream: _Readable, promised: int, place: str) -> bytearray:
-    """Read the rest of `stream`, which must be as many bytes as a header promised.
+    """Read the rest of `stream`, which must have as many bytes as a header promised.
 
-    In pieces: one read of the promised size would allocate it first, whatever the header claims.
+    It is read in pieces: a single read would first allocate the promised size, however large.
     """
     body = bytearray()
     while len(body) < promised:
@@ -250,7 +249,7 @@ def read_promised(stream: _Readable, promised: int, place: str) -> bytearray:
                 f"{place}: truncated, {len(body)} bytes of data, expected {promised} by its header"
             )
         body += piece
-    # This read also brings a gzip stream or a zip member to its end, where checksums are compared.
+    # This read also reaches the end of a gzip stream or zip member, where checksums are compared.
     if stream.read(1):
         raise ValueError(f"{place}: more data than the {promised} bytes promised by its header")
     return body
@@ -294,7 +293,7 @@ def _read_header(member: IO[bytes], place: str) -> tuple[tuple[int, ...], bool, 
 def _checked_name(name: object, place: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"{place}: array name {name!r} is a {type(name).__name__}, expected a str")
-    # zipfile cuts a name at a NUL, and some systems turn a backslash into a slash.
+    # zipfile cuts a name at a NUL, and some systems replace a backslash by a slash.
     if not name or not name.isprintable() or "\\" in name:
         raise ValueError(
             f"{place}: array name {name!r}, expected printable characters without a backslash"
@@ -309,7 +308,7 @@ def _numbers(name: str, value: object, place: str) -> NDArray[Any]:
         )
     if value.dtype.kind not in _NUMBERS:
         raise TypeError(f"{place}: array {name!r} has dtype {value.dtype}, expected numbers")
-    # Not ascontiguousarray, which gives an array without dimensions one.
+    # Not ascontiguousarray, which adds a dimension to a zero-dimensional array.
     return np.asarray(value, order="C")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernels.runtime import checks
+from layers import schedules
 from layers.base import Layer
 from layers.columns import Columns
 from layers.files.archive import StrPath, load_arrays, save_arrays
@@ -19,10 +20,10 @@ _FORMAT = 1
 
 
 def _known(kind: type) -> dict[str, Any]:
-    """What a file may name: the classes of a kind that the package exports.
+    """The classes of a kind that a file may name: those that the package exports.
 
-    A user's own class is not here, nor what is made of a user's formulas: its code is not in the
-    file.
+    User-defined classes, and parts made of a user's formulas, are excluded: their code is not in
+    the file.
     """
     import layers
     from layers import formulas
@@ -44,9 +45,9 @@ def save(model: Sequential, path: StrPath, *, optimizer_state: bool = False) -> 
     ----------
     model : Sequential
     path : path
-        Written aside, then renamed; the name is taken as it is.
+        Written to a temporary file, then renamed; no suffix is added.
     optimizer_state : bool
-        Whether to write what the optimizer keeps of each parameter, too.
+        Whether to also write the optimizer's state of each parameter.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def save(model: Sequential, path: StrPath, *, optimizer_state: bool = False) -> 
 
 
 def _states(model: Sequential) -> dict[str, Any]:
-    """What the optimizer keeps of each parameter, by name: views."""
+    """The optimizer's state of each parameter, by name: views."""
     return {
         f"optimizer.{state}.{index}.{name}": array
         for state, views in enumerate(model._buffers.state_views())
@@ -95,12 +96,12 @@ def load(path: StrPath) -> Sequential:
     Returns
     -------
     Sequential
-        With the same parameters to the bit, the same history and the same shuffles to come.
+        With bit-identical parameters, the same history and the same future shuffles.
 
     Raises
     ------
     ValueError
-        The file is not such a file, is damaged, or its arrays do not fit its architecture.
+        The file is no saved model, is damaged, or its arrays do not fit its architecture.
     """
     arrays, architecture = load_arrays(path, lambda described: _shapes(described, path), PLACE)
     place = f"{PLACE}: {os.fsdecode(path)}"
@@ -117,7 +118,7 @@ def load(path: StrPath) -> Sequential:
             model.columns = _columns(architecture["columns"], model.n_in, place)
         model._step, model._first_step = _steps(architecture, place)
         if model.optimizer.states and architecture.get("optimizer_state") is not True:
-            model._first_step = model._step  # it starts anew, so its steps count anew
+            model._first_step = model._step  # its states start from zero, so its steps do too
         for name, array in [*model.parameters().items(), *_states(model).items()]:
             if name in arrays:
                 array[...] = checks.floating(place, name, arrays[name], model.dtype)
@@ -151,7 +152,7 @@ def _shapes(architecture: Mapping[str, Any], path: StrPath) -> dict[str, tuple[i
 
 
 def _steps(architecture: Mapping[str, Any], place: str) -> tuple[int, int]:
-    """How many steps have been taken, and how many before the optimizer's first."""
+    """The number of steps taken, and the number before the optimizer's first."""
     steps = architecture.get("steps", [0, 0])  # older files have none
     if not isinstance(steps, list) or len(steps) != 2:
         raise ValueError(
@@ -177,7 +178,7 @@ def _field(architecture: Mapping[str, Any], name: str, kind: type, place: str) -
 
 
 def _numbers(name: str, numbers: Any, place: str) -> list[float]:
-    """A list of the history; `_as_json` made words of what JSON has no number for."""
+    """A list of the history, in which `_as_json` replaced NaN and infinity by strings."""
     if not isinstance(numbers, list) or not all(
         isinstance(number, (int, float)) or number in ("nan", "inf", "-inf") for number in numbers
     ):
@@ -197,7 +198,7 @@ def _columns(config: Any, n_in: int, place: str) -> Columns:
         columns = Columns.from_config(config)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
-    except (KeyError, TypeError) as error:  # no such fields, or nothing like them in one
+    except (KeyError, TypeError) as error:  # missing or wrong fields
         raise ValueError(
             f"{place}: columns in its architecture is {checks.shown(config)}, expected a dict of "
             "names, features and label"
@@ -210,7 +211,7 @@ def _columns(config: Any, n_in: int, place: str) -> Columns:
 
 
 def _as_json(number: float) -> float | str:
-    """JSON has no NaN and no infinity; `load` takes "nan" and "inf" for numbers too."""
+    """A number, or the string "nan", "inf" or "-inf", which JSON has no numbers for."""
     return number if math.isfinite(number) else str(number)
 
 
@@ -218,7 +219,10 @@ def _described(part: Any, kind: type) -> dict[str, Any]:
     name, known = type(part).__name__, _known(kind)
     if known.get(name) is not type(part):
         raise TypeError(f"Sequential.save: cannot save {part!r}, expected one of {sorted(known)}")
-    return {"type": name, **part.config()}
+    try:
+        return {"type": name, **part.config()}
+    except TypeError as error:  # a learning rate by code of the user's own
+        raise TypeError(f"Sequential.save: {name}: {error}") from error
 
 
 def _made(described: Any, kind: type, what: str, place: str) -> Any:
@@ -240,6 +244,8 @@ def _made(described: Any, kind: type, what: str, place: str) -> Any:
             f" and perhaps {sorted(set(parameters) - needed)}"
         )
     try:
+        if isinstance(given.get("learning_rate"), dict):
+            given["learning_rate"] = schedules.made(given["learning_rate"])
         return known[name](**given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{place}: {error}") from error

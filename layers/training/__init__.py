@@ -1,1 +1,1 @@
-"""The training loop and where it takes its rows from."""
+"""The training loop and the sources of its rows."""

@@ -1,7 +1,7 @@
-"""Where `Sequential.fit` takes its rows from: arrays, files mapped into memory, batches.
+"""Sources of `Sequential.fit`: arrays, memory-mapped files, iterables of batches.
 
-A source gives an epoch in pieces: arrays as the kernels take them, and which of their rows to train
-on, in which order.
+A source yields an epoch in pieces: arrays in the kernels' form, and the order of the rows to train
+on.
 """
 
 import weakref
@@ -15,11 +15,11 @@ from layers.base import Array
 
 PLACE = "Sequential.fit"
 _CONVERTED_BYTES = 2**24
-"""How much of a mapped file in another dtype or order is converted at a time."""
+"""Bytes of a mapped file, in another dtype or order, that are converted at a time."""
 
 
 Targets = Callable[..., Array]
-"""What checks targets: `layers.losses.Loss.targets`."""
+"""Checks targets: `layers.losses.Loss.targets`."""
 
 
 class Piece(NamedTuple):
@@ -32,19 +32,19 @@ class Piece(NamedTuple):
 
 
 class Source(Protocol):
-    """Gives epochs in pieces. ``rows`` is an epoch's, or None where nobody knows before."""
+    """Yields epochs in pieces. ``rows`` is the number of rows of an epoch, None if unknown."""
 
     rows: int | None
 
     def pieces(self, order: Array | None) -> Iterator[Piece]:
-        """One epoch, its rows in the given order if it has one."""
+        """One epoch, with its rows in ``order`` if given."""
 
     def check(self) -> None:
-        """Raise OSError where reading would end the process; before each compiled call."""
+        """Raise OSError where reading would kill the process; called before each compiled call."""
 
 
 class Rows:
-    """Arrays in memory, or mapped into it from a file.
+    """Arrays in memory or in memory-mapped files.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Rows:
     ) -> None:
         self._dtype, self._batch_size = dtype, batch_size
         is_mapped = isinstance(x, np.ndarray) and checks.mapping(x) is not None
-        self._converts = is_mapped and not checks.lies_well(x, dtype)
+        self._converts = is_mapped and not checks.is_contiguous_native(x, dtype)
         if self._converts:
             checks.real(PLACE, "x", x[:0], dtype)
             checks.shape(PLACE, "x", x, ("batch", n_in))
@@ -83,22 +83,22 @@ class Rows:
         self._is_mapped = any(checks.mapping(each) for each in (self._x, self._labels))
 
     def pieces(self, order: Array | None) -> Iterator[Piece]:
-        """All rows, in the given order: one piece, or several of a file that is converted."""
+        """All rows in ``order``: one piece, or several if the file is converted."""
         if order is None:
             order = np.arange(len(self._x))
         if not self._converts:
             yield Piece(self._x, self._labels, order, self._batch_size)
             return
         row_bytes = self._x.shape[1] * self._dtype.itemsize
-        step = max(1, _CONVERTED_BYTES // (row_bytes * self._batch_size)) * self._batch_size
-        for start in range(0, len(order), step):
+        size = max(1, _CONVERTED_BYTES // (row_bytes * self._batch_size)) * self._batch_size
+        for start in range(0, len(order), size):
             self.check()
-            some = order[start : start + step]
-            x = checks.real(PLACE, "x", np.asarray(self._x)[some], self._dtype)
-            yield Piece(x, self._labels[some], np.arange(len(some)), self._batch_size)
+            rows = order[start : start + size]
+            x = checks.real(PLACE, "x", np.asarray(self._x)[rows], self._dtype)
+            yield Piece(x, self._labels[rows], np.arange(len(rows)), self._batch_size)
 
     def check(self) -> None:
-        """A page of a mapped file that is no longer there would end the process."""
+        """Reading a missing page of a mapped file would kill the process."""
         if not self._is_mapped:
             return
         try:
@@ -114,9 +114,9 @@ class Batches:
     Parameters
     ----------
     batches : iterable
-        Asked for anew in each epoch, unless it is an iterator: that goes on where it was.
+        Restarted in each epoch, unless it is an iterator, which continues.
     steps : int, optional
-        Batches of an epoch; by default all that there are.
+        Batches per epoch; by default all.
     epochs : int
     n_in, n_out : int
     dtype : numpy.dtype
@@ -172,9 +172,9 @@ class Batches:
 
 
 class Held(NamedTuple):
-    """An array of the caller's, kept while callbacks and other threads run.
+    """A caller's array, held while callbacks and other threads run.
 
-    NumPy resizes no array that a weak reference points to, not even with ``refcheck=False``.
+    NumPy never resizes an array with a weak reference, not even with ``refcheck=False``.
     """
 
     array: Array
@@ -182,7 +182,7 @@ class Held(NamedTuple):
 
 
 def held(array: Array) -> Held:
-    """A view, whose shape is its own, of memory that stays where it is."""
+    """A view of an array, whose memory cannot be resized meanwhile."""
     view = owner = array.view()
     while isinstance(owner.base, np.ndarray):
         owner = owner.base

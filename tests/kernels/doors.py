@@ -1,4 +1,4 @@
-"""Every public kernel with arguments that it takes, and the same arrays in odd layouts."""
+"""Every public kernel with valid arguments, and the same arrays in unusual layouts."""
 
 import functools
 import warnings

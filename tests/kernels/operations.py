@@ -1,4 +1,4 @@
-"""Every operation that there is, called by its address from Python."""
+"""Every operation, called by its address from Python."""
 
 import ctypes
 import functools

@@ -1,4 +1,4 @@
-"""What the doors ask the one compiled product for: flags, and the operation that follows."""
+"""The arguments that doors pass to the compiled product: flags, and the operation that follows."""
 
 from typing import Any, NamedTuple
 

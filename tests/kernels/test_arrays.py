@@ -1,4 +1,4 @@
-"""Arrays that a compiled function reads from NumPy's own structure: what fits, what does not."""
+"""`Matrix` arguments, read from NumPy's own structure: which arrays are accepted."""
 
 import sys
 

@@ -1,9 +1,8 @@
 """The same bits on any number of threads, on either path, on AVX2 and on AVX-512.
 
-Each configuration is a process of its own, which is this file run as a script. It calls every
-kernel on fixed inputs, made of whole numbers alone, and prints a hash of each kernel's results.
-The inputs are made from the kernels' contracts: a new kernel needs nothing here but its line in
-FINGERPRINTS.
+Each configuration is a separate process, which runs this file as a script. It calls every kernel on
+fixed inputs, made of integers, and prints a hash of each kernel's results. The inputs follow from
+the kernels' contracts: a new kernel needs only its line in FINGERPRINTS.
 """
 
 import concurrent.futures
@@ -41,7 +40,9 @@ SECONDS = 600
 FINGERPRINTS = {
     "absolute_error_gradient": "e81d0d9ea53d d4d7b68ff44b",
     "accuracy": "05afd8fa86c4 05afd8fa86c4",
-    "adam_update": "2b7dbfbf3258 02f1fa43206e",
+    "adagrad_update": "6e2c26ffb4a9 c884709be63e",
+    "adam_decay_update": "01ba15dc2b63 585751bcdee3",
+    "adam_update": "8bc23298c37e 33a8a67ebae2",
     "argmax_rows": "342cdb0a4790 342cdb0a4790",
     "binary_cross_entropy_gradient": "3c81ac72b5c7 cf128d9281af",
     "column_sum": "b25c5f64d90c f4b6af51300c",
@@ -71,11 +72,13 @@ FINGERPRINTS = {
     "huber_gradient": "4002906fc0d9 1ef952925edf",
     "leaky_relu_backward": "bb5ec0a14b61 ab2e48b48310",
     "leaky_relu_forward": "0125505b2c6e 70a0207c1a73",
+    "lion_update": "64b959e43aa1 c6880122414c",
     "log": "7c4fa4bf3303 c6fee7b4c6d1",
     "log_softmax_backward": "bf09e3e9d172 67a41721d389",
     "log_softmax_forward": "0daf0f9dcff8 6ad5f6f71db6",
     "matmul": "95d82b9ec22d a216723b1370",
     "mean_loss": "feed8d236d0c 790ef3f702bc",
+    "momentum_update": "99781670c27f 1584097076c8",
     "permutation": "8f3f95f71e9c 8f3f95f71e9c",
     "poisson_gradient": "f36adaf7cabd 21cf69e5fec8",
     "product": "aa932964ff7c 423d4df2d399",
@@ -84,6 +87,8 @@ FINGERPRINTS = {
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "selu_backward": "d127a60a2c8f 2681fca81a1c",
     "selu_forward": "0a5a3d4b9885 e766c7f386da",
+    "rmsprop_update": "5afabb296b64 c57f27fb434b",
+    "sgd_decay_update": "70b2ddd5fe94 7ad809d5e116",
     "sgd_update": "c06986d44c86 48ec875244f3",
     "sigmoid_backward": "501303c75173 4595e553f511",
     "sigmoid_cross_entropy_gradient": "33ee139ba730 5c81a1fda537",
@@ -112,6 +117,8 @@ SIZES = {"m": 70, "n": 101, "k": 4999, "batch": 4999, "n_in": 37, "n_out": 53, "
 SIZES |= {"s": 2, "q": 50_021}
 OTHER_SIZES = {
     "gather_rows": {"k": 61},  # its out is (batch, k)
+    **{name: {"s": 1} for name in ("momentum_update", "adagrad_update", "rmsprop_update")},
+    "lion_update": {"s": 1},
     # Square, since flags transpose; B large enough to be packed.
     "product": dict.fromkeys("mnkef", 731),
     "small_product": dict.fromkeys("mnk", 101),
@@ -119,7 +126,8 @@ OTHER_SIZES = {
 ELEMENTS = 50_021  # where any shape will do
 NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope": 0.1}
 NUMBERS |= {"delta": 0.7, "label_smoothing": 0.1, "q": 0.3}
-NUMBERS |= {"alpha": 0.1, "rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
+NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
+NUMBERS |= {"ahead": 0.2, "momentum": 0.9, "alpha": 0.1, "decay": 0.01, "shrink": 0.03}
 
 
 # The part that runs in a process of its own

@@ -1,4 +1,4 @@
-"""The compile cache, in processes of their own: each gets a small package with a copy of it."""
+"""The compile cache, in separate processes, each with a small package and a copy of the cache."""
 
 import json
 import os

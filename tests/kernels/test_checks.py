@@ -1,6 +1,6 @@
-"""The gate: no bad argument passes a public door, and none of the arrays is touched when it tries.
+"""The checks of public kernels: bad arguments are refused, and no array is changed.
 
-Every public kernel is walked by its contract, so that a new one is tested as it appears.
+Every public kernel is tested by its contract, so new kernels are included.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The one line that says what a kernel takes: its grammar, and the nonsense that it refuses."""
+"""The contract of a kernel: its grammar, and the errors of invalid ones."""
 
 import inspect
 import tracemalloc

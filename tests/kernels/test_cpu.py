@@ -1,4 +1,4 @@
-"""What is read of the CPU's caches: what Linux says, or what most have."""
+"""The CPU's caches: as Linux reports them, or the common default."""
 
 import os
 from pathlib import Path

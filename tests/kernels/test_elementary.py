@@ -1,4 +1,4 @@
-"""exp and log of our own: their error in ulp, their special values, every length."""
+"""Our exp and log: errors in ulp, special values, every length."""
 
 import math
 from decimal import Context, Decimal

@@ -1,9 +1,9 @@
-"""No kernel touches a byte outside its arrays: each array is laid against forbidden memory.
+"""No kernel accesses a byte outside its arrays: each array lies next to an inaccessible page.
 
-Kernels index memory through pointers, which no bounds check sees. Here the page after the end of
-every array, or the one before its start, may be neither read nor written, so that one element too
-many kills the process; hence a process of its own, which is this file run as a script. The cases
-are made of the kernels' contracts: a new kernel is among them without being named.
+Kernels index memory through pointers, without bounds checks. Here the page after the end of every
+array, or before its start, can be neither read nor written, so that one element too many kills the
+process; hence a separate process, which runs this file as a script. The cases follow from the
+kernels' contracts: new kernels are included.
 """
 
 import ctypes

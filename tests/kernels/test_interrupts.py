@@ -1,4 +1,4 @@
-"""Ctrl-C waits while a kernel is made ready; whatever cuts that short, the next call is right."""
+"""Ctrl-C is postponed while a kernel is made ready; after any interruption the next call works."""
 
 import os
 import signal

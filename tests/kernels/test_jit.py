@@ -1,4 +1,4 @@
-"""What is compiled, when, how often, and who may run it."""
+"""What is compiled, when and how often, and which callers may run it."""
 
 import copy
 import pickle

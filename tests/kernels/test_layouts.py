@@ -1,4 +1,4 @@
-"""No array is refused for its layout alone, and none changes a bit of the result."""
+"""No input array is refused for its layout, and no layout changes a bit of the result."""
 
 import numpy as np
 import pytest

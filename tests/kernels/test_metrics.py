@@ -1,4 +1,4 @@
-"""The class of a row: the first of the largest, and none where a score is NaN, in any lane."""
+"""The class of a row: the first largest score, and none where a score is NaN, in any lane."""
 
 import numpy as np
 import pytest

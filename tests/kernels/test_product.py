@@ -26,20 +26,20 @@ from kernels.product.loops import (
     CUT,
     DEPTH,
     DIRECT_CHUNK,
-    FAR,
-    FAR_ELEMENTS,
+    PACK_EARLY_COLUMNS,
+    PACK_EARLY_TERMS,
     PACK_ELEMENTS,
     PACK_ROWS,
-    SOON_COLUMNS,
-    SOON_TERMS,
-    nothing_then,
+    PACK_STRIDED_ELEMENTS,
+    PACK_STRIDED_TERMS,
+    no_operation,
     operands_at,
     plan_for,
     plan_of,
 )
 from kernels.product.matmul import product
 from kernels.product.microkernel import ROWS, Epilogue
-from kernels.product.skinny import TURNED_LANES
+from kernels.product.skinny import TRANSPOSED_LANES
 from kernels.product.split_k import chain_bytes
 from kernels.product.tile_sizes import LEVEL_2, TILE
 from kernels.runtime import jit
@@ -56,9 +56,14 @@ SMALL = [(1, 1, 1), (1, 37, 21), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), 
 SMALL += [(5, 7, 0), (1, 37, 40), (3, 50, 40)]
 PACKED = [(PACK_ROWS + 1, 700, 760), (107, 500, 2 * DEPTH + 300), (40, 130, CUT + 9)]
 # Packed where A is transposed, and, on some CPUs, B alone: in one pass and in two.
-APART = [(PACK_ROWS + 1, FAR_ELEMENTS // FAR + 5, FAR + 3), (768, 20, FAR + 3)]
-SOON = [(PACK_ROWS + 1, SOON_COLUMNS + 6, terms + 5) for terms in (SOON_TERMS, DEPTH)]
-# B alone packed for the level-2 cache, on CPUs that pack no sooner: its rows fall out, it outgrows.
+STRIDED = [
+    (PACK_ROWS + 1, PACK_STRIDED_ELEMENTS // PACK_STRIDED_TERMS + 5, PACK_STRIDED_TERMS + 3),
+    (768, 20, PACK_STRIDED_TERMS + 3),
+]
+PACKED_EARLY = [
+    (PACK_ROWS + 1, PACK_EARLY_COLUMNS + 6, terms + 5) for terms in (PACK_EARLY_TERMS, DEPTH)
+]
+# B alone packed for the level-2 cache, on CPUs that do not pack early: conflicts, and exceeds it.
 FALLS_OUT = (PACK_ROWS + 1, 512, min(LEVEL_2.size // 2048, PACK_ELEMENTS // 512))
 OUTGROWS = (2 * DIRECT_CHUNK + 1, 500, min(LEVEL_2.size // 2000 + 5, PACK_ELEMENTS // 500))
 # Few outputs: threads share the chains over k, of which the last may be packed in another way.
@@ -104,7 +109,7 @@ def step_by_step(a, b, out, extra, asked):
 @each_dtype
 @pytest.mark.parametrize("name", FUSED)
 @pytest.mark.parametrize(
-    "sizes", [*SMALL, *PACKED, *APART, *SOON, FALLS_OUT, OUTGROWS, *LONG], ids=str
+    "sizes", [*SMALL, *PACKED, *STRIDED, *PACKED_EARLY, FALLS_OUT, OUTGROWS, *LONG], ids=str
 )
 def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name, sizes):
     asked = FUSED[name]
@@ -119,14 +124,14 @@ def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name,
 
 
 @each_dtype
-@pytest.mark.parametrize("sizes", [*PACKED, *APART, *SOON, FALLS_OUT, OUTGROWS], ids=str)
+@pytest.mark.parametrize("sizes", [*PACKED, *STRIDED, *PACKED_EARLY, FALLS_OUT, OUTGROWS], ids=str)
 def test_packing_does_not_show(dtype, sizes):
     """Columns by themselves are too few to be packed; together they are."""
     m, n, k = sizes
     assert m >= PACK_ROWS
     width = min(33, n // 5)
     assert k * width <= PACK_ELEMENTS
-    assert min(FAR, SOON_COLUMNS) > 33
+    assert min(PACK_STRIDED_TERMS, PACK_EARLY_COLUMNS) > 33
     assert sizes not in PACKED or k * n > PACK_ELEMENTS
     for flags in (0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B, ACCUMULATE):
         a, b, out, _ = operands(dtype, m, n, k, flags)
@@ -172,7 +177,7 @@ def bits_of_many(dtype):
     found = hashlib.sha256()
     shapes = [*itertools.product((1, 3, 4, 5, 9), (1, 3, 4, 7, 14, 15, 25, 40), (1, 3, 5, 40))]
     for (m, n, k), flags in itertools.product(
-        [*shapes, *APART, (PACK_ROWS + 1, 700, 760)],
+        [*shapes, *STRIDED, (PACK_ROWS + 1, 700, 760)],
         (0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B),
     ):
         a, b, out, _ = operands(dtype, m, n, k, flags)
@@ -202,7 +207,7 @@ def what_is_packed(a, m, n, k, flags, out):
 
 
 @each_dtype
-@pytest.mark.skipif(TILE.packs_sooner, reason="B is packed before the level-2 cache is asked")
+@pytest.mark.skipif(TILE.packs_early, reason="B is packed before the level-2 cache is asked")
 @pytest.mark.skipif(LEVEL_2.size > 2**21, reason="A is packed first")
 def test_b_alone_is_packed_for_the_level_2_cache(dtype):
     contract = "a (e, f), m int64, n int64, k int64, flags int64 -> out (g, h)"
@@ -225,7 +230,7 @@ def test_b_alone_is_packed_for_the_level_2_cache(dtype):
 
 
 @pytest.mark.parametrize(
-    ("cache", "rows", "step", "falls_out"),
+    ("cache", "rows", "step", "conflicts"),
     [
         (Cache(1280 * 1024, 20), 784, 2048, True),
         (Cache(1280 * 1024, 20), 784, 1024, False),
@@ -239,18 +244,18 @@ def test_b_alone_is_packed_for_the_level_2_cache(dtype):
         (Cache(2**21, 16), 784, 1024, False),
     ],
 )
-def test_rows_fall_out_of_level_2_by_its_size_and_ways(monkeypatch, cache, rows, step, falls_out):
+def test_rows_fall_out_of_level_2_by_its_size_and_ways(monkeypatch, cache, rows, step, conflicts):
     module = importlib.import_module("kernels.product.loops")
     monkeypatch.setattr(module, "_LEVEL_2", cache.size)
     monkeypatch.setattr(module, "_WAY", cache.size // cache.ways)
-    assert module._falls_out.py_func(rows, step) == falls_out
+    assert module._conflicts_in_level_2.py_func(rows, step) == conflicts
 
 
 def bytes_of_chains(a, m, n, k, chain, flags, out):
     """Those that a thread takes for any chain, or those that one chain needs by itself."""
     at, to = pointer(a), pointer(out)
     chains = (k + CUT - 1) // CUT
-    plain = Epilogue(flags, to, nothing_then(to, local_number(0.0)))
+    plain = Epilogue(flags, to, no_operation(to, local_number(0.0)))
     if chain < 0:
         return chain_bytes(operands_at((m, n), (m, k), at, at, to, plain), chains)
     terms = min(CUT, k - chain * CUT)
@@ -336,7 +341,7 @@ def test_an_empty_output_shares_no_memory():
 def test_shares_are_even(monkeypatch):
     """Blocks for so many threads differ by a tile at most, whatever the shape."""
     module = importlib.import_module("kernels.product.loops")
-    monkeypatch.setattr(module, "units", module.units.py_func)
+    monkeypatch.setattr(module, "ceil_div", module.ceil_div.py_func)
     blocks, share = module._blocks.py_func, module.share.py_func
     for size, count in itertools.product((1, 8, 9, 100, 1000, 1025), (1, 2, 3, 7)):
         shares = [share(size, count, i, ROWS) for i in range(count)]
@@ -357,9 +362,9 @@ def test_shares_are_even(monkeypatch):
 def test_a_block_of_some_columns_has_those_of_a_vector(monkeypatch, lanes):
     """For every vector there is; and where two turned ones fit into the widest, those of one."""
     module = importlib.import_module("kernels.product.loops")
-    monkeypatch.setattr(module, "units", module.units.py_func)
+    monkeypatch.setattr(module, "ceil_div", module.ceil_div.py_func)
     blocks, share = module._blocks.py_func, module.share.py_func
-    turned = TURNED_LANES
+    turned = TRANSPOSED_LANES
     for n, count, by_columns in itertools.product(
         (*range(1, 130), 2047, 2049, 4097), (1, 2, 3, 5, 16), (False, True)
     ):

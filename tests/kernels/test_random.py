@@ -1,4 +1,4 @@
-"""Philox4x32-10: published answers, then ours against the same algorithm in whole numbers."""
+"""Philox4x32-10: published answers, and ours against the algorithm in Python integers."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy: the order of each sum to the bit, the bad days, the gradients."""
+"""Softmax and cross-entropy: the order of each sum to the bit, special values, gradients."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What each module of this package reaches, as the compile cache takes it."""
+"""Which modules each module reaches, for the compile cache's key."""
 
 from __future__ import annotations
 

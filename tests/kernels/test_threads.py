@@ -1,6 +1,6 @@
-"""Which calls run in parallel, and that none crashes, hangs or changes a bit for it.
+"""Which calls run in parallel, and that none crashes, hangs or changes a bit.
 
-Most of this needs a process from its very start: a threading layer is chosen once.
+Most tests need a new process, since a threading layer is chosen once.
 """
 
 import os
@@ -177,7 +177,7 @@ assert kernels.get_num_threads() == 3
 def test_a_region_has_the_allowed_threads_and_leaves_numba_its_own(process):
     process(
         """
-from kernels.product import product
+from kernels.product.matmul import product
 
 seen = []
 parallel = product.parallel
@@ -403,7 +403,7 @@ def test_a_layer_that_cannot_be_loaded_costs_one_warning_and_no_bit(process, lay
         f"""
 import warnings
 from numba.np.ufunc import parallel
-from kernels.product import product
+from kernels.product.matmul import product
 
 def lacking():
     raise ImportError("no TBB here")

@@ -1,6 +1,4 @@
-"""Bad input at the edge of the layers: refused in words, with nothing changed; good input in any
-form: converted once, with the bits of a clean copy.
-"""
+"""Bad input to layers: an error, and nothing changed. Good input in any form: converted once."""
 
 import re
 import tempfile

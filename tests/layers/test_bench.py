@@ -1,4 +1,4 @@
-"""`python -m layers bench`: who is measured and left out, what follows from it, what is written."""
+"""`python -m layers bench`: the sides measured and left out, the results, the output."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The command line, run as a user runs it: what it prints, what it writes, how it ends."""
+"""The command line, run as a user runs it: output, files, exit codes."""
 
 import gzip
 import os

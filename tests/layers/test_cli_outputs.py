@@ -1,4 +1,4 @@
-"""The command line's outputs: refused before the work, kept when it is stopped, shown or not."""
+"""The command line's outputs: refused before the work, kept when stopped, shown or not."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""`layers.comparison`: what it covers, that its bounds hold, that it says when one does not."""
+"""`layers.comparison`: its coverage, that its bounds hold, that a broken bound is reported."""
 
 import importlib.util
 import inspect

@@ -1,4 +1,4 @@
-"""Whole networks in one compiled call: the bits of the layer-by-layer path."""
+"""Whole networks in one compiled call: bit-identical to the layer-by-layer path."""
 
 import copy
 import json

@@ -60,6 +60,14 @@ def npy(descr: str, shape: object, body: bytes = b"", version: bytes = b"\x01\x0
 # Round trips.
 
 
+def test_an_array_beyond_what_a_plain_zip_file_holds(tmp_path, monkeypatch):
+    """Of 2 GiB on; here the limit is less."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
+    arrays = {"a": np.arange(1000.0), "b": np.ones(2)}
+    archive.save_arrays(tmp_path / "model.npz", arrays, ARCHITECTURE)
+    assert_same_arrays(archive.load_arrays(tmp_path / "model.npz")[0], arrays)
+
+
 def test_round_trip_under_exactly_the_given_name(tmp_path):
     path = tmp_path / "a model"
     archive.save_arrays(path, small_arrays(), ARCHITECTURE)
@@ -392,7 +400,7 @@ def test_arrays_are_those_of_the_list(tmp_path, names):
         (b"\x93NUMPY\x01\x00\x04\x00((((", "its header is not that of a .npy file"),
         (npy("<f8", (1,), b"12345678", b"\x07\x00"), "header is not that of a .npy"),
         (npy("<f8", (1,), b"12345678", b"\x03\x00"), r"format version \(3, 0\), expected"),
-        (npy("<f8", (-1,), b"12345678"), "negative size"),
+        (npy("<f8", (-1,), b"12345678"), r"shape \(-1,\) has a negative size"),
         (npy("<f8", (True,), b"12345678"), "is not one of integers"),
         (npy("<f8", (1, False), b""), "is not one of integers"),
         (npy("<f8", 1, b"12345678"), "its header is not that of a .npy file"),
@@ -410,6 +418,19 @@ def test_wrong_member(tmp_path, member, message):
     with pytest.raises(ValueError, match=message) as caught:
         archive.load_arrays(path)
     assert f"load_arrays: {path}, array 'a'" in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT])
+def test_a_disk_that_fails_is_no_damaged_file(tmp_path, monkeypatch, number):
+    def read(*_):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "model.npz"
+    archive.save_arrays(path, small_arrays(), ARCHITECTURE)
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", read)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        archive.load_arrays(path)
+    assert caught.value.errno == number
 
 
 # A stranger's file costs no more than its size allows.

@@ -1,4 +1,4 @@
-"""What `fit` takes its rows from, whom it calls on the way, and how it ends in the middle."""
+"""`fit`: its sources of rows, its callbacks, and how it stops."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""The bits of four trained models, committed: on every machine, thread count and version the same.
+"""The committed fingerprints of four trained models, equal on every machine and thread count.
 
 They change only when the contract on bits does, which is a decision and not a repair: see "When a
 fingerprint changes" in CONTRIBUTING.md. This prints the current ones::

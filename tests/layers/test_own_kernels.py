@@ -1,4 +1,4 @@
-"""`layers` runs on its own package `kernels` or not at all: another one of that name is refused."""
+"""`layers` refuses to run with another package named `kernels`."""
 
 import compileall
 import os

@@ -1,4 +1,4 @@
-"""`layers.profile`: which passes a step has, what they cost, and that it leaves the model alone."""
+"""`layers.profile`: the passes of a step, their cost, and that the model is unchanged."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Programs: what is recorded of layers, what is fused of it, and who wrote a line."""
+"""Programs: the lines recorded from layers, their fusion, and their writers."""
 
 import copy
 import pickle

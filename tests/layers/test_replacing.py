@@ -1,4 +1,4 @@
-"""Files that are replaced: what is refused before, what is only a warning after, what is left."""
+"""Replacing files: refused before, warned of after, and what remains."""
 
 import errno
 import io

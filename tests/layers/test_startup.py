@@ -1,4 +1,4 @@
-"""What importing and first using `layers` does not do: compile, start threads, load the heavy."""
+"""Importing and first using `layers` does not compile, start threads or load heavy modules."""
 
 import json
 from collections.abc import Callable

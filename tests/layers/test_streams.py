@@ -1,4 +1,4 @@
-"""Standard output and error that are missing, closed, full or short of letters."""
+"""Standard output and error that are missing, closed, full or lack characters."""
 
 import io
 import os

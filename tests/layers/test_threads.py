@@ -1,6 +1,6 @@
-"""Models in many threads and in forked children: each gets the bits that it gets alone.
+"""Models in many threads and in forked children: the same bits as alone.
 
-In processes of their own, since a threading layer is chosen once.
+In separate processes, since a threading layer is chosen once.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Who is measured: one file for each library, and the table of them."""
+"""The libraries that are measured: one file for each, and a table of them."""
 
 import importlib
 from typing import NamedTuple
@@ -9,20 +9,20 @@ OURS = "numba-layers"
 
 
 class Entry(NamedTuple):
-    """A line of the table.
+    """A library in the table.
 
     Attributes
     ----------
     title : str
-        For the reader.
+        For readers.
     package : str
-        What has to be installed, by its import name.
+        The required package, by its import name.
     place : str
         The module in this folder and its class.
     full : bool
-        Whether it is left to ``--full``.
+        Whether it needs ``--full``.
     kinds : tuple of str
-        Of cases, where it differs from the lines above it.
+        The kinds of cases it is measured in.
     """
 
     title: str
@@ -44,7 +44,7 @@ SIDES = {
 
 
 def load(name: str) -> type[Side]:
-    """Import a side, and its library with it."""
+    """Import a side and its library."""
     module, _, its_class = SIDES[name].place.partition(".")
     loaded = importlib.import_module(f"{__name__}.{module}")
     side: type[Side] = getattr(loaded, its_class)

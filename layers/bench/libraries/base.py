@@ -1,4 +1,4 @@
-"""What a side is: one library's way to take a step, to train for an epoch and to predict."""
+"""A side: one library's training step, epoch and prediction."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -8,7 +8,7 @@ from layers.bench.cases import Case
 
 
 class Side(ABC):
-    """One library, ready for one case.
+    """One library, set up for one case.
 
     Parameters
     ----------
@@ -23,14 +23,14 @@ class Side(ABC):
 
     @classmethod
     def start(cls, threads: int) -> dict[str, str]:
-        """Use so many threads, where the environment does not say it; versions of the library."""
+        """Set the number of threads, if the environment does not; return the library's versions."""
         return {}
 
     def numbers(self) -> list[float]:
-        """What all sides have to agree on.
+        """The numbers in which all sides must agree.
 
-        The predicted class; or the losses before a first step and before a second one on the same
-        batch, which show the forward pass and the gradients.
+        The predicted class; or the losses before the first and the second step on the same batch,
+        which test the forward pass and the gradients.
         """
         self.reset()
         if self.case.kind == "predict":
@@ -38,7 +38,7 @@ class Side(ABC):
         return [self.first_batch(), self.first_batch()]
 
     def run(self, passes: int) -> float:
-        """Go over the data so many times; the last loss, or the predicted class."""
+        """Pass over the data ``passes`` times; return the last loss or predicted class."""
         if self.case.kind == "step":
             return self.steps(passes)
         if self.case.kind == "predict":
@@ -47,27 +47,27 @@ class Side(ABC):
 
     @abstractmethod
     def build(self) -> None:
-        """Make the model and bring the data into the library's own form."""
+        """Make the model and convert the data to the library's form."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Go back to the first weights, so that every turn does the same work."""
+        """Restore the initial weights, so that every timing does the same work."""
 
     @abstractmethod
     def first_batch(self) -> float:
-        """One step on the first batch; the loss before the update."""
+        """Take a step on the first batch; return the loss before the update."""
 
     @abstractmethod
     def steps(self, passes: int) -> float:
-        """So many passes over all batches; the last loss."""
+        """Pass over all batches ``passes`` times; return the last loss."""
 
     @abstractmethod
     def epoch(self) -> float:
-        """A whole shuffled epoch, with the shuffle; the last loss."""
+        """Train a shuffled epoch, shuffle included; return the last loss."""
 
     @abstractmethod
     def predict(self, times: int) -> float:
-        """The class of the first row, so many times one after another."""
+        """Predict the class of the first row ``times`` times."""
 
 
 class Fitting(Side):
@@ -89,25 +89,25 @@ class Fitting(Side):
 
 
 class Looping(Side):
-    """A side whose step is a call from Python, for each batch."""
+    """A side that calls its step from Python for each batch."""
 
     batches: list[tuple[Any, Any]]
-    """Made by `build`, so that nobody pays for slicing."""
+    """Made by `build`, so that slicing is not timed."""
 
     @abstractmethod
     def step(self, x: Any, y: Any) -> Any:
-        """One step; the loss before the update."""
+        """Take a step; return the loss before the update."""
 
     @abstractmethod
     def shuffled(self) -> Any:
-        """The epoch's batches in a new order, gathered one after another."""
+        """The epoch's batches in a new order, gathered one by one."""
 
     def first_batch(self) -> float:
         """One step on the first batch."""
         return float(self.step(*self.batches[0]))
 
     def steps(self, passes: int) -> float:
-        """So many passes over all batches, in their order."""
+        """Pass over all batches ``passes`` times, in order."""
         step, loss = self.step, None
         for _ in range(passes):
             for x, y in self.batches:
@@ -115,14 +115,14 @@ class Looping(Side):
         return self.finished(loss)
 
     def epoch(self) -> float:
-        """A step for each shuffled batch."""
+        """Take a step on each shuffled batch."""
         step, loss = self.step, None
         for x, y in self.shuffled():
             loss = step(x, y)
         return self.finished(loss)
 
     def finished(self, loss: Any) -> float:
-        """The loss as a number, once nothing is left to compute."""
+        """Wait for pending computations; return the loss as a number."""
         return float(loss)
 
     def sliced(self, x: Any, y: Any) -> list[tuple[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Our own side, through the public calls."""
+"""Our own side, through public methods."""
 
 import layers
 from layers.bench.cases import LEARNING_RATE
@@ -9,7 +9,7 @@ class Ours(Fitting):
     """`Sequential.fit` and `Sequential.predict`."""
 
     def build(self) -> None:
-        """A model that is kept: what it has learnt of its own pace stays."""
+        """Make the model once, so that it keeps the pace it has measured."""
         stack: list[layers.Layer] = []
         for n_in, n_out in zip(self.case.widths, self.case.widths[1:], strict=False):
             stack += [layers.Dense(n_in, n_out), layers.ReLU()]
@@ -22,7 +22,7 @@ class Ours(Fitting):
         )
 
     def reset(self) -> None:
-        """Write the first weights over the model's own."""
+        """Overwrite the model's weights with the initial ones."""
         flat = [array for pair in self.weights for array in pair]
         for view, array in zip(self.model.parameters().values(), flat, strict=True):
             view[...] = array
@@ -33,6 +33,6 @@ class Ours(Fitting):
         return float(self.model.train_step(self.x[rows], self.y[rows]))
 
     def steps(self, passes: int) -> float:
-        """One `fit`, shuffle and all, for as many epochs."""
+        """One `fit` of ``passes`` epochs, shuffles included."""
         history = self.model.fit(self.x, self.y, epochs=passes, batch_size=self.case.batch)
         return float(history.last()["loss"])

@@ -47,15 +47,15 @@ def _scanned_epoch(parameters: Any, x: Any, y: Any, order: Any) -> Any:
 
 
 class Jax(Looping):
-    """``jax.jit`` of a step, whose old parameters are given away so that they can be reused."""
+    """``jax.jit`` of a step, which donates the old parameters' memory."""
 
     @classmethod
     def start(cls, threads: int) -> dict[str, str]:
-        """JAX takes its threads from the CPUs that it may use."""
+        """JAX uses as many threads as it has CPUs."""
         return {"jax": jax.__version__, "jaxlib": jax.lib.__version__}
 
     def build(self) -> None:
-        """Batches are JAX's own arrays, so that nothing is copied in a step."""
+        """Make batches as JAX arrays, so that a step copies nothing."""
         self.random = np.random.default_rng(0)
         self.inputs, self.labels = jnp.asarray(self.x), jnp.asarray(self.y.astype(np.int32))
         self._compiled = jax.jit(_step, donate_argnums=0)
@@ -68,7 +68,7 @@ class Jax(Looping):
             self.batches = [(self.inputs[few], self.labels[few])]
 
     def reset(self) -> None:
-        """Copy the first weights."""
+        """Copy the initial weights."""
         self.parameters = jax.tree.map(jnp.array, self.weights)
 
     def step(self, x: Any, y: Any) -> Any:
@@ -86,7 +86,7 @@ class Jax(Looping):
         raise NotImplementedError
 
     def epoch(self) -> float:
-        """A permutation, and a gathering step for each batch."""
+        """Make a permutation, then take a gathering step for each batch."""
         parameters, step = self.parameters, self._compiled_gathered
         for rows in self.order():
             parameters, loss = step(parameters, self.inputs, self.labels, rows)
@@ -122,13 +122,13 @@ class JaxScan(Jax):
         self._compiled_epoch = jax.jit(_scanned_epoch, donate_argnums=0)
 
     def steps(self, passes: int) -> float:
-        """A compiled call for each pass."""
+        """Make one compiled call per pass."""
         for _ in range(passes):
             self.parameters, loss = self._compiled_scan(self.parameters, *self._stacked)
         return self.finished(loss)
 
     def epoch(self) -> float:
-        """A permutation, and one compiled call."""
+        """Make a permutation, then one compiled call."""
         self.parameters, loss = self._compiled_epoch(
             self.parameters, self.inputs, self.labels, self.order()
         )

@@ -1,4 +1,4 @@
-"""NumPy: the step as one writes it by hand."""
+"""NumPy: a step written by hand."""
 
 import importlib
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 from layers.bench.cases import LEARNING_RATE
 from layers.bench.libraries.base import Looping
 
-# Like every other library here. This package computes no product with it, only this side does.
+# As for the other libraries; the package itself computes no product with NumPy.
 np: Any = importlib.import_module("numpy")
 
 
@@ -20,7 +20,7 @@ class Numpy(Looping):
         self.batches = self.sliced(self.x, self.y)
 
     def reset(self) -> None:
-        """Copy the first weights."""
+        """Copy the initial weights."""
         self.parameters = [(w.copy(), b.copy()) for w, b in self.weights]
 
     def step(self, x: Any, y: Any) -> Any:
@@ -45,7 +45,7 @@ class Numpy(Looping):
         return loss
 
     def forward(self, x: Any) -> list[Any]:
-        """What each layer takes, and the logits."""
+        """Each layer's input, and the logits."""
         outputs, last = [x], len(self.parameters) - 1
         for index, (w, b) in enumerate(self.parameters):
             z = np.matmul(outputs[-1], w)

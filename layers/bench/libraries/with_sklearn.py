@@ -15,17 +15,17 @@ _NEVER = 10**9
 
 
 class Sklearn(Fitting):
-    """``fit`` with plain SGD: no momentum, no penalty, no early end."""
+    """``fit`` with plain SGD: no momentum, no penalty, no early stopping."""
 
     @classmethod
     def start(cls, threads: int) -> dict[str, str]:
-        """Its threads are BLAS's."""
+        """scikit-learn uses BLAS's threads."""
         return {"scikit-learn": sklearn.__version__}
 
     def build(self) -> None:
-        """A first pass over one batch makes the arrays that `reset` writes to."""
+        """Train on one batch, which makes the arrays that `reset` writes to."""
         self.model = self._new(1)
-        rows = max(self.case.batch, 2)  # its early stopping, though off, wants more than one row
+        rows = max(self.case.batch, 2)  # early stopping, though off, requires more than one row
         x, y = np.resize(self.x, (rows, self.x.shape[1])), np.resize(self.y, rows)
         self.model.partial_fit(x, y, classes=np.arange(self.case.widths[-1]))
 
@@ -45,7 +45,7 @@ class Sklearn(Fitting):
         )
 
     def reset(self) -> None:
-        """Write the first weights over the model's own; a `fit` draws its own at its start."""
+        """Overwrite the model's weights with the initial ones; `fit` draws its own."""
         for (w, b), own_w, own_b in zip(
             self.weights, self.model.coefs_, self.model.intercepts_, strict=True
         ):
@@ -57,5 +57,5 @@ class Sklearn(Fitting):
         return float(self.model.partial_fit(self.x[rows], self.y[rows]).loss_)
 
     def steps(self, passes: int) -> float:
-        """One ``fit``, shuffle and all, for as many epochs."""
+        """One ``fit`` of ``passes`` epochs, shuffles included."""
         return float(self._new(passes).fit(self.x, self.y).loss_)

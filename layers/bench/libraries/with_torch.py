@@ -15,7 +15,7 @@ class Torch(Looping):
 
     @classmethod
     def start(cls, threads: int) -> dict[str, str]:
-        """PyTorch has a setting of its own."""
+        """Set PyTorch's number of threads."""
         torch.set_num_threads(threads)
         return {"torch": torch.__version__}
 
@@ -31,7 +31,7 @@ class Torch(Looping):
         self.batches = self.sliced(self.inputs, self.labels)
 
     def reset(self) -> None:
-        """Copy the first weights; PyTorch keeps them transposed."""
+        """Copy the initial weights; PyTorch stores them transposed."""
         with torch.no_grad():
             for layer, (w, b) in zip(self.model[::2], self.weights, strict=True):
                 layer.weight.copy_(torch.from_numpy(w.T.copy()))
@@ -50,7 +50,7 @@ class Torch(Looping):
         return loss.detach()
 
     def shuffled(self) -> Iterator[tuple[Any, Any]]:
-        """``randperm`` and ``index_select``, which is quicker than a DataLoader."""
+        """``randperm`` and ``index_select``, faster than a DataLoader."""
         for rows in torch.randperm(self.case.rows).split(self.case.batch):
             yield self.inputs.index_select(0, rows), self.labels.index_select(0, rows)
 
@@ -68,10 +68,10 @@ class Torch(Looping):
 
 
 class TorchCompile(Torch):
-    """``torch.compile`` of forward and loss, and so of backward; it needs a C++ compiler."""
+    """``torch.compile`` of forward, loss and so backward; requires a C++ compiler."""
 
     def build(self) -> None:
-        """Compile; the first step does it."""
+        """Compile, which happens in the first step."""
         super().build()
         self._loss = torch.compile(super().loss)
         self._scores = torch.compile(self.model)

@@ -1,0 +1,223 @@
+"""Schedules: the learning rate as a function of the step, which counts from 0.
+
+Any function of the step will do as an optimizer's ``learning_rate``; these are saved with a model.
+They are asked in Python, for all steps of a compiled call before it begins.
+
+>>> import layers
+>>> layers.Adam(layers.schedules.Cosine(0.001, steps=1000, warmup=100))
+Adam(learning_rate=Cosine(rate=0.001, steps=1000, warmup=100, end=0), ...)
+"""
+
+import math
+from typing import Any, ClassVar
+
+from kernels.runtime import checks
+
+
+class Schedule:
+    """A learning rate that depends on the step; a subclass says its `rates`.
+
+    Attributes
+    ----------
+    _names : tuple of str
+        The constructor's arguments, which are attributes too.
+    """
+
+    _names: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step; the first is 0."""
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor, as JSON can hold them."""
+        return {name: getattr(self, name) for name in self._names}
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.config() == other.config()
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.config().values()))
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value:g}" for name, value in self.config().items())
+        return f"{type(self).__name__}({given})"
+
+    def _number(self, name: str, value: Any, minimum: float = 0.0) -> float:
+        return checks.number(type(self).__name__, name, value, minimum)
+
+    def _steps(self, name: str, value: Any, minimum: int = 1) -> int:
+        return checks.integer(type(self).__name__, name, value, minimum)
+
+
+class InverseTime(Schedule):
+    """rate / (1 + decay step).
+
+    Parameters
+    ----------
+    rate, decay : float
+        At least 0.
+    """
+
+    _names = ("rate", "decay")
+
+    def __init__(self, rate: float, decay: float) -> None:
+        self.rate, self.decay = self._number("rate", rate), self._number("decay", decay)
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.rate / (1.0 + self.decay * step)
+
+
+class Step(Schedule):
+    """rate factor^k, where k is how often ``every`` steps have been taken.
+
+    Parameters
+    ----------
+    rate : float
+        At least 0.
+    every : int
+        At least 1.
+    factor : float
+        At least 0.
+    """
+
+    _names = ("rate", "every", "factor")
+
+    def __init__(self, rate: float, every: int, factor: float = 0.1) -> None:
+        self.rate, self.every = self._number("rate", rate), self._steps("every", every)
+        self.factor = self._number("factor", factor)
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.rate * _power(self.factor, step // self.every)
+
+
+class Exponential(Schedule):
+    """rate factor^(step / every).
+
+    Parameters
+    ----------
+    rate, factor : float
+        At least 0.
+    every : int
+        Steps in which the rate is multiplied by ``factor``: at least 1.
+    """
+
+    _names = ("rate", "factor", "every")
+
+    def __init__(self, rate: float, factor: float, every: int = 1) -> None:
+        self.rate, self.factor = self._number("rate", rate), self._number("factor", factor)
+        self.every = self._steps("every", every)
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.rate * _power(self.factor, step / self.every)
+
+
+class Cosine(Schedule):
+    """Up to ``rate`` in a straight line over ``warmup`` steps, then down to ``end`` by a cosine.
+
+    Parameters
+    ----------
+    rate : float
+        At least 0.
+    steps : int
+        Of all, those of the warm-up included; from then on it is ``end``.
+    warmup : int
+        Below ``steps``. Step i of these has (i + 1) / warmup of the rate.
+    end : float
+        At least 0.
+    """
+
+    _names = ("rate", "steps", "warmup", "end")
+
+    def __init__(self, rate: float, steps: int, warmup: int = 0, end: float = 0.0) -> None:
+        self.rate, self.steps = self._number("rate", rate), self._steps("steps", steps)
+        self.warmup, self.end = self._steps("warmup", warmup, 0), self._number("end", end)
+        if self.warmup >= self.steps:
+            raise ValueError(f"Cosine: warmup is {warmup}, expected fewer than steps, {steps}")
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
+        if step < self.warmup:
+            return self.rate * ((step + 1) / self.warmup)
+        gone = min((step - self.warmup) / (self.steps - self.warmup), 1.0)
+        return _eased(self.rate, self.end, gone)
+
+
+class OneCycle(Schedule):
+    """From peak / 25 up to ``peak`` over 0.3 of the steps, then down to almost 0, both by a cosine.
+
+    PyTorch's ``OneCycleLR`` with its defaults: the last step has peak / 250,000.
+
+    Parameters
+    ----------
+    peak : float
+        At least 0.
+    steps : int
+        Of all: at least 2; from then on the rate is that of the last.
+    """
+
+    _names = ("peak", "steps")
+
+    def __init__(self, peak: float, steps: int) -> None:
+        self.peak, self.steps = self._number("peak", peak), self._steps("steps", steps, 2)
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
+        start, top = self.peak / 25, max(0.3 * self.steps - 1, 0.0)
+        if step < top:
+            return _eased(start, self.peak, step / top)
+        return _eased(self.peak, start / 1e4, min((step - top) / (self.steps - 1 - top), 1.0))
+
+
+def _eased(start: float, end: float, share: float) -> float:
+    """From start to end along half a cosine."""
+    return end + (start - end) * (0.5 * (1.0 + math.cos(math.pi * share)))
+
+
+def _power(base: float, exponent: float) -> float:
+    try:
+        return float(base**exponent)
+    except OverflowError:
+        return math.inf  # the optimizer refuses it, and says at which step
+
+
+_KNOWN = {kind.__name__: kind for kind in (InverseTime, Step, Exponential, Cosine, OneCycle)}
+
+
+def described(rate: Any) -> Any:
+    """A learning rate as JSON can hold it.
+
+    Raises
+    ------
+    TypeError
+        It is a function of the user's own, whose code would not be in the file.
+    """
+    if not callable(rate):
+        return rate
+    if _KNOWN.get(type(rate).__name__) is not type(rate):
+        raise TypeError(
+            f"learning_rate is {checks.shown(rate)}, expected a number or one of layers.schedules: "
+            f"{', '.join(_KNOWN)}"
+        )
+    return {"schedule": type(rate).__name__, **rate.config()}
+
+
+def made(description: Any) -> Schedule:
+    """The schedule that `described` has described.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no such description.
+    """
+    given = dict(description)
+    kind = _KNOWN.get(str(given.pop("schedule", None)))
+    if kind is None or set(given) != set(kind._names):
+        raise ValueError(
+            f"learning_rate is {checks.shown(description)}, expected a number or one of "
+            f"{', '.join(_KNOWN)} with its arguments"
+        )
+    return kind(**given)
