@@ -87,7 +87,7 @@ FINGERPRINTS = {
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "selu_backward": "d127a60a2c8f 2681fca81a1c",
     "selu_forward": "0a5a3d4b9885 e766c7f386da",
-    "rmsprop_update": "5afabb296b64 c57f27fb434b",
+    "rmsprop_update": "4b6b16c00ee0 07be7ebb6b92",
     "sgd_decay_update": "70b2ddd5fe94 7ad809d5e116",
     "sgd_update": "c06986d44c86 48ec875244f3",
     "sigmoid_backward": "501303c75173 4595e553f511",
