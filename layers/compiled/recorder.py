@@ -203,10 +203,11 @@ class Recorder:
         line = Line(program.ROWWISE, (self.writer,), x.n, out.n, operation, x=x, out=out)
         self._add(line)
 
-    def updates(self, operation: Operation, numbers: Mapping[int, int]) -> list[Line]:
+    def updates(self, operation: Operation, numbers: Mapping[int, int] | None = None) -> list[Line]:
         """An update for each gradient that has been recorded, by an optimizer's operation.
 
-        ``numbers`` is where those of a parameter begin, by where it begins in its buffer.
+        ``numbers`` is where those of a parameter begin, by where it begins in its buffer;
+        without, all have the same.
         """
         lines = []
         for gradient in self.gradient_lines:
@@ -222,7 +223,7 @@ class Recorder:
                     out=parameter,
                     other=parameter,
                     states=states,
-                    numbers=numbers[start],
+                    numbers=0 if numbers is None else numbers[start],
                     flags=program.MOVES,
                 )
             )
