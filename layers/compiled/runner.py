@@ -224,7 +224,7 @@ class Compiled:
 
     def predictions(self, x: Array, out: Array) -> int:
         """Write what is predicted for each row of x; return how many rows get -1, for a NaN."""
-        words = as_words(out, x.dtype).reshape(len(out), -1)
+        words = out.view(x.dtype).reshape(len(out), -1)
         return self._infer(
             "predicting",
             lambda: self._lowering.predicting(words.shape[1]),

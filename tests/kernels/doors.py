@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from kernels.runtime import jit, threads
+from tests.kernels.operations import states_by_name
 
-SIZES = {"batch": 6, "n_in": 5, "n_out": 4, "n_classes": 3, "m": 6, "k": 5, "n": 4, "s": 2, "q": 30}
+SIZES = {"batch": 6, "n_in": 5, "n_out": 4, "n_classes": 3, "m": 6, "k": 5, "n": 4, "q": 30}
 FLOATING = ("matrix", "any_shape")
 ARRAYS = (*FLOATING, "labels", "indices")
 
@@ -22,8 +23,9 @@ def good(door: jit.Door, dtype: Any = np.float32) -> dict[str, Any]:
     """Arguments that a door takes, by name."""
     rng = np.random.default_rng(0)
     made: dict[str, Any] = {}
+    size_of = SIZES | {"s": states_by_name().get(door.__name__, 0)}
     for position, argument in enumerate(door.contract.arguments):
-        sizes = tuple(SIZES.get(size, size) for size in argument.sizes)
+        sizes = tuple(size_of.get(size, size) for size in argument.sizes)
         if argument.kind in FLOATING:
             value = rng.random(sizes or (6, 5)).astype(dtype)
         elif argument.kind in ("labels", "indices"):

@@ -37,6 +37,12 @@ def states_of() -> dict[Operation, int]:
     return {entry.operation: entry.states for entry in _all_of(Step)}
 
 
+@functools.cache
+def states_by_name() -> dict[str, int]:
+    """How many states each public kernel of a step has."""
+    return {entry.name: entry.states for entry in _all_of(Step)}
+
+
 def numbers_of(operation: Operation) -> int:
     """How many numbers an operation reads; more than any has, where its text does not say."""
     return int(operation.function.__globals__.get("COUNT", 4))

@@ -29,7 +29,8 @@ from tests.kernels.doors import path_of
 from tests.kernels.operations import every_operation
 from tests.kernels.product_flags import IN_REGISTERS, PLAIN_FLAGS
 
-pytestmark = pytest.mark.compiled
+# The first test waits for the processes of all configurations.
+pytestmark = [pytest.mark.compiled, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 DTYPES = (np.float32, np.float64)

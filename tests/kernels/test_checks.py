@@ -238,7 +238,12 @@ def test_an_output_that_cannot_be_written_as_it_lies_is_refused(door, name):
         refused(door, args, name, fault if args[name].dtype != ">i8" else "has dtype >i8")
 
 
-@arguments(*FLOATING, output=True, only=lambda door, argument: 1 not in argument.sizes)
+def has_rows(door: jit.Door, argument: Any) -> bool:
+    """A single row is C-contiguous in any order."""
+    return 1 not in argument.sizes and len(good(door)[argument.name]) > 1
+
+
+@arguments(*FLOATING, output=True, only=has_rows)
 def test_an_output_in_another_order_or_repeated_is_refused(door, name):
     args = good(door)
     repeated = np.broadcast_to(args[name][:1], args[name].shape)

@@ -33,7 +33,14 @@ from kernels.runtime.families import Counter
 from layers.compiled import runner
 from layers.compiled.runner import Compiled, Totals
 from tests.kernels.doors import path_of
-from tests.kernels.operations import call, every_operation, loss_forms, numbers_of, states_of
+from tests.kernels.operations import (
+    call,
+    every_operation,
+    loss_forms,
+    numbers_of,
+    states_by_name,
+    states_of,
+)
 from tests.kernels.product_flags import ALL_ASKED, PLAIN_FLAGS
 
 pytestmark = [
@@ -107,10 +114,10 @@ def size_choices(names):
             yield dict(zip(names, sizes, strict=True))
 
 
-def made(argument, sizes, dtype, flags, targets):
+def made(argument, sizes, dtype, flags, targets, states):
     """What a kernel takes for one argument of its contract: numbers in (0, 1), valid indices."""
     if argument.sizes == OF_STATES:
-        sizes = dict(zip(OF_STATES, (2, sizes["..."]), strict=True))
+        sizes = dict(zip(OF_STATES, (states, sizes["..."]), strict=True))
     shape = tuple(sizes.get(size, size) for size in argument.sizes)
     kind = "targets" if argument.kind == "labels" and targets else argument.kind
     if argument.swap and flags[argument.swap]:
@@ -305,7 +312,7 @@ def network_cases():
                 "predictions": lambda: ours.predictions(x, classes),  # noqa: B023
                 "evaluate": lambda: ours.evaluate(x, targets, column, column.copy()),  # noqa: B023
             }.items():
-                if name == "classes" and not has_classes:
+                if name == "predictions" and not has_classes:
                     continue
                 for given in fenced.what_is_called(run):
                     yield f"{name} {place}", fenced, given, at_end
@@ -395,7 +402,8 @@ def kernel_cases(kernel):
         dtypes = DTYPES if len(names) < 3 else (drawn.choice(DTYPES),)
         for dtype, targets, at_end in itertools.product(dtypes, forms, (False, True)):
             setting = {name: drawn.random() < 0.5 for name in flags}
-            values = [made(argument, sizes, dtype, setting, targets) for argument in arguments]
+            given = sizes, dtype, setting, targets, states_by_name().get(kernel.__name__, 0)
+            values = [made(argument, *given) for argument in arguments]
             paths = {"serial": serial}
             if parallel is not None and (len(names) == 1 or drawn.random() < 0.05):
                 paths["parallel"] = parallel

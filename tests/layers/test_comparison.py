@@ -140,7 +140,10 @@ FUSED = {
     "column_sum": ["dense_backward_parameters"],
     "dense_backward_inputs": ["dense_relu_backward_inputs"],
     "sgd_update": ["dense_sgd_update"],
-    "softmax_minus_target": ["softmax_cross_entropy_gradient"],
+    "softmax_minus_target": [
+        "smoothed_cross_entropy_gradient",
+        "softmax_cross_entropy_gradient",
+    ],
 }
 
 
