@@ -110,6 +110,21 @@ def _text_in(value: Any) -> str | None:
     return next((str(each) for each in array.flat if isinstance(each, (str, bytes))), None)
 
 
+def _rows(
+    place: str, name: str, y: Any, n_out: int, dtype: np.dtype[Any], instead_of_text: str
+) -> Array:
+    """Numbers, as a column where there is one a row; text is refused by what it should be."""
+    try:
+        checked = checks.real(place, name, y, dtype)
+    except TypeError:
+        text = _text_in(y)
+        if text is None:
+            raise
+        expected = instead_of_text.format(name=name, text=text)
+        raise TypeError(f"{place}: {name} holds text ({text!r}), expected {expected}") from None
+    return checked[:, None] if checked.ndim == 1 and n_out == 1 else checked
+
+
 def as_binary(place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]) -> Array:
     """Checked labels, each by itself 0, 1 or a number between: (batch, n_out), or (batch,) for one.
 
@@ -118,18 +133,7 @@ def as_binary(place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.d
     TypeError, ValueError
         It names the first label at fault.
     """
-    try:
-        checked = checks.real(place, name, y, dtype)
-    except TypeError:
-        text = _text_in(y)
-        if text is None:
-            raise
-        raise TypeError(
-            f"{place}: {name} holds text ({text!r}), expected 0 and 1: {name} == {text!r} gives "
-            "them"
-        ) from None
-    if checked.ndim == 1 and n_out == 1:
-        checked = checked[:, None]
+    checked = _rows(place, name, y, n_out, dtype, "0 and 1: {name} == {text!r} gives them")
     if checked.ndim == 1:
         raise ValueError(
             f"{place}: {name} has shape {checked.shape}, expected {(batch, n_out)}, 0 or 1 of each "
@@ -159,15 +163,7 @@ def as_numbers(
     TypeError, ValueError
         It names the first target at fault.
     """
-    try:
-        checked = checks.real(place, name, y, dtype)
-    except TypeError:
-        text = _text_in(y)
-        if text is None:
-            raise
-        raise TypeError(f"{place}: {name} holds text ({text!r}), expected numbers") from None
-    if checked.ndim == 1 and n_out == 1:
-        checked = checked[:, None]
+    checked = _rows(place, name, y, n_out, dtype, "numbers")
     if checked.ndim == 1:
         raise ValueError(
             f"{place}: {name} has shape {checked.shape}, expected {(batch, n_out)} (of class "

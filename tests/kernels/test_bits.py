@@ -26,7 +26,7 @@ from kernels.product.flags import OTHER
 from kernels.product.matmul import product, small_product
 from kernels.runtime import cache, jit
 from tests.kernels.doors import path_of
-from tests.kernels.operations import every_operation
+from tests.kernels.operations import every_operation, states_by_name
 from tests.kernels.product_flags import IN_REGISTERS, PLAIN_FLAGS
 
 # The first test waits for the processes of all configurations.
@@ -115,11 +115,10 @@ FINGERPRINTS = {
 # Odd sizes, so that tiles and vectors have edges; more than one chain of 4,096 terms, more than one
 # block of elements; enough work for two threads.
 SIZES = {"m": 70, "n": 101, "k": 4999, "batch": 4999, "n_in": 37, "n_out": 53, "n_classes": 37}
-SIZES |= {"s": 2, "q": 50_021}
+SIZES |= {"q": 50_021}
 OTHER_SIZES = {
     "gather_rows": {"k": 61},  # its out is (batch, k)
-    **{name: {"s": 1} for name in ("momentum_update", "adagrad_update", "rmsprop_update")},
-    "lion_update": {"s": 1},
+    **{name: {"s": states} for name, states in states_by_name().items()},
     # Square, since flags transpose; B large enough to be packed.
     "product": dict.fromkeys("mnkef", 731),
     "small_product": dict.fromkeys("mnk", 101),
