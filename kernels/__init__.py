@@ -61,7 +61,14 @@ from kernels.losses_of_numbers import (
     quantile_gradient,
     squared_error_gradient,
 )
-from kernels.metrics import accuracy, argmax_rows, count_correct
+from kernels.metrics import (
+    accuracy,
+    argmax_rows,
+    count_correct,
+    f1_score,
+    r2_score,
+    top_k_rows,
+)
 from kernels.optimizers import (
     adagrad_update,
     adam_decay_update,
@@ -82,6 +89,7 @@ from kernels.softmax import (
     softmax_backward,
     softmax_forward,
 )
+from kernels.weights import weighted_mean, weighted_rows
 
 __version__ = "0.1.0"
 
@@ -112,6 +120,7 @@ __all__ = [
     "erf",
     "exp",
     "expm1",
+    "f1_score",
     "gather_rows",
     "gelu_backward",
     "gelu_forward",
@@ -131,6 +140,7 @@ __all__ = [
     "permutation",
     "poisson_gradient",
     "quantile_gradient",
+    "r2_score",
     "reference",
     "relu_backward",
     "relu_forward",
@@ -157,5 +167,8 @@ __all__ = [
     "tanh",
     "tanh_backward",
     "tanh_forward",
+    "top_k_rows",
     "uniform",
+    "weighted_mean",
+    "weighted_rows",
 ]

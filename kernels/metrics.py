@@ -1,6 +1,7 @@
-"""What a row of scores predicts, and how often that is right."""
+"""What a row of scores predicts, and how good predictions are: accuracy, top-k, F1, R squared."""
 
 import numpy as np
+from numba import prange
 
 from kernels.intrinsics import (
     LANES,
@@ -74,6 +75,104 @@ def count_correct(scores: Array, labels: Array) -> int:
         scored = row_of(scores, i)
         correct += is_right(scored, wanted(labels, i, scored), scores.shape[1])
     return correct
+
+
+@kernel(
+    "scores (batch, n_classes), labels [batch < n_classes], k >= 1 -> out (batch, 1)",
+    nanoseconds=lambda scores, labels, k, out: 0.5 * scores.size,
+)
+def top_k_rows(scores: Array, labels: Array, k: float, out: Array) -> None:
+    """1 for each row whose label's score is one of the k largest, else 0; 0 for a row with a NaN.
+
+    Of equal scores those of lower classes count as larger, so k = 1 is `accuracy`'s rule.
+
+    Parameters
+    ----------
+    scores : ndarray, (batch, n_classes)
+        Logits or probabilities.
+    labels : ndarray
+        Class indices (batch,), or target rows (batch, n_classes), whose largest is the label.
+    k : float
+        A whole number of at least 1.
+    out : ndarray, (batch, 1)
+    """
+    n = scores.shape[1]
+    for i in prange(scores.shape[0]):
+        row = row_of(scores, i)
+        target = wanted(labels, i, row)
+        label = target.label if target.label >= 0 else argmax(target.row, n)
+        score, before = scores[i, max(label, 0)], 0
+        for j in range(n):
+            other = scores[i, j]
+            # A NaN, anywhere in the row, is not below the score, and neither is anything below it.
+            before += other > score or (other == score and j < label)
+            before += n * (other != other)
+        out[i, 0] = before < min(k, n) and label >= 0
+
+
+@kernel("scores (batch, n), targets (batch, n), weights (batch, 1), threshold number")
+def f1_score(scores: Array, targets: Array, weights: Array, threshold: float) -> float:
+    """F1 of labels that are 0 or 1: 2 tp / (2 tp + fp + fn), over all labels of all rows.
+
+    tp, fp and fn are the sums of the weights of true positives, false positives and false
+    negatives. A label is predicted as 1 where its score is above the threshold; a NaN is wrong
+    either way. Where nothing is 1, neither predicted nor wanted, it is 0, as in scikit-learn.
+
+    Parameters
+    ----------
+    scores : ndarray, (batch, n)
+    targets : ndarray, (batch, n)
+        1 is what is above 1/2.
+    weights : ndarray, (batch, 1)
+        Of the rows.
+    threshold : float
+    """
+    right, wrong = 0.0, 0.0
+    for i in range(scores.shape[0]):
+        weight = np.float64(weights[i, 0])
+        for j in range(scores.shape[1]):
+            score, is_one = scores[i, j], targets[i, j] > 0.5
+            if score != score or (score > threshold) != is_one:
+                wrong += weight
+            elif is_one:
+                right += weight
+    both = 2.0 * right + wrong
+    return 2.0 * right / both if both != 0.0 else 0.0
+
+
+@kernel("y (batch, n), targets (batch, n), weights (batch, 1)")
+def r2_score(y: Array, targets: Array, weights: Array) -> float:
+    """R squared: 1 - sum_i w_i (t_i - y_i)^2 / sum_i w_i (t_i - mean)^2, the mean over columns.
+
+    The mean in it is that of the targets of a column, by the same weights. 1 is perfect, 0 as good
+    as the mean. Of a column whose targets are all alike it is 1 where the predictions are they,
+    else 0, as in scikit-learn.
+
+    Parameters
+    ----------
+    y, targets : ndarray, (batch, n)
+    weights : ndarray, (batch, 1)
+    """
+    batch, n = y.shape
+    sum_of_columns = 0.0
+    for j in range(n):
+        total, mean = 0.0, 0.0
+        for i in range(batch):
+            weight = np.float64(weights[i, 0])
+            total += weight
+            mean += weight * np.float64(targets[i, j])
+        mean /= total
+        spread, left = 0.0, 0.0
+        for i in range(batch):
+            weight, t = np.float64(weights[i, 0]), np.float64(targets[i, j])
+            spread += weight * ((t - mean) * (t - mean))
+            error = t - np.float64(y[i, j])
+            left += weight * (error * error)
+        if spread != 0.0:
+            sum_of_columns += 1.0 - left / spread
+        else:
+            sum_of_columns += 1.0 if left == 0.0 else left * 0.0
+    return sum_of_columns / n
 
 
 @inner

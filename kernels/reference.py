@@ -554,6 +554,46 @@ def count_correct(scores: Array, labels: Array) -> int:
     return int(_right(scores, labels).sum())
 
 
+def top_k_rows(scores: Array, labels: Array, k: float, out: Array) -> None:
+    """1 where fewer than k scores of a row come before its label's, as a stable sort has them."""
+    label = labels if labels.ndim == 1 else labels.argmax(axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    place = (order == label[:, None]).argmax(axis=1)
+    out[:, 0] = (place < k) & ~np.isnan(scores).any(axis=1)
+
+
+def f1_score(scores: Array, targets: Array, weights: Array, threshold: float) -> float:
+    """2 tp / (2 tp + fp + fn), by the weights of the rows."""
+    predicted, wanted = scores > threshold, targets > 0.5
+    wrong = (predicted != wanted) | np.isnan(scores)
+    each = np.broadcast_to(weights, scores.shape).astype(np.float64)
+    right, missed = each[wanted & ~wrong].sum(), each[wrong].sum()
+    both = 2 * right + missed
+    return float(2 * right / both) if both else 0.0
+
+
+def r2_score(y: Array, targets: Array, weights: Array) -> float:
+    """The mean over columns of 1 - sum w (t - y)^2 / sum w (t - mean)^2."""
+    w, t = weights.astype(np.float64), targets.astype(np.float64)
+    spread = (w * (t - (w * t).sum(axis=0) / w.sum()) ** 2).sum(axis=0)
+    left = (w * (t - y) ** 2).sum(axis=0)
+    alike = np.where(left == 0, 1.0, left * 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.where(spread != 0, 1 - left / spread, alike).mean())
+
+
+def weighted_rows(x: Array, weights: Array, scale: float, out: Array) -> None:
+    """out = x (w scale), the product in brackets in float64, rounded to the dtype."""
+    out[...] = x * (weights.astype(np.float64) * scale).astype(x.dtype)
+
+
+def weighted_mean(values: Array, weights: Array) -> float:
+    """The sum of w v over that of w, in float64."""
+    w = weights.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float((w * values).sum() / w.sum())
+
+
 def gather_rows(x: Array, rows: Array, out: Array) -> None:
     """out[i] = x[rows[i]]."""
     out[...] = x[rows]

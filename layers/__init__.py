@@ -45,6 +45,11 @@ from layers.losses_of_numbers import MeanAbsoluteError as MeanAbsoluteError
 from layers.losses_of_numbers import MeanSquaredError as MeanSquaredError
 from layers.losses_of_numbers import Poisson as Poisson
 from layers.losses_of_numbers import Quantile as Quantile
+from layers.metrics import F1 as F1
+from layers.metrics import MAE as MAE
+from layers.metrics import R2 as R2
+from layers.metrics import Metric as Metric
+from layers.metrics import TopK as TopK
 from layers.optimizers import SGD as SGD
 from layers.optimizers import Adagrad as Adagrad
 from layers.optimizers import Adam as Adam

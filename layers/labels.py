@@ -78,6 +78,21 @@ def as_labels(
     return checks.labels(place, name, checked, batch, n_classes, dtype)
 
 
+def labels_ignored(labels: Any, n_classes: int, ignore_index: int) -> tuple[Any, Array]:
+    """Labels with 0 for each that is ignored, to be checked, and which rows these are."""
+    try:
+        given = np.asarray(checks.detached(labels))
+    except Exception:  # `as_labels` says what is wrong with them
+        return labels, np.zeros(0, bool)
+    if given.shape[1:] == (1,) and n_classes > 1:
+        given = given[:, 0]
+    is_masked = isinstance(labels, np.ma.MaskedArray)  # which is refused
+    if given.ndim != 1 or given.dtype.kind not in "iufO" or is_masked:
+        return labels, np.zeros(len(given) if given.ndim else 0, bool)
+    ignored = np.asarray(given == ignore_index, bool)
+    return np.where(ignored, given.dtype.type(0) if given.dtype.kind != "O" else 0, given), ignored
+
+
 def _as_integers(place: str, name: str, labels: Array, n_classes: int) -> Array:
     """Class indices that came as booleans, whole floats or objects; anything else as it is."""
     kind = labels.dtype.kind

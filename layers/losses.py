@@ -15,7 +15,9 @@ from kernels.runtime import checks
 from kernels.runtime.families import Operation
 from layers.backends import active
 from layers.base import Array, Part
-from layers.labels import as_labels
+from layers.labels import as_labels, labels_ignored
+from layers.metrics import Metric
+from layers.weighting import Weighting, scale_of, times
 
 
 class Loss(Part):
@@ -46,10 +48,16 @@ class Loss(Part):
     measures: ClassVar[tuple[str, ...]] = ("accuracy",)
     prediction: ClassVar[Operation | None] = CLASSES
 
+    @property
+    def of_classes(self) -> bool:
+        """Whether a row has one class, and a score for each."""
+        return self.prediction is CLASSES
+
     output: float | None = None
     dinputs: Array | None = None
     _kept: Any = None
     _targets: Array | None = None
+    _weights: Array | None = None
     _shapes: tuple[tuple[int, ...], ...] = ()
 
     # --- what a subclass says ---
@@ -74,6 +82,14 @@ class Loss(Part):
             It names the first target at fault.
         """
         return as_labels(place, name, y, batch, n_out, dtype)
+
+    def ignored(self, y: Any, n_out: int) -> Array | None:
+        """Which rows of ``y``, as it was given, count for nothing; None where each counts."""
+        return None
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """What `Sequential.evaluate` measures of a loss like this, besides `measures`."""
+        return ()
 
     def numbers(self) -> tuple[float, ...]:
         """The entry's numbers."""
@@ -123,7 +139,7 @@ class Loss(Part):
 
     # --- what a user calls ---
 
-    def forward(self, scores: Array, labels: Any) -> float:
+    def forward(self, scores: Array, labels: Any, sample_weight: Any = None) -> float:
         """Mean loss over the batch, kept for `backward`.
 
         Parameters
@@ -133,14 +149,20 @@ class Loss(Part):
         labels : array_like
             The targets: class indices (batch,), target rows (batch, n_classes) that sum to 1, or
             numbers (batch, n), as the class says.
+        sample_weight : array_like, (batch,), optional
+            What each row counts for, at least 0: the loss is the mean over the sum of weights.
         """
         place, width = f"{type(self).__name__}.forward", "n_classes" if self.prediction else "n"
         checked = checks.real(place, self.takes, scores, None, ("batch", width))
         batch, n_out = checked.shape
         self._targets = self.targets(place, "labels", labels, batch, n_out, checked.dtype)
+        weighting, names = Weighting(self, n_out, checked.dtype), ("labels", "sample_weight")
+        self._weights = weighting.rows(place, names, labels, self._targets, sample_weight)
         losses = np.empty((batch, 1), checked.dtype)
         self._kept = self.rows(checked, self._targets, losses)
         self._shapes = np.shape(self._kept), self._targets.shape
+        if self._weights is not None:
+            losses = times(losses, self._weights, scale_of(self._weights))
         self.output = float(active().mean_loss(losses))
         return self.output
 
@@ -155,6 +177,8 @@ class Loss(Part):
             checks.shape(place, name, array, shape)
         dinputs: Array = np.empty_like(self._kept)
         self.gradient(self._kept, self._targets, dinputs)
+        if self._weights is not None:
+            dinputs = times(dinputs, self._weights, scale_of(self._weights))
         self.dinputs = dinputs
         return dinputs
 
@@ -192,7 +216,7 @@ class Loss(Part):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without what the last pass left behind."""
-        left_out = ("output", "dinputs", "_kept", "_targets", "_shapes")
+        left_out = ("output", "dinputs", "_kept", "_targets", "_weights", "_shapes")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def config(self) -> dict[str, Any]:
@@ -212,21 +236,28 @@ class SoftmaxCrossEntropy(Loss):
     The gradient is (prediction - target) / batch. The lecture that this project follows writes
     Actual - Prediction on its slide, which is the direction of descent, its negative.
 
-    The mean is over the batch: its denominator is the batch size.
+    The mean is over the batch: its denominator is the batch size, or the sum of the weights of rows
+    that have any (as with ``weight=`` in PyTorch), so rows that are ignored do not count in it.
 
     Parameters
     ----------
     label_smoothing : float
         At least 0 and below 1. Targets t become t (1 - label_smoothing) + label_smoothing /
         n_classes, in `evaluate` too, as in PyTorch. Accuracy counts the targets as they are given.
+    ignore_index : int, optional
+        A class index that stands for no class: a model gives its rows the weight 0, so that they
+        count neither in the loss nor in accuracy. For class indices, not for target rows.
     """
 
     takes = "logits"
     entry = SOFTMAX_CROSS_ENTROPY
     _label_smoothing = 0.0
+    _ignore_index: int | None = None
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0, ignore_index: int | None = None) -> None:
         place = "SoftmaxCrossEntropy"
+        if ignore_index is not None:
+            self._ignore_index = checks.integer(place, "ignore_index", ignore_index, -(2**63))
         self._label_smoothing = checks.number(place, "label_smoothing", label_smoothing, 0)
         if self._label_smoothing >= 1:
             raise ValueError(
@@ -238,6 +269,23 @@ class SoftmaxCrossEntropy(Loss):
     def label_smoothing(self) -> float:
         """The share of each target that all classes get alike."""
         return self._label_smoothing
+
+    @property
+    def ignore_index(self) -> int | None:
+        """The label of rows that count for nothing."""
+        return self._ignore_index
+
+    def ignored(self, y: Any, n_out: int) -> Array | None:
+        """The rows whose label is `ignore_index`."""
+        return None if self.ignore_index is None else labels_ignored(y, n_out, self.ignore_index)[1]
+
+    def targets(
+        self, place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]
+    ) -> Array:
+        """Labels, 0 for one that is ignored, or target rows."""
+        if self.ignore_index is not None:
+            y, _ = labels_ignored(y, n_out, self.ignore_index)
+        return super().targets(place, name, y, batch, n_out, dtype)
 
     def numbers(self) -> tuple[float, ...]:
         """The smoothing, if there is any."""
@@ -257,10 +305,15 @@ class SoftmaxCrossEntropy(Loss):
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, as JSON can hold them: those that are not the default."""
-        return {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
+        config: dict[str, Any] = {}
+        if self.label_smoothing:
+            config["label_smoothing"] = self.label_smoothing
+        if self.ignore_index is not None:
+            config["ignore_index"] = self.ignore_index
+        return config
 
     def __repr__(self) -> str:
-        given = f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
+        given = ", ".join(f"{name}={value:g}" for name, value in self.config().items())
         return f"{type(self).__name__}({given})"
 
 
@@ -268,7 +321,8 @@ class CategoricalCrossEntropy(Loss):
     """Cross-entropy of probabilities, as a `Softmax` layer gives them: - sum_j t_j log p_j.
 
     A probability below the dtype's smallest normal number counts as that number. The gradient is
-    - target / prediction / batch. The mean is over the batch: its denominator is the batch size.
+    - target / prediction / batch. The mean is over the batch: its denominator is the batch size, or
+    the sum of the weights of rows that have any.
     """
 
     takes = "probabilities"

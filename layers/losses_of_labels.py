@@ -56,7 +56,8 @@ class SigmoidCrossEntropy(LossOfLabels):
     `predict` gives 0 and 1 in the same shape, `predict_proba` the sigmoid of each logit, and
     accuracy is the mean over all labels. The denominator of the mean is the batch size times the
     labels of a row, as in PyTorch's ``BCEWithLogitsLoss``; the gradient is sigmoid(z) - t over
-    that. It is right for logits of any size.
+    that. With weights of rows it is the weighted mean of the rows' means, over the sum of weights.
+    It is right for logits of any size.
     """
 
     takes = "logits"

@@ -1,6 +1,7 @@
 """Losses of numbers, for regressions: targets are numbers, and so is a prediction.
 
-Each is the mean over all numbers: its denominator is the batch size times the width of a row.
+Each is the mean over all numbers: its denominator is the batch size times the width of a row. Where
+rows have weights it is the weighted mean of the rows' means, over the sum of weights.
 """
 
 from typing import Any
@@ -12,6 +13,7 @@ from kernels.runtime import checks
 from layers.base import Array
 from layers.labels import as_numbers
 from layers.losses import Loss
+from layers.metrics import MAE, R2, Metric
 
 
 class LossOfNumbers(Loss):
@@ -27,12 +29,17 @@ class LossOfNumbers(Loss):
         """Finite numbers (batch, n_out), or (batch,) where rows have one."""
         return as_numbers(place, name, y, batch, n_out, dtype)
 
+    def metrics(self) -> tuple[Metric, ...]:
+        """Mean absolute error and R squared."""
+        return MAE(), R2()
+
 
 class MeanSquaredError(LossOfNumbers):
     """Mean squared error of a regression: the mean over all numbers of (y - t)^2.
 
     The denominator is the batch size times the width of a row, as in PyTorch; the gradient is
-    2 (y - t) over that. Targets are numbers, and so is a prediction.
+    2 (y - t) over that. With weights of rows: their means, over the sum of weights. Targets are
+    numbers, and so is a prediction.
     """
 
     entry = SQUARED_ERROR
@@ -43,7 +50,7 @@ class MeanAbsoluteError(LossOfNumbers):
 
     It leads to medians, and outliers pull at it no more than others. The denominator is the batch
     size times the width of a row, as in PyTorch; the gradient is the sign of y - t over that, and 0
-    where they are equal.
+    where they are equal. With weights of rows: their means, over the sum of weights.
     """
 
     entry = ABSOLUTE_ERROR
@@ -54,7 +61,7 @@ class Huber(LossOfNumbers):
 
     With d = y - t the line is delta (abs(d) - delta / 2), from abs(d) = delta on. The denominator
     is the batch size times the width of a row, as in PyTorch; the gradient is d, held within -delta
-    and delta, over that.
+    and delta, over that. With weights of rows: their means, over the sum of weights.
 
     Parameters
     ----------
@@ -93,10 +100,14 @@ class Poisson(LossOfNumbers):
     defaults: ``np.exp(model.predict(x))`` are expected counts. What depends on the target alone,
     log t!, is left out, so a loss may be below 0. Targets are counts, or other numbers that are not
     negative. The denominator is the batch size times the width of a row; the gradient is
-    exp(y) - t over that.
+    exp(y) - t over that. With weights of rows: their means, over the sum of weights.
     """
 
     entry = POISSON
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """None: the scores are logarithms of what the targets are."""
+        return ()
 
     def targets(
         self, place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]
@@ -117,7 +128,8 @@ class Quantile(LossOfNumbers):
 
     It leads to a quantile: a share q of the targets will lie below the predictions; 0.5 gives
     medians, and half the mean absolute error. The denominator is the batch size times the width of
-    a row; the gradient is -q where t is above y, 1 - q where it is below, over that.
+    a row; the gradient is -q where t is above y, 1 - q where it is below, over that. With weights
+    of rows: their means, over the sum of weights.
 
     Parameters
     ----------

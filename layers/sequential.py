@@ -16,12 +16,14 @@ from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
 from layers.losses import Loss, SoftmaxCrossEntropy
+from layers.metrics import Metric, checked_metrics, weighted_mean
 from layers.optimizers import SGD, Optimizer
 from layers.summary import summary
 from layers.training.data_sources import Piece, as_batches, joined
 from layers.training.history import History
 from layers.training.trainable import Trainable
 from layers.validation import check_free, check_loss, checked_layers, checked_part, checked_widths
+from layers.weighting import Weighting, weighted
 
 _PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
 """Rows that go through the layers, and through the loss, together: no result depends on it."""
@@ -43,6 +45,9 @@ class Sequential(Trainable):
         and any CPU with fused multiply-add; None takes bits from the operating system.
     dtype : {"float32", "float64"}
         Of all parameters and all arithmetic. Data in another real dtype is converted once.
+    metrics : list of Metric, optional
+        What `evaluate`, and `fit` of validation data, measure besides the loss and its accuracy:
+        `TopK(5)`, `F1()`, `MAE()`, `R2()`. By default MAE and R squared for losses of numbers.
 
     Attributes
     ----------
@@ -65,16 +70,20 @@ class Sequential(Trainable):
         optimizer: Optimizer | None = None,
         seed: Any = None,
         dtype: str = "float32",
+        *,
+        metrics: Sequence[Metric] | None = None,
     ) -> None:
         self._dtype = checks.real_dtype("Sequential", dtype)
         self._layers = checked_layers(layers)
         self._n_in, self._n_out = checked_widths(self.layers)
+        self._metrics: tuple[Metric, ...] | None = None
         self._runner: Compiled | None = None
         self._single_step: SingleStep | None = None
         self._step = self._first_step = 0
         self._buffers = FlatBuffers([], self.dtype)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer = SGD() if optimizer is None else optimizer
+        self._metrics = checked_metrics(metrics, self.loss, self.n_out)
         self.history = History()
         self.columns: Columns | None = None
         self._key = seeds.key_of("Sequential", seed)
@@ -108,6 +117,7 @@ class Sequential(Trainable):
     @loss.setter
     def loss(self, loss: Loss) -> None:
         check_loss(self.layers, checked_part("loss", loss, Loss))
+        checked_metrics(self._metrics, loss, self.n_out)
         self._loss, self._runner, self._single_step = loss, None, None
 
     @property
@@ -120,6 +130,15 @@ class Sequential(Trainable):
         self._optimizer = checked_part("optimizer", optimizer, Optimizer)
         self._buffers.make_states(optimizer.states)
         self._first_step, self._runner, self._single_step = self._step, None, None
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What `evaluate` measures of scores, besides the loss and what that measures itself."""
+        return self.loss.metrics() if self._metrics is None else self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: Sequence[Metric] | None) -> None:
+        self._metrics = checked_metrics(metrics, self.loss, self.n_out)
 
     def _bind(self) -> None:
         """Lay all parameters out in one buffer, gradients in another."""
@@ -226,7 +245,7 @@ class Sequential(Trainable):
         # Nothing needs the gradient by the data, which may be a whole product.
         return "backward_parameters" if index == 0 and method is Layer.backward else "backward"
 
-    def train_step(self, x: Array, y: Any) -> float:
+    def train_step(self, x: Array, y: Any, sample_weight: Any = None) -> float:
         """One forward, loss, backward and update on one batch.
 
         Parameters
@@ -234,6 +253,8 @@ class Sequential(Trainable):
         x : array_like, (batch, n_in)
         y : array_like
             Class indices (batch,), or target rows (batch, n_classes).
+        sample_weight : array_like, (batch,), optional
+            What each row counts for, at least 0: the loss is the mean over the sum of weights.
 
         Returns
         -------
@@ -241,7 +262,12 @@ class Sequential(Trainable):
             The loss before the update. Where it is not finite, nothing is updated.
         """
         fast = self._single_step
-        if fast is not None and self._seen == Part.changes() and is_compiled():
+        if (
+            fast is not None
+            and sample_weight is None
+            and self._seen == Part.changes()
+            and is_compiled()
+        ):
             loss = fast.take(x, y, self._step)
             if loss is not None:
                 self._forget_passes()
@@ -249,44 +275,62 @@ class Sequential(Trainable):
                 return loss
         checked = self._checked_data("train_step", "x", x)
         targets = self._targets("train_step", "y", y, len(checked))
+        weights = self._weights("train_step", y, targets, sample_weight)
         self._forget()
-        piece = Piece(checked, targets, np.arange(len(checked)), len(checked))
+        piece = Piece(checked, targets, np.arange(len(checked)), len(checked), weights)
         loss, _ = self._train(piece, piece.order, Totals())
-        if self._runner is not None:
+        if self._runner is not None and weights is None:
             self._single_step = self._runner.single_step(checked, targets)
         return loss
 
     def _targets(self, method: str, name: str, y: Any, rows: int) -> Array:
         return self.loss.targets(f"Sequential.{method}", name, y, rows, self.n_out, self.dtype)
 
+    def _weights(self, method: str, y: Any, targets: Array, sample_weight: Any) -> Array | None:
+        """The weights of rows, (n, 1); None where all have 1."""
+        weighting = Weighting(self.loss, self.n_out, self.dtype)
+        names = "y", "sample_weight"
+        return weighting.rows(f"Sequential.{method}", names, y, targets, sample_weight)
+
     def _train(self, piece: Piece, order: Array, totals: Totals) -> tuple[float, Totals]:
         """Train on a batch of the given rows, or on as many as one compiled call takes.
 
         The last batch's loss, and the totals; where it is not finite, nothing moves by it.
         """
-        x, targets, _, batch_size = piece
+        x, targets, _, batch_size, weights = piece
         compiled = self._compiled()
         if compiled is not None:
-            loss, after = compiled.train(x, targets, order, batch_size, self._step, totals)
+            given = x, targets, order, batch_size, self._step, totals, weights
+            loss, after = compiled.train(*given)
         else:
             rows = order[:batch_size]
             batch = np.empty((len(rows), x.shape[1]), self.dtype)
             active().gather_rows(x, rows, batch)
             with runs.at(self._key, self._step):
-                loss, measured = self._by_layers(batch, targets[rows])
-            after = totals.plus(loss, len(rows), measured) if math.isfinite(loss) else totals
+                of_rows = None if weights is None else weights[rows]
+                loss, sums = self._by_layers(batch, targets[rows], of_rows)
+            after = totals.plus(*sums) if math.isfinite(loss) else totals
         self._step += -(-(after.rows - totals.rows) // batch_size)
         return loss, after
 
-    def _by_layers(self, x: Array, targets: Array) -> tuple[float, list[float]]:
-        """The loss before the update, and the sum over rows of each measure."""
+    def _by_layers(
+        self, x: Array, targets: Array, weights: Array | None
+    ) -> tuple[float, tuple[float, int, list[float], float]]:
+        """The loss before the update, and sums over the rows: see `Totals.plus`."""
         scores = self._forward(x, True, self.layers)
         losses, measures, gradient = self.loss.run(scores, targets)
-        loss = float(active().mean_loss(losses))
+        if weights is not None:
+            losses, measures, gradient = weighted(losses, measures, gradient, weights)
+        mean, rows = active().mean_loss, len(x)
+        loss = float(mean(losses))
         if math.isfinite(loss):
             self.backward(gradient())
             self._update(self._step - self._first_step)
-        return loss, [float(active().mean_loss(each)) * len(x) for each in measures]
+        sums = [float(mean(each)) * rows for each in measures]
+        if weights is None:
+            return loss, (loss * rows, rows, sums, float(rows))
+        *sums, of_losses, of_weights = sums
+        return loss, (of_losses, rows, sums, of_weights)
 
     def _update(self, step: int) -> None:
         """Move all parameters: one by one where weight decay reaches some of them only."""
@@ -310,47 +354,68 @@ class Sequential(Trainable):
 
     # --- use ---
 
-    def evaluate(self, x: Any, y: Any = None) -> dict[str, float]:
-        """Mean loss and accuracy over all rows.
+    def evaluate(self, x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
+        """Mean loss, accuracy and other metrics over all rows.
 
         Parameters
         ----------
         x : array_like, (n, n_in), or iterable of batches
-            Without ``y``, an iterable of pairs (x, y) that ends; they are put together in memory.
+            Without ``y``, an iterable of pairs (x, y) or triples (x, y, sample_weight) that ends;
+            they are put together in memory.
         y : array_like
             Class indices (n,), or target rows (n, n_classes).
+        sample_weight : array_like, (n,), optional
+            What each row counts for, at least 0: each mean is over the sum of weights.
 
         Returns
         -------
         dict
-            ``{"loss": ..., "accuracy": ...}``. A row whose scores hold NaN counts as wrong, and
-            makes the loss NaN.
+            ``{"loss": ..., "accuracy": ...}``, and those of `metrics`. A row whose scores hold NaN
+            counts as wrong, and makes the loss NaN.
         """
         batches = as_batches(x, y)
         if batches is not None:
+            if sample_weight is not None:
+                raise ValueError(
+                    "Sequential.evaluate: sample_weight is given and x an iterable of batches, "
+                    "expected triples (x, y, sample_weight) in it"
+                )
             return self._evaluate(*joined("Sequential.evaluate", "x", batches, self))
         checked = self._checked_data("evaluate", "x", x)
-        return self._evaluate(checked, self._targets("evaluate", "y", y, len(checked)))
+        targets = self._targets("evaluate", "y", y, len(checked))
+        weights = self._weights("evaluate", y, targets, sample_weight)
+        return self._evaluate(checked, targets, weights)
 
-    def _evaluate(self, x: Array, targets: Array) -> dict[str, float]:
-        names = self.loss.measures
+    def _evaluate(self, x: Array, targets: Array, weights: Array | None = None) -> dict[str, float]:
+        metrics, names = self.metrics, self.loss.measures
         losses = np.empty((len(x), 1), self.dtype)
         measures = [np.empty_like(losses) for _ in names]
         compiled = self._compiled()
-        if compiled is not None:
+        if metrics:
+            scores = self._scores(x)
+            self._score_rows(scores, targets, losses, measures)
+        elif compiled is not None:
             compiled.evaluate(x, targets, losses, measures[0] if measures else losses)
         else:
             for start in range(0, len(x), _EVALUATE_ROWS):
                 part = slice(start, start + _EVALUATE_ROWS)
-                scores = self._scores(x[part])
-                checks.unshrunk("Sequential", "y", targets)
-                losses[part], measured, _ = self.loss.run(scores, targets[part])
-                for each, values in zip(measures, measured, strict=True):
-                    each[part] = values
-        mean = active().mean_loss
-        return {"loss": float(mean(losses))} | {
-            name: float(mean(each)) for name, each in zip(names, measures, strict=True)
+                outputs = losses[part], [each[part] for each in measures]
+                self._score_rows(self._scores(x[part]), targets[part], *outputs)
+        found = {"loss": weighted_mean(losses, weights)} | {
+            name: weighted_mean(each, weights) for name, each in zip(names, measures, strict=True)
         }
+        return found | {each.name: each.of(self.loss, scores, targets, weights) for each in metrics}
+
+    def _score_rows(
+        self, scores: Array, targets: Array, losses: Array, measures: Sequence[Array]
+    ) -> None:
+        """The loss and the measures of each row of scores."""
+        for start in range(0, len(scores), _EVALUATE_ROWS):
+            part = slice(start, start + _EVALUATE_ROWS)
+            checks.unshrunk("Sequential", "y", targets)
+            losses[part], measured, _ = self.loss.run(scores[part], targets[part])
+            for each, values in zip(measures, measured, strict=True):
+                each[part] = values
 
     def predict(self, x: Array) -> Array:
         """Class index of each row, or 0 and 1 of each label; of a regression, the scores.

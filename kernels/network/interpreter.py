@@ -228,8 +228,8 @@ def execute(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by 
     program, schedule, rest : ndarray of int64
         ``rest`` is the schedule of a last, smaller batch.
     bases : ndarray of int64
-        Addresses of workspace, parameters, states and gradients; without a workspace (0), one is
-        allocated for the call.
+        Addresses of workspace, parameters, states, gradients and the weights of rows; without a
+        workspace (0), one is allocated for the call.
     numbers : ndarray of float64
         The operations' numbers, ``per_batch`` of them for each batch.
     rows, batch : int

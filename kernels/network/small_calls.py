@@ -17,8 +17,8 @@ from kernels.network.program import BASES, OUT, SPACE, TARGETS, X
 from kernels.runtime.jit import Array, inner, kernel
 
 TAKEN, REFUSED = 1, 0
-BASES_BYTES = 8 * BASES
-"""A whole cache line."""
+BASES_BYTES = -(-8 * BASES // LINE) * LINE
+"""Whole cache lines."""
 
 Record = namedtuple(
     "Record",

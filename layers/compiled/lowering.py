@@ -1,7 +1,7 @@
 """Lowering: a model's programs, recorded from its layers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,9 @@ class Program:
         Elements of workspace per row of a batch.
     multiply_adds : int
         Of the products, per row.
+    weighted : bool
+        Whether rows have weights. Then the first of the numbers is a batch's scale (see
+        `kernels.weights`), and two more things are measured: weighted losses, and the weights.
     """
 
     table: Array
@@ -39,6 +42,7 @@ class Program:
     numbers: tuple[float, ...]
     width: int
     multiply_adds: int
+    weighted: bool = False
 
 
 class Lowering:
@@ -54,11 +58,13 @@ class Lowering:
         self._model = model
         self._buffers = model._buffers
 
-    def training(self, form: str, words: int) -> Program:
+    def training(self, form: str, words: int, weighted: bool = False) -> Program:
         """Forward, loss, backward, update; ``form`` and ``words`` per row describe the targets."""
         model, recorder = self._model, self._recorder()
         recorder.writer = Writer("gather")
         x, targets = recorder.gather(model.n_in, program.X), recorder.gather(words, program.TARGETS)
+        weights = recorder.gather(1, program.WEIGHTS) if weighted else None
+        scale = recorder.number(1.0) if weighted else 0  # the runner has one for each batch
         values = self._forward(recorder, x, training=True)
         gradient, losses, measures = Value(values[-1].n), Value(1), Value(1)
         recorder.writer = Writer("loss")
@@ -71,12 +77,18 @@ class Lowering:
             ),
             model.loss.numbers(),
         )
+        # No more than the runner has totals for: each is added to one.
+        measured = [measures] if model.loss.measures else []
+        if weights is not None:
+            as_it_is = recorder.number(1.0)
+            measured = [recorder.weighted(each, weights, as_it_is) for each in [*measured, losses]]
+            measured.append(weights)
+            losses = recorder.weighted(losses, weights, scale)
+            gradient = recorder.weighted(gradient, weights, scale)
         self._backward(recorder, values, gradient)
         updates = recorder.updates(model.optimizer.entry.operation, self._update_numbers())
         lines = [*recorder.lines, *recorder.gradient_lines, *updates]
-        # No more than the runner has totals for: each is added to one.
-        measured = [measures] if model.loss.measures else []
-        return self._made(recorder, lines, losses, measured)
+        return replace(self._made(recorder, lines, losses, measured), weighted=weighted)
 
     def scoring(self) -> Program:
         """The scores of each row."""
@@ -191,7 +203,7 @@ def cut(made: Program, start: int, stop: int) -> Program:
     rows = made.table[fields[0] : end].reshape(-1, fields[1])
     table = np.concatenate([np.array(head, np.int64), rows[start:stop].ravel(), made.table[end:]])
     table.flags.writeable = False
-    return Program(table, made.lines[start:stop], made.numbers, made.width, made.multiply_adds)
+    return replace(made, table=table, lines=made.lines[start:stop])
 
 
 def split(made: Program) -> tuple[Program, ...]:

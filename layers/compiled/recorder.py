@@ -17,6 +17,7 @@ from kernels.product.column_sum import COLUMN_SUM
 from kernels.product.flags import ADD_BIASES, BY_COLUMNS, TRANSPOSE_A, TRANSPOSE_B
 from kernels.runtime import checks
 from kernels.runtime.families import ELEMENTWISE, GATHER, LOSS, ROWWISE, Operation
+from kernels.weights import WEIGHTED_ROWS
 from layers.base import Array
 
 _FAMILIES = {
@@ -197,6 +198,24 @@ class Recorder:
                 numbers=self._numbers(numbers),
             )
         )
+
+    def number(self, value: float) -> int:
+        """Record a number of its own; where it is."""
+        return self._numbers((value,))
+
+    def weighted(self, x: Value, weights: Value, scale: int) -> Value:
+        """Record rows times their weights and a common scale, the number at ``scale``."""
+        out = Value(x.n)
+        self._add(
+            Line(
+                *(program.ROWWISE, (self.writer,), x.n, x.n, WEIGHTED_ROWS),
+                x=x,
+                dy=weights,
+                out=out,
+                numbers=scale,
+            )
+        )
+        return out
 
     def written(self, operation: Operation, x: Value, out: Value) -> None:
         """Record a rowwise operation with a given output."""

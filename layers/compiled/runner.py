@@ -19,6 +19,7 @@ from kernels.network.small_calls import (
 )
 from kernels.operations import as_words
 from kernels.runtime import checks
+from kernels.weights import batch_scales
 from layers.base import Array
 from layers.compiled.buffers import aligned_zeros
 from layers.compiled.lowering import Lowering, Program, split
@@ -41,17 +42,21 @@ _MOST_SCHEDULES = 64
 
 
 class Totals(NamedTuple):
-    """Sums over the rows trained on: their batch's loss, their number, each measure."""
+    """Sums over the rows trained on: losses, their number, each measure, their weights.
+
+    A row without a weight has 1; losses and measures are counted by weight.
+    """
 
     loss: float = 0.0
     rows: int = 0
     measures: tuple[float, ...] = ()
+    weight: float = 0.0
 
-    def plus(self, loss: float, rows: int, measured: Sequence[float]) -> "Totals":
-        """The totals with one more batch."""
+    def plus(self, loss: float, rows: int, measured: Sequence[float], weight: float) -> "Totals":
+        """The totals with one more batch: its sums, of the loss too."""
         before = self.measures or (0.0,) * len(measured)
         sums = tuple(a + b for a, b in zip(before, measured, strict=True))
-        return Totals(self.loss + loss * rows, self.rows + rows, sums)
+        return Totals(self.loss + loss, self.rows + rows, sums, self.weight + weight)
 
 
 class _Call(NamedTuple):
@@ -123,17 +128,26 @@ class Compiled:
     # --- training ---
 
     def train(
-        self, x: Array, targets: Array, order: Array, batch_size: int, step: int, totals: Totals
+        self,
+        x: Array,
+        targets: Array,
+        order: Array,
+        batch_size: int,
+        step: int,
+        totals: Totals,
+        weights: Array | None = None,
     ) -> tuple[float, Totals]:
-        """Train on as many of the rows in ``order`` as fit one call.
+        """Train on as many of the rows in ``order`` as fit one call; ``weights`` (n, 1) are theirs.
 
         Return the last batch's loss and the totals. After a loss that is not finite, training has
         stopped before that batch's update.
         """
         batch_size = min(batch_size, len(order))
         words = as_words(targets, x.dtype)
-        programs = self._training(self._model.loss.form(targets), words.shape[1])
+        weighted = weights is not None
+        programs = self._training(self._model.loss.form(targets), words.shape[1], weighted)
         made = programs[0].made
+        self._bases[program.WEIGHTS] = weights.ctypes.data if weights is not None else 0
         self._make_space(made.width * batch_size, batch_size)
 
         kind = batch_size.bit_length()  # one pace for similar sizes
@@ -144,11 +158,17 @@ class Compiled:
         else:
             programs = programs[:1]
         before = totals.measures or (0.0,) * len(self._model.loss.measures)
-        sums = np.array([0.0, totals.loss, totals.rows, *before])
+        by_weight = (totals.loss, totals.weight) if weighted else ()
+        sums = np.array([0.0, totals.loss, totals.rows, *before, *by_weight])
 
         def run(batches: int, count: int) -> None:
             rows = min(batches * batch_size, len(order))
             numbers = self._numbers(made, step - self._model._first_step, batches)
+            if weights is not None:
+                numbers = np.array(np.broadcast_to(numbers, (batches, numbers.shape[1])))
+                scales = np.empty(batches)
+                batch_scales.bare(weights[order[:rows]], batch_size, scales)
+                numbers[:, self._model.optimizer.width] = scales
             call = _Call(
                 *(x, words, order, numbers, rows, batch_size, step),
                 *(self._bases, self._empty, self._empty, sums),
@@ -160,7 +180,10 @@ class Compiled:
         loss, losses, rows, *measures = sums.tolist()
         if not math.isfinite(loss):
             self._paces.pop(kind, None)  # it counted batches that did not run
-        return loss, Totals(losses, int(rows), tuple(measures))
+        weight = totals.weight + rows - totals.rows
+        if weighted:
+            *measures, losses, weight = measures
+        return loss, Totals(losses, int(rows), tuple(measures), weight)
 
     def step(self, targets: Array) -> Program:
         """The program of a training step for such targets."""
@@ -189,11 +212,11 @@ class Compiled:
 
         return run
 
-    def _training(self, form: str, words: int) -> tuple[_Prepared, ...]:
+    def _training(self, form: str, words: int, weighted: bool = False) -> tuple[_Prepared, ...]:
         """The training program, then the programs of its lines."""
-        key = "training", form, words
+        key = "training", form, words, weighted
         if key not in self._programs:
-            made = self._lowering.training(form, words)
+            made = self._lowering.training(form, words, weighted)
             self._programs[key] = tuple(map(_Prepared, (made, *split(made))))
         return self._programs[key]
 

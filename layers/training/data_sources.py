@@ -5,13 +5,14 @@ on.
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from kernels.runtime import checks
 from layers.base import Array
+from layers.weighting import Weighting
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -21,17 +22,17 @@ _CONVERTED_BYTES = 2**24
 """Bytes of a mapped file, in another dtype or order, that are converted at a time."""
 
 
-Targets = Callable[..., Array]
-"""Checks targets: `layers.losses.Loss.targets`."""
-
-
 class Piece(NamedTuple):
-    """Rows to train on: ``order`` of ``x`` and ``targets``, in batches of ``batch_size``."""
+    """Rows to train on: ``order`` of ``x`` and ``targets``, in batches of ``batch_size``.
+
+    ``weights`` (n, 1) are those of the rows; None where all have 1.
+    """
 
     x: Array
     targets: Array
     order: Array
     batch_size: int
+    weights: Array | None = None
 
 
 class Source(Protocol):
@@ -55,10 +56,10 @@ class Rows:
         A `numpy.memmap` is not copied; one of another dtype or layout is converted in pieces.
     y : array_like
         Class indices are copied; see `layers.labels.as_labels`.
-    n_in, n_out : int
-    dtype : numpy.dtype
-    targets : callable
-    batch_size : int
+    n_in, batch_size : int
+    weighting : Weighting
+        Of the loss, which checks targets.
+    sample_weight : array_like, optional
     """
 
     def __init__(
@@ -66,11 +67,11 @@ class Rows:
         x: Any,
         y: Any,
         n_in: int,
-        n_out: int,
-        dtype: np.dtype[Any],
-        targets: Targets,
         batch_size: int,
+        weighting: Weighting,
+        sample_weight: Any = None,
     ) -> None:
+        n_out, dtype = weighting.n_out, weighting.dtype
         self._dtype, self._batch_size = dtype, batch_size
         is_mapped = isinstance(x, np.ndarray) and checks.mapping(x) is not None
         self._converts = is_mapped and not checks.is_contiguous_native(x, dtype)
@@ -79,7 +80,10 @@ class Rows:
             checks.shape(PLACE, "x", x, ("batch", n_in))
         else:
             x = checks.real(PLACE, "x", x, dtype, ("batch", n_in))
-        labels = targets(PLACE, "y", y, len(x), n_out, dtype)
+        labels = weighting.loss.targets(PLACE, "y", y, len(x), n_out, dtype)
+        names = "y", "sample_weight"
+        self._of_rows = weighting.rows(PLACE, names, y, labels, sample_weight)
+        self._weights = weighting.with_classes(PLACE, labels, self._of_rows)
         self._held = held(x), held(labels)
         self._x, self._labels = (each.array for each in self._held)
         self.rows: int | None = len(self._x)
@@ -91,12 +95,20 @@ class Rows:
         """The targets of all rows, checked."""
         return self._labels
 
-    def set_apart(self, rows: Array) -> tuple[Array, Array]:
-        """Train on all rows but these ascending ones; copies of what they hold."""
+    def set_apart(self, rows: Array) -> tuple[Array, Array, Array | None]:
+        """Train on all rows but these ascending ones; copies of what they hold.
+
+        Their weights are without those of classes, as those of given validation data are.
+        """
         self._kept = np.delete(np.arange(len(self._x)), rows)
         self.rows = len(self._kept)
         x = checks.real(PLACE, "x", np.asarray(self._x)[rows], self._dtype)
-        return x, self._labels[rows]
+        weights = None if self._of_rows is None else self._of_rows[rows]
+        for kept, which in ((weights, "to validate on"), (self._weights, "to train on")):
+            some = kept if which == "to validate on" or kept is None else kept[self._kept]
+            if some is not None and not some.any():
+                raise ValueError(f"{PLACE}: validation_fraction leaves only weights of 0 {which}")
+        return x, self._labels[rows], weights
 
     def pieces(self, order: Array | None) -> Iterator[Piece]:
         """All rows in ``order``: one piece, or several if the file is converted."""
@@ -105,7 +117,7 @@ class Rows:
         if self._kept is not None:
             order = self._kept[order]
         if not self._converts:
-            yield Piece(self._x, self._labels, order, self._batch_size)
+            yield Piece(self._x, self._labels, order, self._batch_size, self._weights)
             return
         row_bytes = self._x.shape[1] * self._dtype.itemsize
         size = max(1, _CONVERTED_BYTES // (row_bytes * self._batch_size)) * self._batch_size
@@ -113,7 +125,8 @@ class Rows:
             self.check()
             rows = order[start : start + size]
             x = checks.real(PLACE, "x", np.asarray(self._x)[rows], self._dtype)
-            yield Piece(x, self._labels[rows], np.arange(len(rows)), self._batch_size)
+            weights = None if self._weights is None else self._weights[rows]
+            yield Piece(x, self._labels[rows], np.arange(len(rows)), self._batch_size, weights)
 
     def check(self) -> None:
         """Reading a missing page of a mapped file would kill the process."""
@@ -127,7 +140,7 @@ class Rows:
 
 
 class Batches:
-    """Batches (x, y) from an iterable: a list, a loader, a generator.
+    """Batches (x, y) or (x, y, sample_weight) from an iterable: a list, a loader, a generator.
 
     Parameters
     ----------
@@ -136,9 +149,9 @@ class Batches:
     steps : int, optional
         Batches per epoch; by default all.
     epochs : int
-    n_in, n_out : int
-    dtype : numpy.dtype
-    targets : callable
+    n_in : int
+    weighting : Weighting
+        Of the loss, which checks targets.
     place, name : str
         Who asks, and what the argument is called, for errors.
     """
@@ -151,15 +164,13 @@ class Batches:
         steps: int | None,
         epochs: int,
         n_in: int,
-        n_out: int,
-        dtype: np.dtype[Any],
-        targets: Targets,
+        weighting: Weighting,
         place: str = PLACE,
         name: str = "x",
     ) -> None:
         self._batches, self._steps = batches, steps
-        self._place, self._name = place, name
-        self._n_in, self._n_out, self._dtype, self._targets = n_in, n_out, dtype, targets
+        self._place, self._name, self._weighting = place, name, weighting
+        self._n_in = n_in
         if iter(batches) is batches and steps is None and epochs > 1:
             raise ValueError(
                 f"{PLACE}: x is an iterator, which has one epoch, and epochs is {epochs}: expected "
@@ -186,12 +197,19 @@ class Batches:
 
     def _piece(self, batch: Any, number: int) -> Piece:
         place, name = self._place, f"batch {number + 1} of {self._name}"
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise TypeError(f"{place}: {name} is {checks.shown(batch)}, expected a pair (x, y)")
-        x = checks.real(place, f"x in {name}", batch[0], self._dtype, ("batch", self._n_in))
-        sizes = len(x), self._n_out, self._dtype
-        labels = self._targets(place, f"y in {name}", batch[1], *sizes)
-        return Piece(x, labels, np.arange(len(x)), len(x))
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            raise TypeError(
+                f"{place}: {name} is {checks.shown(batch)}, expected a pair (x, y), or a triple "
+                "(x, y, sample_weight)"
+            )
+        given, weighting = (*batch, None)[:3], self._weighting
+        n_out, dtype = weighting.n_out, weighting.dtype
+        names = f"y in {name}", f"sample_weight in {name}"
+        x = checks.real(place, f"x in {name}", given[0], dtype, ("batch", self._n_in))
+        labels = weighting.loss.targets(place, names[0], given[1], len(x), n_out, dtype)
+        weights = weighting.rows(place, names, given[1], labels, given[2], may_be_zero=True)
+        weights = weighting.with_classes(place, labels, weights)
+        return Piece(x, labels, np.arange(len(x)), len(x), weights)
 
     def check(self) -> None:
         """Nothing: batches are arrays in memory."""
@@ -206,10 +224,11 @@ def as_batches(x: Any, y: Any) -> Iterable[Any] | None:
 
 def joined(
     place: str, name: str, batches: Iterable[Any], model: "Sequential"
-) -> tuple[Array, Array]:
-    """All batches of an iterable that ends, checked, in one array of x and one of targets."""
-    sizes = model.n_in, model.n_out, model.dtype, model.loss.targets
-    pieces = list(Batches(batches, None, 1, *sizes, place, name).pieces(None))
+) -> tuple[Array, Array, Array | None]:
+    """All batches of an iterable that ends, checked, as arrays of x, of targets and of weights."""
+    weighting = Weighting(model.loss, model.n_out, model.dtype)
+    source = Batches(batches, None, 1, model.n_in, weighting, place, name)
+    pieces = list(source.pieces(None))
     forms = [piece.targets.ndim for piece in pieces]
     if len(set(forms)) > 1:
         other = next(number for number, form in enumerate(forms) if form != forms[0])
@@ -217,9 +236,19 @@ def joined(
             f"{place}: y in batch {other + 1} of {name} has {forms[other]} dimensions, expected "
             f"{forms[0]}, as in batch 1"
         )
+    weights = None
+    if any(piece.weights is not None for piece in pieces):
+        ones = [np.ones((len(piece.x), 1), model.dtype) for piece in pieces]
+        own = [piece.weights for piece in pieces]
+        weights = np.concatenate(
+            [one if each is None else each for each, one in zip(own, ones, strict=True)]
+        )
+        if not weights.any():
+            raise ValueError(f"{place}: {name} has no row with a weight above 0")
     return (
         np.concatenate([piece.x for piece in pieces]),
         np.concatenate([piece.targets for piece in pieces]),
+        weights,
     )
 
 

@@ -126,7 +126,7 @@ class Fitting:
     source: Source
     epochs: int
     shuffle: bool
-    validation: tuple[Held, Held] | None
+    validation: tuple[Held, Held, Array | None] | None
     callbacks: Sequence[Function]
     every: int | None
     _intervals: list[int | None] = field(default_factory=list)
@@ -161,7 +161,7 @@ class Fitting:
     def _check_monitors(self) -> None:
         """Each metric that a callback looks at is there, or will be."""
         names = ["loss", *self.model.loss.measures]
-        held = [f"val_{name}" for name in names]
+        held = [f"val_{name}" for name in [*names, *(each.name for each in self.model.metrics)]]
         for callback in self.callbacks:
             monitor = callback.monitor if isinstance(callback, Callback) else None
             if monitor is None or monitor in names:
@@ -188,10 +188,11 @@ class Fitting:
                 self._call_back(called, epoch, batch, self._means(totals), False)
         numbers = self._means(totals)
         if self.validation is not None:
-            x, y = (each.array for each in self.validation)
+            of_x, of_y, weights = self.validation
+            x, y = of_x.array, of_y.array
             checks.unshrunk(PLACE, "validation_data[0]", x)
             checks.unshrunk(PLACE, "validation_data[1]", y)
-            scored = self.model._evaluate(x, y)
+            scored = self.model._evaluate(x, y, weights)
             numbers |= {f"val_{name}": value for name, value in scored.items()}
         history.add(**numbers)
         self.model.history.add(**numbers)
@@ -234,11 +235,11 @@ class Fitting:
         return order
 
     def _means(self, totals: Totals) -> dict[str, float]:
-        """The mean loss of the epoch so far, and that of each measure."""
-        names = self.model.loss.measures
+        """The mean loss of the epoch so far, and that of each measure; NaN where no row counts."""
+        names, weight = self.model.loss.measures, totals.weight or math.nan
         sums = totals.measures or (0.0,) * len(names)
-        means = {name: total / totals.rows for name, total in zip(names, sums, strict=True)}
-        return {"loss": totals.loss / totals.rows, **means}
+        means = {name: total / weight for name, total in zip(names, sums, strict=True)}
+        return {"loss": totals.loss / weight, **means}
 
     def _call_back(
         self,

@@ -21,6 +21,7 @@ from layers.training.data_sources import (
 from layers.training.held_out import held_out_rows
 from layers.training.history import History
 from layers.training.loop import Fitting, Function, checked_callbacks
+from layers.weighting import Weighting, checked_class_weight, weighted
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -44,6 +45,8 @@ class Trainable:
         steps_per_epoch: int | None = None,
         validation_fraction: float = 0.0,
         patience: int | None = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
     ) -> History:
         """Train on shuffled mini-batches.
 
@@ -51,7 +54,8 @@ class Trainable:
         ----------
         x : array_like, (n, n_in), or iterable of batches
             A `numpy.memmap` is neither loaded nor copied as a whole. Without ``y``, an iterable of
-            pairs (x, y), each a batch of any size, in the order in which they come.
+            pairs (x, y) or triples (x, y, sample_weight), each a batch of any size, in the order in
+            which they come.
         y : array_like
             Class indices (n,), or target rows (n, n_classes). Class indices are copied; ``x`` and
             target rows are read where they lie, if they can be: leave them as they are meanwhile.
@@ -59,7 +63,7 @@ class Trainable:
             At least 1. The last batch of an epoch may be smaller. A batch is a row's memory times
             ``batch_size`` and no more, so there is no accumulation of gradients over batches: a
             larger ``batch_size`` is the same.
-        validation_data : (x, y) or iterable of batches, optional
+        validation_data : (x, y), (x, y, sample_weight) or iterable of batches, optional
             Evaluated after each epoch. Batches are read once, before training, into memory.
         shuffle : bool
             Whether each epoch has an order of its own, from the model's seed.
@@ -79,6 +83,14 @@ class Trainable:
         patience : int, optional
             End after so many epochs without a smaller ``val_loss``, with the parameters of the best
             one: short for ``callbacks=EarlyStopping(patience=...)``.
+        sample_weight : array_like, (n,), optional
+            What each row counts for, at least 0: a batch's loss is the mean over its sum of
+            weights, and so are all means of the history. A batch whose weights are all 0 has the
+            loss 0 and a gradient of 0. Rows that ``validation_fraction`` sets apart keep theirs.
+        class_weight : dict or "balanced", optional
+            What each class counts for in training, such as ``{0: 1, 1: 10}``, times the rows' own
+            weights; 1 for a class that is not named. ``"balanced"`` is n / (classes * rows of the
+            class), of the rows of ``y`` that have a weight, as in scikit-learn.
 
         Returns
         -------
@@ -100,7 +112,8 @@ class Trainable:
         """
         model = cast("Sequential", self)
         epochs = checks.integer(PLACE, "epochs", epochs, 1)
-        source = source_of(model, PLACE, x, y, epochs, batch_size, steps_per_epoch)
+        weights = sample_weight, class_weight
+        source = source_of(model, PLACE, x, y, epochs, batch_size, steps_per_epoch, *weights)
         checked, every = checked_callbacks(callbacks, callback_batches)
         if patience is not None:
             patience = checks.integer(PLACE, "patience", patience, 1)
@@ -119,7 +132,7 @@ class Trainable:
         """
         return self.fit(x, y, 1, batch_size)
 
-    def gradients(self, x: Any, y: Any) -> dict[str, Array]:
+    def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Array]:
         """Gradients of the mean loss of a batch by all parameters; nothing of the model changes.
 
         Parameters
@@ -127,6 +140,8 @@ class Trainable:
         x : array_like, (batch, n_in)
         y : array_like
             What `fit` takes.
+        sample_weight : array_like, (batch,), optional
+            What each row counts for, at least 0.
 
         Returns
         -------
@@ -137,9 +152,12 @@ class Trainable:
         model = copy.deepcopy(cast("Sequential", self))  # layers may learn in a training pass
         checked = model._checked_data("gradients", "x", x)
         targets = model._targets("gradients", "y", y, len(checked))
+        weights = model._weights("gradients", y, targets, sample_weight)
         with runs.at(model._key, model._step):
             scores = model._forward(checked, True, model.layers)
-            _, _, gradient = model.loss.run(scores, targets)
+            losses, measures, gradient = model.loss.run(scores, targets)
+            if weights is not None:
+                _, _, gradient = weighted(losses, measures, gradient, weights)
             model.backward(gradient())
         return model._buffers.named_gradients()
 
@@ -152,26 +170,34 @@ def source_of(
     epochs: int,
     batch_size: int,
     steps_per_epoch: int | None = None,
+    sample_weight: Any = None,
+    class_weight: Any = None,
 ) -> Source:
     """Where training takes its rows from: arrays, or an iterable of batches."""
     batch_size = checks.integer(place, "batch_size", batch_size, 1)
     if steps_per_epoch is not None:
         steps_per_epoch = checks.integer(place, "steps_per_epoch", steps_per_epoch, 1)
-    sizes = model.n_in, model.n_out, model.dtype, model.loss.targets
     batches = as_batches(x, y)
+    by_class = checked_class_weight(place, class_weight, has_all_rows=batches is None)
+    weighting = Weighting(model.loss, model.n_out, model.dtype, by_class)
     if batches is not None:
-        return Batches(batches, steps_per_epoch, epochs, *sizes)
+        if sample_weight is not None:
+            raise ValueError(
+                f"{place}: sample_weight is given and x an iterable of batches, expected triples "
+                "(x, y, sample_weight) in it"
+            )
+        return Batches(batches, steps_per_epoch, epochs, model.n_in, weighting)
     if steps_per_epoch is not None:
         raise ValueError(
             f"{place}: steps_per_epoch is {steps_per_epoch}, expected it only where x is an "
             "iterable of batches"
         )
-    return Rows(x, y, *sizes, batch_size)
+    return Rows(x, y, model.n_in, batch_size, weighting, sample_weight)
 
 
 def _validation(
     model: "Sequential", data: Any, fraction: Any, source: Source
-) -> tuple[Held, Held] | None:
+) -> tuple[Held, Held, Array | None] | None:
     """The rows to evaluate after each epoch, given or set apart."""
     fraction = checks.number(PLACE, "validation_fraction", fraction, 0)
     if fraction >= 1:
@@ -190,25 +216,29 @@ def _validation(
             )
         numbers = model.loss.takes == "numbers"
         rows = held_out_rows(PLACE, model._key, source.targets, fraction, by_class=not numbers)
-        x, y = source.set_apart(rows)
+        x, y, weights = source.set_apart(rows)
     elif data is None:
         return None
-    elif _is_pair(data):
+    elif _is_data(data):
         x = model._checked_data("fit", "validation_data[0]", data[0])
         y = model._targets("fit", "validation_data[1]", data[1], len(x))
+        names, given = ("validation_data[1]", "validation_data[2]"), (*data, None)[2]
+        weighting = Weighting(model.loss, model.n_out, model.dtype)
+        weights = weighting.rows(PLACE, names, data[1], y, given)
     else:
         batches = as_batches(data, None)
         if batches is None or isinstance(data, (str, bytes, dict, tuple)) or batches == []:
             raise TypeError(
                 f"{PLACE}: validation_data is {type(data).__name__}, expected a pair (x, y), or an "
-                "iterable of such batches"
+                "iterable of such batches; sample_weight may stand behind y"
             )
-        x, y = joined(PLACE, "validation_data", batches, model)
-    return held(x), held(y)
+        x, y, weights = joined(PLACE, "validation_data", batches, model)
+    return held(x), held(y), weights
 
 
-def _is_pair(data: Any) -> bool:
-    """Whether validation data are a pair (x, y), and not a list of two pairs."""
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
+def _is_data(data: Any) -> bool:
+    """Whether validation data are (x, y) or (x, y, sample_weight), and not a list of batches."""
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         return False
-    return isinstance(data, tuple) or not all(isinstance(each, tuple) for each in data)
+    kinds = (tuple,) if len(data) == 2 else (tuple, list)
+    return isinstance(data, tuple) or not all(isinstance(each, kinds) for each in data)
