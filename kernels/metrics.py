@@ -156,12 +156,13 @@ def r2_score(y: Array, targets: Array, weights: Array) -> float:
     batch, n = y.shape
     sum_of_columns = 0.0
     for j in range(n):
-        total, mean = 0.0, 0.0
+        # From the first target on: so targets that are all alike are their mean, to the bit.
+        first, total, above = np.float64(targets[0, j]), 0.0, 0.0
         for i in range(batch):
             weight = np.float64(weights[i, 0])
             total += weight
-            mean += weight * np.float64(targets[i, j])
-        mean /= total
+            above += weight * (np.float64(targets[i, j]) - first)
+        mean = first + above / total
         spread, left = 0.0, 0.0
         for i in range(batch):
             weight, t = np.float64(weights[i, 0]), np.float64(targets[i, j])

@@ -575,10 +575,11 @@ def f1_score(scores: Array, targets: Array, weights: Array, threshold: float) ->
 def r2_score(y: Array, targets: Array, weights: Array) -> float:
     """The mean over columns of 1 - sum w (t - y)^2 / sum w (t - mean)^2."""
     w, t = weights.astype(np.float64), targets.astype(np.float64)
-    spread = (w * (t - (w * t).sum(axis=0) / w.sum()) ** 2).sum(axis=0)
-    left = (w * (t - y) ** 2).sum(axis=0)
-    alike = np.where(left == 0, 1.0, left * 0)
     with np.errstate(divide="ignore", invalid="ignore"):
+        mean = t[0] + (w * (t - t[0])).sum(axis=0) / w.sum()
+        spread = (w * (t - mean) ** 2).sum(axis=0)
+        left = (w * (t - y) ** 2).sum(axis=0)
+        alike = np.where(left == 0, 1.0, left * 0)
         return float(np.where(spread != 0, 1 - left / spread, alike).mean())
 
 

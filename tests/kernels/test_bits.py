@@ -65,6 +65,7 @@ FINGERPRINTS = {
     "erf": "614829bbd2dd 77775b8f8ed4",
     "exp": "e4d2a6ee095b ef5bd786d6a3",
     "expm1": "8e9e995f85fe a4c67fea341f",
+    "f1_score": "6f70bc31d8fb e601cbe46338",
     "gather_rows": "36f1e53e9c70 f309d4fe6cf9",
     "gelu_backward": "43b34bca39ca 5f9272f5cf33",
     "gelu_forward": "d6968b4e899b 4294024dd8fd",
@@ -84,6 +85,7 @@ FINGERPRINTS = {
     "poisson_gradient": "f36adaf7cabd 21cf69e5fec8",
     "product": "aa932964ff7c 423d4df2d399",
     "quantile_gradient": "be961a7f3d58 2f24426c74d3",
+    "r2_score": "ce8881c12f92 c83eba1d15f7",
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "selu_backward": "d127a60a2c8f 2681fca81a1c",
@@ -109,7 +111,10 @@ FINGERPRINTS = {
     "tanh": "c2513a13a0d8 6b44da6bf0f7",
     "tanh_backward": "a61479e8a1f7 5a00341224c7",
     "tanh_forward": "c2513a13a0d8 6b44da6bf0f7",
+    "top_k_rows": "abbdb52880a1 37930b8306ac",
     "uniform": "8d8875c5a84a a4f0ba05aea4",
+    "weighted_mean": "d074dac92a26 e248a114e161",
+    "weighted_rows": "1ffb0272ab8c b2a56a6c020d",
 }
 
 # Odd sizes, so that tiles and vectors have edges; more than one chain of 4,096 terms, more than one
@@ -128,6 +133,7 @@ NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope
 NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
 NUMBERS |= {"ahead": 0.2, "momentum": 0.9, "alpha": 0.1, "decay": 0.01, "shrink": 0.03}
 NUMBERS |= {"delta": 0.7, "label_smoothing": 0.1, "q": 0.3}
+NUMBERS |= {"k": 3.0, "scale": 0.7, "threshold": 0.5}
 
 
 # The part that runs in a process of its own

@@ -77,4 +77,7 @@ NUMBERS = {
     "momentum": 0.9,
     "decay": 0.01,
     "shrink": 0.03,
+    "k": 3.0,
+    "scale": 0.7,
+    "threshold": 0.5,
 }
