@@ -100,6 +100,33 @@ class Accuracy(_SerialOnly):
         self.prepare(kernels.accuracy.bare, data.numbers(*shape), data.labels(*shape))
 
 
+class Metrics(Timed):
+    """Metrics of 4,096 rows, each with a weight."""
+
+    params = [["top_k_rows", "f1_score", "r2_score", "weighted_mean"]]
+    param_names = ["kernel"]
+
+    def setup(self, kernel):
+        data = Data()
+        scores, column = data.numbers(EXAMPLES, 10), data.numbers(EXAMPLES, 1)
+        weights = np.abs(data.numbers(EXAMPLES, 1))
+        given = {
+            "top_k_rows": (scores, data.labels(EXAMPLES, 10), 3.0, data.output(EXAMPLES, 1)),
+            "f1_score": (column, np.abs(column), weights, 0.5),
+            "r2_score": (column, data.numbers(EXAMPLES, 1), weights),
+            "weighted_mean": (column, weights),
+        }
+        self.prepare(getattr(kernels, kernel).bare, *given[kernel])
+
+
+class WeightedRows(_TwoForms):
+    def setup(self, network):
+        case, data = CASES[network], Data()
+        scores, out = data.numbers(*case.scores), data.output(*case.scores)
+        weights = np.abs(data.numbers(case.batch, 1))
+        self.prepare(kernels.weighted_rows.bare, scores, weights, 0.7, out, threads=case.threads)
+
+
 class Permutation(Timed):
     params = [[1_797, 60_000]]
     param_names = ["rows"]
