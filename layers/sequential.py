@@ -551,7 +551,8 @@ class Sequential(Trainable):
 
     def __repr__(self) -> str:
         lines = "".join(f"    {layer!r},\n" for layer in self.layers)
+        metrics = "" if self._metrics is None else f", metrics={[*self._metrics]!r}"
         return (
             f"Sequential([\n{lines}], loss={self.loss!r}, optimizer={self.optimizer!r}, "
-            f"dtype={self.dtype.name!r})"
+            f"dtype={self.dtype.name!r}{metrics})"
         )

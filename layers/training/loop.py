@@ -289,7 +289,11 @@ def checked_callbacks(callbacks: Any, every: Any) -> tuple[list[Function], int |
 def _shown(metrics: Mapping[str, float]) -> str:
     """An epoch's numbers for the progress bar."""
     own = [f"{n}={v:{_form(n)}}" for n, v in metrics.items() if not n.startswith("val_")]
-    held = [f"{v:{_form(n)}}" for n, v in metrics.items() if n.startswith("val_")]
+    held = []
+    for name, value in metrics.items():
+        short = name.removeprefix("val_")
+        if short != name:  # named only where it stands in another place than among an epoch's own
+            held.append(f"{'' if short in metrics else f'{short}='}{value:{_form(name)}}")
     return " ".join(own) + (f" (val: {' '.join(held)})" if held else "")
 
 

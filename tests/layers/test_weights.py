@@ -290,8 +290,8 @@ def changed(row, value):
         ({"sample_weight": changed(4, np.nan)}, ValueError, "row 4 of sample_weight is nan, expec"),
         ({"sample_weight": changed(4, np.inf)}, ValueError, "row 4 of sample_weight is inf, expec"),
         ({"sample_weight": ONES * 0}, ValueError, "sample_weight is 0 for each row, expected a we"),
-        ({"sample_weight": ONES[:9]}, ValueError, r"sample_weight has shape \(9,\), expected \(301"),
-        ({"sample_weight": X}, ValueError, r"sample_weight has shape \(301, 64\), expected \(301"),
+        ({"sample_weight": ONES[:9]}, ValueError, r"sample_weight has shape \(9,\), expected \(30"),
+        ({"sample_weight": X}, ValueError, r"sample_weight has shape \(301, 64\), expected \(30"),
         ({"sample_weight": "balanced"}, TypeError, "sample_weight"),
         ({"class_weight": {12: 1}}, ValueError, "class_weight names 12, expected classes 0 to 9"),
         ({"class_weight": {"a": 1}}, ValueError, "class_weight names 'a', expected classes 0 to 9"),
@@ -299,16 +299,16 @@ def changed(row, value):
         ({"class_weight": {1: -2}}, ValueError, r"class_weight\[1\] is -2, expected"),
         ({"class_weight": {1: np.nan}}, ValueError, r"class_weight\[1\] is nan, expected"),
         ({"class_weight": {1: "2"}}, TypeError, r"class_weight\[1\] is '2', expected"),
-        ({"class_weight": dict.fromkeys(range(10), 0)}, ValueError, "class_weight is 0 for each cl"),
+        ({"class_weight": dict.fromkeys(range(10), 0)}, ValueError, "class_weight is 0 for each"),
         ({"class_weight": "even"}, TypeError, "class_weight is 'even', expected a dict from a cla"),
         ({"class_weight": [1] * 10}, TypeError, "class_weight is .*, expected a dict from a class"),
         (
             {"y": np.where(Y == 7, 6, Y), "class_weight": "balanced"},
             ValueError,
-            "class_weight is 'balanced' and class 7 has no row, expected at least one of each of 10",
+            "class_weight is 'balanced' and class 7 has no row, expected at least one of each of",
         ),
         ({"validation_data": (X, Y, -ONES)}, ValueError, r"row 0 of validation_data\[2\] is -1.0,"),
-        ({"validation_data": (X, Y, ONES * 0)}, ValueError, r"validation_data\[2\] is 0 for each r"),
+        ({"validation_data": (X, Y, ONES * 0)}, ValueError, r"validation_data\[2\] is 0 for each"),
         (
             {"sample_weight": changed(slice(1, None), 0), "validation_fraction": 0.5},
             ValueError,
@@ -339,15 +339,25 @@ def test_bad_weights_elsewhere():
         model.fit(batches, sample_weight=ONES)
     with pytest.raises(ValueError, match=r"^Sequential.evaluate: sample_weight is given and x an "):
         model.evaluate(batches, sample_weight=ONES)
-    with pytest.raises(ValueError, match=r"^Sequential.fit: class_weight is 'balanced' and x an it"):
+    with pytest.raises(
+        ValueError, match=r"^Sequential.fit: class_weight is 'balanced' and x an it"
+    ):
         model.fit(batches, class_weight="balanced")
-    with pytest.raises(ValueError, match=r"^Sequential.fit: row 2 of sample_weight in batch 1 of x"):
+    with pytest.raises(
+        ValueError, match=r"^Sequential.fit: row 2 of sample_weight in batch 1 of x"
+    ):
         model.fit([(X[:3], Y[:3], [1, 1, -1])])
-    with pytest.raises(TypeError, match=r"^Sequential.fit: batch 1 of x is .*, expected a pair \(x"):
+    with pytest.raises(
+        TypeError, match=r"^Sequential.fit: batch 1 of x is .*, expected a pair \(x"
+    ):
         model.fit([(X, Y, ONES, ONES)])
-    with pytest.raises(ValueError, match=r"^Sequential.fit: class_weight is given and the loss is M"):
+    with pytest.raises(
+        ValueError, match=r"^Sequential.fit: class_weight is given and the loss is M"
+    ):
         numbers.fit(X, Y, class_weight={0: 1})
-    with pytest.raises(ValueError, match=r"^Sequential.fit: y has no row that counts, expected a la"):
+    with pytest.raises(
+        ValueError, match=r"^Sequential.fit: y has no row that counts, expected a la"
+    ):
         ignoring.fit(X, np.full(len(X), -1))
     with pytest.raises(ValueError, match=r"^Sequential.fit: label -2 at row 0 of y|y"):
         ignoring.fit(X, np.full(len(X), -2))
