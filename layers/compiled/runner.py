@@ -165,7 +165,7 @@ class Compiled:
             rows = min(batches * batch_size, len(order))
             numbers = self._numbers(made, step - self._model._first_step, batches)
             if weights is not None:
-                numbers = np.array(np.broadcast_to(numbers, (batches, numbers.shape[1])))
+                numbers = np.repeat(numbers, batches // len(numbers), axis=0)
                 scales = np.empty(batches)
                 batch_scales.bare(weights[order[:rows]], batch_size, scales)
                 numbers[:, self._model.optimizer.width] = scales

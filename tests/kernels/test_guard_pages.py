@@ -30,6 +30,7 @@ from kernels.product.flags import OTHER, TRANSPOSE_A, TRANSPOSE_B
 from kernels.product.matmul import product, small_product
 from kernels.runtime import jit
 from kernels.runtime.families import Counter
+from kernels.weights import WEIGHTED_ROWS
 from layers.compiled import runner
 from layers.compiled.runner import Compiled, Totals
 from tests.kernels.doors import path_of
@@ -130,6 +131,8 @@ def made(argument, sizes, dtype, flags, targets, states):
         return values_of(shape, dtype)
     if kind in ("labels", "indices"):
         return np.arange(*shape) % sizes.get(argument.below, 1)
+    if kind == "numbers":
+        return np.full(4, 0.5)
     return {"number": 0.5, "uint64": np.uint64(7), "int64": 3, "flag": flags.get(argument.name)}[
         kind
     ]
@@ -215,6 +218,8 @@ def elementwise_arguments(operation, rows, n, dtype, drawn):
 
 def rowwise_arguments(operation, rows, n, dtype, drawn):
     x, dy, out = (values_of((rows, n), dtype) for _ in range(3))
+    if operation is WEIGHTED_ROWS:
+        dy = values_of((rows, 1), dtype)
     if operation is CLASSES:
         out = np.zeros(rows, np.int64)
     if operation in (LABELS_OF_LOGITS, LABELS_OF_PROBABILITIES):
@@ -303,18 +308,25 @@ def network_cases():
         for at_end, count in itertools.product((False, True), (1, 2)):
             kind = "parallel" if count > 1 and number % 20 == 0 else "serial"
             place = f"{kind} {widths} {model!r} rows {rows} batch {batch} end {at_end}"
-            fenced = Fenced(getattr(interpreter.execute, kind), count, model, number % 5 == 0)
+            weights = np.ones((rows, 1), dtype)
+            twin = getattr(interpreter.execute, kind)
+            fenced = Fenced(twin, count, model, weights, number % 5 == 0)
             order, size = np.arange(rows)[::-1].copy(), min(batch, rows)
             out, classes = np.zeros((rows, widths[-1]), dtype), np.zeros(rows, np.int64)
             column = np.zeros((rows, 1), dtype)
             ours = Compiled(model)
             for name, run in {
                 "train": lambda: ours.train(x, targets, order, size, 0, Totals()),  # noqa: B023
+                "train by weight": lambda: ours.train(  # noqa: B023
+                    *(x, targets, order, size, 0, Totals(), weights)  # noqa: B023
+                ),
                 "scores": lambda: ours.scores(x, out),  # noqa: B023
                 "predictions": lambda: ours.predictions(x, classes),  # noqa: B023
                 "evaluate": lambda: ours.evaluate(x, targets, column, column.copy()),  # noqa: B023
             }.items():
                 if name == "predictions" and not has_classes:
+                    continue
+                if name == "train by weight" and number % 4:
                     continue
                 for given in fenced.what_is_called(run):
                     yield f"{name} {place}", fenced, given, at_end
@@ -326,13 +338,14 @@ class Fenced:
     A program knows those by addresses, which are made of where the arrays have been laid.
     """
 
-    def __init__(self, twin, count, model, is_cut):
+    def __init__(self, twin, count, model, weights, is_cut):
         self.twin, self.count, self.is_cut = twin, count, is_cut
         buffers = model._buffers
         self.own = {
             program.PARAMETERS: buffers.parameters,
             program.STATES: buffers.states,
             program.GRADIENTS: buffers.gradients,
+            program.WEIGHTS: weights,
         }
         self.names = [argument.name for argument in interpreter.execute.contract.arguments]
 
