@@ -47,7 +47,8 @@ class Sequential(Trainable):
         Of all parameters and all arithmetic. Data in another real dtype is converted once.
     metrics : list of Metric, optional
         What `evaluate`, and `fit` of validation data, measure besides the loss and its accuracy:
-        `TopK(5)`, `F1()`, `MAE()`, `R2()`. By default MAE and R squared for losses of numbers.
+        `TopK(5)`, `F1()`, `MAE()`, `R2()`. By default MAE and R squared for losses of numbers. They
+        may be assigned, and are not in files.
 
     Attributes
     ----------
@@ -63,6 +64,8 @@ class Sequential(Trainable):
         Of the table that it was trained on, where the command line did; it is saved with the model.
     """
 
+    _metrics: tuple[Metric, ...] | None = None
+
     def __init__(
         self,
         layers: Sequence[Layer],
@@ -76,7 +79,6 @@ class Sequential(Trainable):
         self._dtype = checks.real_dtype("Sequential", dtype)
         self._layers = checked_layers(layers)
         self._n_in, self._n_out = checked_widths(self.layers)
-        self._metrics: tuple[Metric, ...] | None = None
         self._runner: Compiled | None = None
         self._single_step: SingleStep | None = None
         self._step = self._first_step = 0

@@ -122,7 +122,9 @@ class Trainable:
         model._forget()
         return Fitting(model, source, epochs, shuffle, validation, checked, every).run(progress)
 
-    def partial_fit(self, x: Any, y: Any = None, batch_size: int = 32) -> History:
+    def partial_fit(
+        self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None
+    ) -> History:
         """Go on training by one epoch, on rows that have just come; see `fit`.
 
         Returns
@@ -130,7 +132,7 @@ class Trainable:
         History
             Of this epoch; ``model.history`` has those of all calls.
         """
-        return self.fit(x, y, 1, batch_size)
+        return self.fit(x, y, 1, batch_size, sample_weight=sample_weight)
 
     def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Array]:
         """Gradients of the mean loss of a batch by all parameters; nothing of the model changes.

@@ -347,7 +347,7 @@ def test_bad_widths(width: object):
 
 
 @pytest.mark.parametrize(
-    "pair", [X, (X,), (X, LABELS, LABELS), [], "xy", {"x": X, "y": LABELS}, np.ones((2, 3)), 5]
+    "pair", [X, (X,), (X, LABELS) * 2, [], "xy", {"x": X, "y": LABELS}, np.ones((2, 3)), 5]
 )
 def test_bad_form_of_validation_data(pair: object):
     model = make()

@@ -12,6 +12,7 @@ import layers
 from kernels.runtime import threads
 from kernels.weights import batch_scales
 from layers import datasets
+from layers.compiled import runner
 from tests.layers.test_gradients import assert_same_gradient, numeric_gradient
 
 pytestmark = pytest.mark.compiled
@@ -149,6 +150,17 @@ def test_two_threads_have_the_bits_of_one():
         finally:
             threads.set_num_threads(with_threads)
     assert found[0] == found[1]
+
+
+def test_a_batch_that_takes_long_has_the_same_bits(monkeypatch):
+    """Its lines are calls of their own."""
+    one, other = make(), make()
+    one.fit(X, Y, 3, 32, sample_weight=WEIGHTS)
+    monkeypatch.setattr(runner, "_LONG_SECONDS", -1)
+    other.partial_fit(X, Y, 32, WEIGHTS)
+    other.fit(X, Y, 2, 32, sample_weight=WEIGHTS)
+    assert one.fingerprint() == other.fingerprint()
+    assert one.history == other.history
 
 
 def test_batches_bring_their_weights():
