@@ -129,7 +129,7 @@ def f1_score(scores: Array, targets: Array, weights: Array, threshold: float) ->
     """
     right, wrong = 0.0, 0.0
     for i in range(scores.shape[0]):
-        weight = np.float64(weights[i, 0])
+        weight = _wide(weights[i, 0])
         for j in range(scores.shape[1]):
             score, is_one = scores[i, j], targets[i, j] > 0.5
             if score != score or (score > threshold) != is_one:
@@ -157,23 +157,29 @@ def r2_score(y: Array, targets: Array, weights: Array) -> float:
     sum_of_columns = 0.0
     for j in range(n):
         # From the first target on: so targets that are all alike are their mean, to the bit.
-        first, total, above = np.float64(targets[0, j]), 0.0, 0.0
+        first, total, above = _wide(targets[0, j]), 0.0, 0.0
         for i in range(batch):
-            weight = np.float64(weights[i, 0])
+            weight = _wide(weights[i, 0])
             total += weight
-            above += weight * (np.float64(targets[i, j]) - first)
-        mean = first + above / total
+            above += weight * (_wide(targets[i, j]) - first)
+        mean = first + (above / total if total != 0.0 else above)
         spread, left = 0.0, 0.0
         for i in range(batch):
-            weight, t = np.float64(weights[i, 0]), np.float64(targets[i, j])
+            weight, t = _wide(weights[i, 0]), _wide(targets[i, j])
             spread += weight * ((t - mean) * (t - mean))
-            error = t - np.float64(y[i, j])
+            error = t - _wide(y[i, j])
             left += weight * (error * error)
         if spread != 0.0:
             sum_of_columns += 1.0 - left / spread
         else:
             sum_of_columns += 1.0 if left == 0.0 else left * 0.0
     return sum_of_columns / n
+
+
+@inner
+def _wide(number):
+    """A number in float64: Python's own where nothing is compiled, which warns of no Inf - Inf."""
+    return float(np.float64(number))
 
 
 @inner

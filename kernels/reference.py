@@ -576,7 +576,7 @@ def r2_score(y: Array, targets: Array, weights: Array) -> float:
     """The mean over columns of 1 - sum w (t - y)^2 / sum w (t - mean)^2."""
     w, t = weights.astype(np.float64), targets.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = t[0] + (w * (t - t[0])).sum(axis=0) / w.sum()
+        mean = t[0] + (w * (t - t[0])).sum(axis=0) / (w.sum() or 1.0)
         spread = (w * (t - mean) ** 2).sum(axis=0)
         left = (w * (t - y) ** 2).sum(axis=0)
         alike = np.where(left == 0, 1.0, left * 0)

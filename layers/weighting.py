@@ -76,7 +76,9 @@ class Weighting:
                 )
         return weights
 
-    def with_classes(self, place: str, targets: Array, weights: Array | None) -> Array | None:
+    def with_classes(
+        self, place: str, targets: Array, weights: Array | None, may_be_zero: bool = False
+    ) -> Array | None:
         """Weights of rows, times those of their classes."""
         if self.class_weight is None:
             return weights
@@ -87,9 +89,15 @@ class Weighting:
         else:
             by_class = _by_class(place, self.class_weight, count)
         of_rows = by_class[classes][:, None].astype(self.dtype)
-        if weights is None:
-            return np.ascontiguousarray(of_rows)
-        return times(weights, np.ascontiguousarray(of_rows), 1.0)
+        together = np.ascontiguousarray(of_rows)
+        if weights is not None:
+            together = times(weights, together, 1.0)
+        if not np.isfinite(together).all() or not (may_be_zero or together.any()):
+            raise ValueError(
+                f"{place}: sample_weight times class_weight runs up to {together.max()}, expected "
+                "finite numbers, and one above 0"
+            )
+        return together
 
     def _classes(self, place: str, targets: Array) -> tuple[Array, int]:
         """The class of each row, and how many classes there are."""

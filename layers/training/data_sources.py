@@ -208,7 +208,7 @@ class Batches:
         x = checks.real(place, f"x in {name}", given[0], dtype, ("batch", self._n_in))
         labels = weighting.loss.targets(place, names[0], given[1], len(x), n_out, dtype)
         weights = weighting.rows(place, names, given[1], labels, given[2], may_be_zero=True)
-        weights = weighting.with_classes(place, labels, weights)
+        weights = weighting.with_classes(place, labels, weights, may_be_zero=True)
         return Piece(x, labels, np.arange(len(x)), len(x), weights)
 
     def check(self) -> None:

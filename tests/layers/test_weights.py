@@ -312,6 +312,16 @@ def changed(row, value):
         ({"class_weight": {1: np.nan}}, ValueError, r"class_weight\[1\] is nan, expected"),
         ({"class_weight": {1: "2"}}, TypeError, r"class_weight\[1\] is '2', expected"),
         ({"class_weight": dict.fromkeys(range(10), 0)}, ValueError, "class_weight is 0 for each"),
+        (
+            {"class_weight": {3: 0}, "sample_weight": Y == 3},
+            ValueError,
+            "sample_weight times class_weight runs up to 0.0, expected finite",
+        ),
+        (
+            {"class_weight": {3: 1e200}, "sample_weight": ONES * 1e200},
+            ValueError,
+            "sample_weight times class_weight runs up to inf, expected finite",
+        ),
         ({"class_weight": "even"}, TypeError, "class_weight is 'even', expected a dict from a cla"),
         ({"class_weight": [1] * 10}, TypeError, "class_weight is .*, expected a dict from a class"),
         (
