@@ -45,6 +45,8 @@ from layers.losses_of_numbers import MeanAbsoluteError as MeanAbsoluteError
 from layers.losses_of_numbers import MeanSquaredError as MeanSquaredError
 from layers.losses_of_numbers import Poisson as Poisson
 from layers.losses_of_numbers import Quantile as Quantile
+from layers.norms import BatchNorm as BatchNorm
+from layers.norms import LayerNorm as LayerNorm
 from layers.optimizers import SGD as SGD
 from layers.optimizers import Adagrad as Adagrad
 from layers.optimizers import Adam as Adam

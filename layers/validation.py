@@ -63,6 +63,29 @@ def checked_widths(layers: Sequence[Layer]) -> tuple[int, int]:
     return first, width
 
 
+def check_rows(
+    layers: Sequence[Layer], place: str, name: str, rows: int, batch_size: int
+) -> None:
+    """Each batch of ``rows`` rows has as many as the layers need in training, the last one too."""
+    for index, layer in enumerate(layers):
+        least = layer.least_rows
+        last = rows % batch_size or min(rows, batch_size)
+        if last >= least:
+            continue
+        why = f"layer {index}, {layer!r}, needs at least {least}: {layer.why_rows()}"
+        if rows < least or batch_size == rows:
+            raise ValueError(f"{place}: {name} has {rows} row, and {why}")
+        fits = next(
+            size for size in range(batch_size + 1, rows + 1) if not 0 < rows % size < least
+        )
+        if batch_size < least:
+            raise ValueError(f"{place}: batch_size is {batch_size}, and {why}: choose {fits}, say")
+        raise ValueError(
+            f"{place}: the last batch of {rows} rows of {name} with batch_size {batch_size} has "
+            f"{last} row, and {why}: choose batch_size={fits}, say"
+        )
+
+
 def check_loss(layers: Sequence[Layer], loss: Loss) -> None:
     """The loss takes what the last layer gives."""
     last, name = layers[-1], type(loss).__name__

@@ -69,7 +69,7 @@ def save(model: Sequential, path: StrPath, *, optimizer_state: bool = False) -> 
     }
     if model.columns is not None:
         architecture["columns"] = model.columns.config()
-    arrays = model.parameters()
+    arrays = model.parameters() | model.statistics()
     if optimizer_state:
         architecture["optimizer_state"] = True
         arrays |= _states(model)
@@ -119,7 +119,8 @@ def load(path: StrPath) -> Sequential:
         model._step, model._first_step = _steps(architecture, place)
         if model.optimizer.states and architecture.get("optimizer_state") is not True:
             model._first_step = model._step  # its states start from zero, so its steps do too
-        for name, array in [*model.parameters().items(), *_states(model).items()]:
+        own = model.parameters() | model.statistics() | _states(model)
+        for name, array in own.items():
             if name in arrays:
                 array[...] = checks.floating(place, name, arrays[name], model.dtype)
     except (TypeError, ValueError) as error:
@@ -141,10 +142,15 @@ def _shapes(architecture: Mapping[str, Any], path: StrPath) -> dict[str, tuple[i
         for index, layer in enumerate(_layers(architecture, place))
         for name, shape in layer.parameter_shapes().items()
     }
+    statistics: dict[str, tuple[int, ...]] = {
+        f"{index}.{name}": shape
+        for index, layer in enumerate(_layers(architecture, place))
+        for name, shape in layer.statistic_shapes().items()
+    }
     if architecture.get("optimizer_state") is not True:
-        return shapes
+        return shapes | statistics
     optimizer = _made(architecture.get("optimizer"), Optimizer, "optimizer", place)
-    return shapes | {
+    return shapes | statistics | {
         f"optimizer.{state}.{name}": shape
         for state in range(optimizer.states)
         for name, shape in shapes.items()

@@ -17,6 +17,7 @@ from layers.compiled.runner import Totals
 from layers.streams import progress_bar
 from layers.training.data_sources import PLACE, Held, Piece, Source
 from layers.training.history import History
+from layers.validation import check_rows
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -203,7 +204,8 @@ class Fitting:
         """One epoch: after each step how many batches are done, and the totals."""
         model, totals, batch = self.model, Totals(), 0
         for piece in self.source.pieces(self._order()):
-            at = 0
+            at, name = 0, f"batch {batch + 1} of x"
+            check_rows(model.layers, PLACE, name, len(piece.order), piece.batch_size)
             while at < len(piece.order):
                 self.source.check()
                 before = totals.rows
