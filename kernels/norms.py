@@ -8,8 +8,8 @@ of a row in layer normalization::
     dL/dx = (g - mean g - xhat mean(g xhat)) / sqrt(v + epsilon),   g = w dy
 
 The second and third term of dL/dx go through the mean and the variance. Batch normalization takes
-them in two steps, since sums down the columns are shared by columns and all else by rows; a table of
-`ROWS` numbers a column carries them from one to the other:
+them in two steps, since sums down the columns are shared by columns and all else by rows; a table
+of `ROWS` numbers a column carries them from one to the other:
 
 ==  ==========================================================
 0   mean
@@ -141,12 +141,16 @@ def _batch_norm_sums(x, dy, table, rows, columns, stride, numbers):
 
 def _batch_norm_dbiases(table, dy, out, rows, columns, stride, numbers):
     for j in range(0, columns, LANES):
-        store(load(ahead(table, 4 * stride + j), LANES, columns - j, 0.0), ahead(out, j), columns - j)
+        store(
+            load(ahead(table, 4 * stride + j), LANES, columns - j, 0.0), ahead(out, j), columns - j
+        )
 
 
 def _batch_norm_dweights(table, dy, out, rows, columns, stride, numbers):
     for j in range(0, columns, LANES):
-        store(load(ahead(table, 5 * stride + j), LANES, columns - j, 0.0), ahead(out, j), columns - j)
+        store(
+            load(ahead(table, 5 * stride + j), LANES, columns - j, 0.0), ahead(out, j), columns - j
+        )
 
 
 def _batch_norm_backward(x, dy, out, rows, n, table, numbers, counter):
@@ -352,9 +356,7 @@ COLUMN_PRODUCTS = Operation(COLUMNWISE, _column_products, nanoseconds=0.2)
 
 
 @door("x (batch, n), weights (1, n), biases (1, n), epsilon >= 0 -> out (batch, n)")
-def layer_norm_forward(
-    x: Array, weights: Array, biases: Array, epsilon: float, out: Array
-) -> None:
+def layer_norm_forward(x: Array, weights: Array, biases: Array, epsilon: float, out: Array) -> None:
     """Layer normalization: out = w (x - mean) / sqrt(biased variance + epsilon) + b, row by row.
 
     Parameters
@@ -383,10 +385,10 @@ def layer_norm_normalized(x: Array, epsilon: float, out: Array) -> None:
 
 
 @door("x (batch, n), dy (batch, n), weights (1, n), epsilon >= 0 -> out (batch, n)")
-def layer_norm_backward(
-    x: Array, dy: Array, weights: Array, epsilon: float, out: Array
-) -> None:
-    """Gradient of layer normalization: out = (g - mean g - xhat mean(g xhat)) / deviation, g = w dy.
+def layer_norm_backward(x: Array, dy: Array, weights: Array, epsilon: float, out: Array) -> None:
+    """Gradient of layer normalization: out = (g - mean g - xhat mean(g xhat)) / deviation.
+
+    g is w dy.
 
     Parameters
     ----------

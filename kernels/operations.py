@@ -84,7 +84,7 @@ def rowwise(
     stream: int,
     out: Array,
 ) -> None:
-    """A rowwise operation on all rows; a ``dy`` of another number of rows is one for all of them."""
+    """A rowwise operation on all rows; a ``dy`` of one row is that of all of them."""
     batch, n = x.shape
     some = _rows_at_a_time(n)
     for block in prange((batch + some - 1) // some):

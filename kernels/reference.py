@@ -612,8 +612,10 @@ def permutation(key: int, stream: int, out: Array) -> None:
 def batch_norm_statistics(x: Array, weights: Array, epsilon: float, out: Array) -> None:
     """Mean, unbiased variance, 1 / sqrt(biased variance + epsilon), that times w; zeros."""
     with np.errstate(all="ignore"):
-        squares = ((x - x.mean(axis=0)) ** 2).sum(axis=0)
-        out[0] = x.mean(axis=0)
+        rest = x - x[0]
+        mean = rest.mean(axis=0)
+        squares = ((rest - mean) ** 2).sum(axis=0)
+        out[0] = x[0] + mean
         out[1] = squares / x.dtype.type(len(x) - 1)
         out[2] = 1 / np.sqrt(squares / len(x) + x.dtype.type(epsilon))
         out[3] = out[2] * weights
@@ -659,8 +661,8 @@ def batch_norm_backward(x: Array, dy: Array, table: Array, out: Array) -> None:
 
 def running_statistics_update(weights: Array, dweights: Array, momentum: float) -> None:
     """weights <- (1 - momentum) weights + momentum dweights."""
-    momentum = weights.dtype.type(momentum)
-    weights[...] = (1 - momentum) * weights + momentum * dweights
+    stays, comes = weights.dtype.type(1 - momentum), weights.dtype.type(momentum)
+    weights[...] = stays * weights + comes * dweights
 
 
 def _hat(x: Array, epsilon: float) -> tuple[Array, Array]:
@@ -671,9 +673,7 @@ def _hat(x: Array, epsilon: float) -> tuple[Array, Array]:
     return rest * inverse, inverse
 
 
-def layer_norm_forward(
-    x: Array, weights: Array, biases: Array, epsilon: float, out: Array
-) -> None:
+def layer_norm_forward(x: Array, weights: Array, biases: Array, epsilon: float, out: Array) -> None:
     """out = w xhat + b."""
     with np.errstate(all="ignore"):
         out[...] = _hat(x, epsilon)[0] * weights + biases
@@ -685,9 +685,7 @@ def layer_norm_normalized(x: Array, epsilon: float, out: Array) -> None:
         out[...] = _hat(x, epsilon)[0]
 
 
-def layer_norm_backward(
-    x: Array, dy: Array, weights: Array, epsilon: float, out: Array
-) -> None:
+def layer_norm_backward(x: Array, dy: Array, weights: Array, epsilon: float, out: Array) -> None:
     """out = (g - mean g - xhat mean(g xhat)) / deviation, g = w dy."""
     with np.errstate(all="ignore"):
         hat, inverse = _hat(x, epsilon)

@@ -103,7 +103,9 @@ class Normalization(Layer):
             self._gradients = self._zeros()
 
     def _zeros(self) -> dict[str, Array]:
-        return {name: np.zeros(shape, self.dtype) for name, shape in self.parameter_shapes().items()}
+        return {
+            name: np.zeros(shape, self.dtype) for name, shape in self.parameter_shapes().items()
+        }
 
     def bind(
         self,
@@ -297,9 +299,7 @@ class LayerNorm(Normalization):
         self._own_arrays()
         weights, biases = self._parameters["weights"], self._parameters["biases"]
         numbers = (self._epsilon,)
-        return run.rowwise(
-            norms.LAYER_NORM_FORWARD, x, weights, parameters=biases, numbers=numbers
-        )
+        return run.rowwise(norms.LAYER_NORM_FORWARD, x, weights, parameters=biases, numbers=numbers)
 
     def run_backward(self, run: Any, x: Any, y: Any, dy: Any, needs_inputs: bool) -> Any:
         """Gradients of weights and biases, then of x, through mean and variance."""
@@ -311,9 +311,7 @@ class LayerNorm(Normalization):
         if not needs_inputs:
             return None
         weights = self._parameters["weights"]
-        return run.rowwise(
-            norms.LAYER_NORM_BACKWARD, x, dy, parameters=weights, numbers=numbers
-        )
+        return run.rowwise(norms.LAYER_NORM_BACKWARD, x, dy, parameters=weights, numbers=numbers)
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, JSON-serialisable."""

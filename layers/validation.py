@@ -63,9 +63,7 @@ def checked_widths(layers: Sequence[Layer]) -> tuple[int, int]:
     return first, width
 
 
-def check_rows(
-    layers: Sequence[Layer], place: str, name: str, rows: int, batch_size: int
-) -> None:
+def check_rows(layers: Sequence[Layer], place: str, name: str, rows: int, batch_size: int) -> None:
     """Each batch of ``rows`` rows has as many as the layers need in training, the last one too."""
     for index, layer in enumerate(layers):
         least = layer.least_rows
@@ -75,9 +73,7 @@ def check_rows(
         why = f"layer {index}, {layer!r}, needs at least {least}: {layer.why_rows()}"
         if rows < least or batch_size == rows:
             raise ValueError(f"{place}: {name} has {rows} row, and {why}")
-        fits = next(
-            size for size in range(batch_size + 1, rows + 1) if not 0 < rows % size < least
-        )
+        fits = next(size for size in range(batch_size + 1, rows + 1) if not 0 < rows % size < least)
         if batch_size < least:
             raise ValueError(f"{place}: batch_size is {batch_size}, and {why}: choose {fits}, say")
         raise ValueError(

@@ -79,6 +79,8 @@ class Lowering:
         self._backward(recorder, values, gradient)
         updates = recorder.updates(model.optimizer.entry.operation, self._update_numbers())
         updates += recorder.statistic_lines
+        # A layer's side by side, last layer first; they are independent of each other.
+        updates.sort(key=lambda line: line.writers[0].layers, reverse=True)
         lines = [*recorder.lines, *recorder.gradient_lines, *updates]
         # No more than the runner has totals for: each is added to one.
         measured = [measures] if model.loss.measures else []
@@ -198,7 +200,9 @@ def cut(made: Program, start: int, stop: int) -> Program:
     rows = made.table[fields[0] : end].reshape(-1, fields[1])
     table = np.concatenate([np.array(head, np.int64), rows[start:stop].ravel(), made.table[end:]])
     table.flags.writeable = False
-    return Program(table, made.lines[start:stop], made.numbers, made.width, made.shared, made.multiply_adds)
+    return Program(
+        table, made.lines[start:stop], made.numbers, made.width, made.shared, made.multiply_adds
+    )
 
 
 def split(made: Program) -> tuple[Program, ...]:

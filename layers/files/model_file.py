@@ -150,11 +150,15 @@ def _shapes(architecture: Mapping[str, Any], path: StrPath) -> dict[str, tuple[i
     if architecture.get("optimizer_state") is not True:
         return shapes | statistics
     optimizer = _made(architecture.get("optimizer"), Optimizer, "optimizer", place)
-    return shapes | statistics | {
-        f"optimizer.{state}.{name}": shape
-        for state in range(optimizer.states)
-        for name, shape in shapes.items()
-    }
+    return (
+        shapes
+        | statistics
+        | {
+            f"optimizer.{state}.{name}": shape
+            for state in range(optimizer.states)
+            for name, shape in shapes.items()
+        }
+    )
 
 
 def _steps(architecture: Mapping[str, Any], place: str) -> tuple[int, int]:

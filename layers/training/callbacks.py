@@ -66,9 +66,9 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Ends training when a metric gets no better, and gives the best epoch's parameters back.
 
-    They come back, with the statistics of layers such as `BatchNorm`, however training ends: by patience, after all epochs, by an error or Ctrl-C.
-    Where no epoch has ended yet, the parameters stay as they are. The optimizer's states are those
-    of the last step.
+    They come back, with the statistics of layers such as `BatchNorm`, however training ends: by
+    patience, after all epochs, by an error or Ctrl-C. Where no epoch has ended yet, all stay as
+    they are. The optimizer's states are those of the last step.
 
     Parameters
     ----------
