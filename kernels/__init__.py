@@ -94,6 +94,11 @@ from kernels.softmax import (
     softmax_backward,
     softmax_forward,
 )
+from kernels.standardize import (
+    standardize_backward,
+    standardize_forward,
+    standardize_statistics,
+)
 
 __version__ = "0.1.0"
 
@@ -176,6 +181,9 @@ __all__ = [
     "softplus_backward",
     "softplus_forward",
     "squared_error_gradient",
+    "standardize_backward",
+    "standardize_forward",
+    "standardize_statistics",
     "tanh",
     "tanh_backward",
     "tanh_forward",

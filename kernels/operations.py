@@ -97,17 +97,17 @@ def rowwise(
 
 
 @kernel(
-    "function int64, x (batch, n), dy (d, n), numbers numbers -> out (r, n)",
+    "function int64, x (batch, n), dy (d, m), numbers numbers, width int64 -> out (r, w)",
     nanoseconds=lambda *_: 0.0,
     public=False,
 )
-def columnwise(function: int, x: Array, dy: Array, numbers: Array, out: Array) -> None:
-    """A columnwise operation on all columns."""
+def columnwise(function: int, x: Array, dy: Array, numbers: Array, width: int, out: Array) -> None:
+    """A columnwise operation on all columns, ``width`` of them at a time."""
     batch, n = x.shape
-    for block in prange((n + _COLUMNS - 1) // _COLUMNS):
-        first = block * _COLUMNS
+    for block in prange((n + width - 1) // width):
+        first = block * width
         operands = ahead(pointer(x), first), ahead(pointer(dy), first), ahead(pointer(out), first)
-        columns = min(_COLUMNS, n - first)
+        columns = min(width, n - first)
         invoke(COLUMNWISE, function, operands + (batch, columns, n, pointer(numbers)))
 
 
@@ -455,12 +455,20 @@ def run_rowwise(
 
 
 def run_columnwise(
-    operation: Operation, x: Array, dy: Array, out: Array, numbers: Sequence[float] = ()
+    operation: Operation,
+    x: Array,
+    dy: Array,
+    out: Array,
+    numbers: Sequence[float] = (),
+    width: int = _COLUMNS,
 ) -> None:
-    """A columnwise operation on all columns, on as many threads as it is worth."""
+    """A columnwise operation on all columns, on as many threads as it is worth.
+
+    ``width`` is how many columns are taken at a time: all of them, where they belong together.
+    """
     columnwise.sized(
         operation.nanoseconds * x.size,
-        *(operation.address(x.dtype), x, dy, numbers_array(numbers), out),
+        *(operation.address(x.dtype), x, dy, numbers_array(numbers), width, out),
     )
 
 

@@ -103,6 +103,8 @@ class Layer(Part):
     dinputs: Array | None = None
     in_model = False
     least_rows = 1
+    takes_data = False
+    """Whether it reads columns of the data, and so has to be a model's first layer."""
     _between: Any = None
     """What the last `run_forward` has kept for `run_backward`."""
     _statistics: Array | None = None
@@ -259,6 +261,9 @@ class Layer(Part):
             self._statistics = np.zeros((1, size), self.dtype)
             self.first_statistics(split_block(self._statistics, self.statistic_shapes()))
         return self._statistics
+
+    def check_data(self, place: str, name: str, x: Array) -> None:
+        """Raise ValueError for numbers in x that a first layer does not take, by their place."""
 
     def why_rows(self) -> str:
         """Why a batch of training needs more than one row, for errors."""

@@ -8,10 +8,11 @@ import numpy as np
 from kernels import norms
 from kernels.product.column_sum import COLUMN_SUM
 from kernels.runtime import checks
-from layers.base import Array, Layer
+from layers.base import Array
+from layers.parametrized import Parametrized
 
 
-class Normalization(Layer):
+class Normalization(Parametrized):
     """What `BatchNorm` and `LayerNorm` have in common: a gain and a shift of each column.
 
     Parameters
@@ -28,13 +29,10 @@ class Normalization(Layer):
     decayed: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, n: int, epsilon: float, dtype: Any) -> None:
+        super().__init__(dtype)
         place = type(self).__name__
         self._n = checks.integer(place, "n", n, 1)
         self._epsilon = checks.number(place, "epsilon", epsilon, 0)
-        self.dtype = checks.real_dtype(place, dtype)
-        self._parameters: Mapping[str, Array] = {}
-        self._gradients: Mapping[str, Array] = {}
-        self._has_gradients = False
 
     @property
     def n_in(self) -> int:
@@ -52,15 +50,14 @@ class Normalization(Layer):
         """Shapes of ``weights`` and ``biases``."""
         return {"weights": (1, self._n), "biases": (1, self._n)}
 
-    def parameters(self) -> dict[str, Array]:
-        """The arrays ``weights`` and ``biases`` by name, as views."""
-        return {"weights": self.weights, "biases": self.biases}
+    def start(self, parameters: Mapping[str, Array], key: int, index: int) -> None:
+        """A gain of 1, a shift of 0."""
+        parameters["weights"][...] = 1
 
     @property
     def weights(self) -> Array:
         """The gain of each column, (1, n): ones at first."""
-        self._own_arrays()
-        return self._parameters["weights"].view()
+        return self.parameters()["weights"]
 
     @weights.setter
     def weights(self, value: Array) -> None:
@@ -69,8 +66,7 @@ class Normalization(Layer):
     @property
     def biases(self) -> Array:
         """The shift of each column, (1, n): zeros at first."""
-        self._own_arrays()
-        return self._parameters["biases"].view()
+        return self.parameters()["biases"]
 
     @biases.setter
     def biases(self, value: Array) -> None:
@@ -79,65 +75,12 @@ class Normalization(Layer):
     @property
     def dweights(self) -> Array | None:
         """Gradient of the weights, None before the first backward."""
-        return self._gradients["weights"].view() if self._has_gradients else None
+        return self._gradient("weights")
 
     @property
     def dbiases(self) -> Array | None:
         """Gradient of the biases, None before the first backward."""
-        return self._gradients["biases"].view() if self._has_gradients else None
-
-    def _assign(self, name: str, value: Any, target: Array) -> None:
-        """Write one number a column, (1, n) or (n,)."""
-        place = f"{type(self).__name__}.{name}"
-        checked = checks.real(place, name, value, self.dtype)
-        if checked.ndim == 1:
-            checked = checked[None, :]
-        target[...] = checks.shape(place, name, checked, (1, self._n))
-
-    def _own_arrays(self) -> None:
-        """Make the arrays of a standalone layer at its first use."""
-        if not self._parameters:
-            self._parameters = self._zeros()
-            self._parameters["weights"][...] = 1
-        if not self._gradients:
-            self._gradients = self._zeros()
-
-    def _zeros(self) -> dict[str, Array]:
-        return {
-            name: np.zeros(shape, self.dtype) for name, shape in self.parameter_shapes().items()
-        }
-
-    def bind(
-        self,
-        parameters: Mapping[str, Array],
-        gradients: Mapping[str, Array],
-        default: str,
-        key: int,
-        index: int,
-    ) -> None:
-        """Use the given arrays as parameters; see `Dense.bind`."""
-        if self._parameters:
-            for name, array in self._parameters.items():
-                parameters[name][...] = array
-        else:
-            parameters["weights"][...] = 1
-        self._parameters, self._gradients = parameters, gradients
-        self.dtype = parameters["weights"].dtype
-        self._has_gradients = False
-
-    def _differentiate(self, dy: Array, needs_inputs: bool) -> tuple[Array, Any]:
-        passed = super()._differentiate(dy, needs_inputs)
-        self._has_gradients = True  # not in `run_backward`, which a recorder calls too
-        return passed
-
-    def forget(self) -> None:
-        """Drop the arrays of the last pass, and the gradients."""
-        super().forget()
-        self._has_gradients = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: the parameters, without gradients; see `Layer.__getstate__`."""
-        return super().__getstate__() | {"_gradients": {}, "_has_gradients": False}
+        return self._gradient("biases")
 
 
 class BatchNorm(Normalization):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels import reference
-from kernels.operations import run_columnwise, run_elementwise
+from kernels.operations import run_columnwise, run_elementwise, run_rowwise
 from kernels.runtime.families import Operation, numbers_array
 from layers.backends import active, is_compiled
 from layers.base import Array, Layer
@@ -85,13 +85,25 @@ class Eager:
         parameters: Array | None = None,
         numbers: Sequence[float] = (),
         stream: int | None = None,
+        n_out: int | None = None,
+        out: Array | None = None,
     ) -> Array:
         """A rowwise operation on x, or on what is kept and dy; ``dy`` may be one row for all.
 
         ``parameters`` are for all rows too. ``stream`` is that of its random numbers at step 0;
-        without it, there are none.
+        without it, there are none. ``n_out`` is the width of the output, where it is not that of x;
+        ``out`` an output that has been made before, of which the operation writes a part.
         """
-        out = np.empty_like(x)
+        if out is None:
+            out = np.empty((len(x), x.shape[1] if n_out is None else n_out), x.dtype)
+        if operation.twin is not None:
+            if is_compiled():
+                run_rowwise(operation, x, dy[0] if dy else x, out, numbers, parameters)
+            else:
+                operation.twin(
+                    x, *dy, *(() if parameters is None else (parameters,)), *numbers, out
+                )
+            return out
         random: tuple[Any, ...] = ()
         if stream is not None:
             here = position() or Position(0, 0)
@@ -121,9 +133,25 @@ class Eager:
             getattr(reference, operation.name)(x, *dy, *numbers, out)
         return out
 
-    def gradient(self, operation: Operation, x: Array, *dy: Array, out: Array) -> None:
-        """A columnwise operation that gives the gradient of a parameter, one row."""
-        self.columnwise(operation, x, *dy, rows=1, out=out)
+    def gradient(
+        self,
+        operation: Operation,
+        x: Array,
+        *dy: Array,
+        out: Array,
+        numbers: Sequence[float] = (),
+    ) -> None:
+        """A columnwise operation that gives the gradient of a parameter.
+
+        One row, of which columns belong to columns of x; with numbers it may have any shape.
+        """
+        if not numbers:
+            self.columnwise(operation, x, *dy, rows=1, out=out)
+        elif is_compiled():
+            run_columnwise(operation, x, dy[0], out, numbers, x.shape[1])
+        else:
+            assert operation.twin is not None
+            operation.twin(x, *dy, *numbers, out)
 
     def statistics(
         self, operation: Operation, values: Array, statistics: Array, numbers: Sequence[float]

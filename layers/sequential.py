@@ -265,7 +265,7 @@ class Sequential(Trainable):
         self._forget()
         piece = Piece(checked, targets, np.arange(len(checked)), len(checked))
         loss, _ = self._train(piece, piece.order, Totals())
-        if self._runner is not None:
+        if self._runner is not None and not self._layers[0].takes_data:
             self._single_step = self._runner.single_step(checked, targets)
         return loss
 
@@ -512,8 +512,13 @@ class Sequential(Trainable):
         ):
             if x.base is not None:
                 checks.unshrunk(f"Sequential.{method}", name, x)
-            return x
-        return checks.real(f"Sequential.{method}", name, x, self.dtype, ("batch", self.n_in))
+            checked = x
+        else:
+            expected = ("batch", self.n_in)
+            checked = checks.real(f"Sequential.{method}", name, x, self.dtype, expected)
+        if self._layers[0].takes_data:
+            self._layers[0].check_data(f"Sequential.{method}", name, checked)
+        return checked
 
     def __repr__(self) -> str:
         lines = "".join(f"    {layer!r},\n" for layer in self.layers)

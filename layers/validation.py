@@ -17,6 +17,11 @@ def checked_layers(layers: Any) -> tuple[Layer, ...]:
     for index, layer in enumerate(checked):
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential: layer {index} is {layer!r}, expected a Layer")
+        if index > 0 and layer.takes_data:
+            raise ValueError(
+                f"Sequential: layer {index} is {layer!r}, which reads columns of the data, expected "
+                "it as the first layer"
+            )
     return checked
 
 
@@ -80,6 +85,14 @@ def check_rows(layers: Sequence[Layer], place: str, name: str, rows: int, batch_
             f"{place}: the last batch of {rows} rows of {name} with batch_size {batch_size} has "
             f"{last} row, and {why}: choose batch_size={fits}, say"
         )
+
+
+def check_batches(
+    layers: Sequence[Layer], place: str, name: str, x: Any, rows: int, batch_size: int
+) -> None:
+    """What is checked of data before they are trained on: their numbers, and `check_rows`."""
+    check_rows(layers, place, name, rows, batch_size)
+    layers[0].check_data(place, name, x)
 
 
 def check_loss(layers: Sequence[Layer], loss: Loss) -> None:

@@ -13,6 +13,7 @@ class Normalization(Timed):
             *("batch_norm_statistics", "batch_norm_forward", "batch_norm_sums"),
             *("batch_norm_running", "batch_norm_backward", "running_statistics_update"),
             *("layer_norm_forward", "layer_norm_normalized", "layer_norm_backward"),
+            *("standardize_statistics", "standardize_forward", "standardize_backward"),
             "column_products",
         ],
         WITHOUT_SMALL,
@@ -37,5 +38,8 @@ class Normalization(Timed):
             "layer_norm_normalized": (x, 1e-5, out),
             "layer_norm_backward": (x, dy, row, 1e-5, out),
             "column_products": (x, dy, row),
+            "standardize_statistics": (x, running),
+            "standardize_forward": (x, running, out),
+            "standardize_backward": (dy, running, out),
         }[kernel]
         self.prepare(getattr(kernels, kernel).bare, *given, threads=case.threads)

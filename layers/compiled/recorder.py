@@ -73,6 +73,8 @@ class Line:
     flags: int = 0
     then: Operation | None = None
     stream: int = 0
+    is_alone: bool = False
+    """Whether no update may follow in the same line: it has numbers of its own."""
 
     def reads(self) -> list[Value]:
         """The operands that the line reads."""
@@ -169,11 +171,14 @@ class Recorder:
         parameters: Any = None,
         numbers: Sequence[float] = (),
         stream: int | None = None,
+        n_out: int | None = None,
+        out: Value | None = None,
     ) -> Value:
         """Record a rowwise operation; ``stream`` is its random numbers' stream at step 0."""
         self._check("rowwise", {"x": x})
         given = [self._shared("rowwise", "dy", each, x.n) for each in dy]
-        made = self._through(operation, x, given, numbers, stream or 0)
+        out = Value(x.n if n_out is None else n_out) if out is None else out
+        made = self._through(operation, x, given, numbers, stream or 0, out)
         if parameters is not None:
             self.lines[-1].extra = self._shared("rowwise", "parameters", parameters)
         return made
@@ -205,15 +210,27 @@ class Recorder:
         )
         return made
 
-    def gradient(self, operation: Operation, x: Value, *dy: Value, out: Array) -> None:
+    def gradient(
+        self,
+        operation: Operation,
+        x: Value,
+        *dy: Value,
+        out: Array,
+        numbers: Sequence[float] = (),
+    ) -> None:
         """Record a columnwise operation that gives the gradient of a parameter."""
         n = out.shape[1]
+        self._check("gradient", {"x": x})
+        for each in dy:
+            self._check("gradient", {"dy": each}, None if numbers else x.n)
         self.gradient_lines.append(
             Line(
                 *(program.COLUMNWISE, (self._gradient_writer(),), n, n, operation),
                 x=x,
                 dy=dy[0] if dy else None,
                 out=self._array(out),
+                numbers=self._numbers(numbers),
+                is_alone=bool(numbers),
             )
         )
 
@@ -347,11 +364,12 @@ class Recorder:
         dy: Sequence[Value],
         numbers: Sequence[float],
         stream: int = 0,
+        out: Value | None = None,
     ) -> Value:
-        out = Value(x.n)
+        out = Value(x.n) if out is None else out
         self._add(
             Line(
-                *(_FAMILIES[operation.family.name], (self.writer,), x.n, x.n, operation),
+                *(_FAMILIES[operation.family.name], (self.writer,), x.n, out.n, operation),
                 x=x,
                 dy=dy[0] if dy else None,
                 out=out,

@@ -277,7 +277,7 @@ def test_a_batch_of_one_row_is_refused_before_the_first_step():
         partial(model.fit, X[:98], Y[:98], validation_fraction=0.01): r"97 rows",
         partial(model.train_step, X[one], Y[one]): r"train_step: x has 1 row",
         partial(model.gradients, X[one], Y[one]): r"BatchNorm.forward: x has 1 row in training",
-        partial(model.fit, [(X[one], Y[one])]): r"batch 1 of x has 1 row",
+        partial(model.fit, [(X[one], Y[one])]): r"batch 1: x has 1 row",
     }.items():
         with pytest.raises(ValueError, match=words):
             refused()

@@ -1,4 +1,4 @@
-"""Bounds of batch and layer normalization.
+"""Bounds of batch and layer normalization, and of standardized columns.
 
 Each side is within some distance of the exact result, so the two are within twice that. Mean and
 variance come from k numbers, by sums in any order.
@@ -170,6 +170,27 @@ def _column_products(x: Array, dy: Array, out: Array) -> tuple[Array]:
     return (np.asarray(2 * gamma(len(x), x.dtype) * size + 2 * len(x) * tiny(x.dtype)),)
 
 
+# --- standardized columns -------------------------------------------------------------------------
+
+
+def _standardize_statistics(x: Array, out: Array) -> tuple[Array]:
+    dtype, k = x.dtype, len(x)
+    differences = (x - x[:1]).astype(np.float64)
+    some = _moments(differences, 0, 0.0, dtype)
+    bound = np.zeros(out.shape)
+    first = size_of(x[:1])
+    bound[0] = some.mean_off + gamma(1, dtype) * (first + abs(some.mean) + some.mean_off)
+    v, off = some.squares / k, some.squares_off / k
+    off = off + gamma(1, dtype) * (v + off) + tiny(dtype)
+    # |sqrt a - sqrt b| is at most |a - b| / sqrt a and at most sqrt |a - b|.
+    root = np.sqrt(v)
+    root_off = np.minimum(off / np.maximum(root, tiny(dtype)), np.sqrt(off))
+    bound[1] = root_off + gamma(1, dtype) * (root + root_off)
+    # Where one side may find 0, and so 1.
+    bound[1] += np.where((v <= off) & (np.ptp(differences, axis=0) > 0), 1.0, 0.0).reshape(-1)
+    return (2 * bound,)
+
+
 _SIZES = {"batch": 128, "n": 128}
 
 CASES: Mapping[str, Case] = {
@@ -183,5 +204,9 @@ CASES: Mapping[str, Case] = {
     "layer_norm_backward": Case(_layer_norm_backward, _SIZES),
     "layer_norm_forward": Case(_layer_norm_forward, _SIZES),
     "layer_norm_normalized": Case(_layer_norm_normalized, _SIZES),
+    # A difference and a quotient, or a quotient, on both sides.
+    "standardize_backward": Case(exact, _SIZES, {"statistics": draws.positive}),
+    "standardize_forward": Case(exact, _SIZES, {"statistics": draws.positive}),
+    "standardize_statistics": Case(_standardize_statistics, _SIZES),
     "running_statistics_update": Case(_running_statistics_update, {"rows": 128, "columns": 128}),
 }
