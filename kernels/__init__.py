@@ -27,6 +27,7 @@ from kernels.activations import (
     tanh_backward,
     tanh_forward,
 )
+from kernels.columns import add
 from kernels.dense import (
     dense_backward_inputs,
     dense_backward_parameters,
@@ -108,6 +109,7 @@ __all__ = [
     "adagrad_update",
     "adam_decay_update",
     "adam_update",
+    "add",
     "argmax_rows",
     "batch_norm_backward",
     "batch_norm_forward",

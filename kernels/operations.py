@@ -331,6 +331,22 @@ def elementwise_kernel(
     return elementwise_door(Operation(ELEMENTWISE, text, nanoseconds), ("x",), (), summary)
 
 
+def elementwise_entry(
+    name: str,
+    formula: Callable[..., Any],
+    inputs: Sequence[str],
+    numbers: Sequence[Number],
+    *,
+    nanoseconds: float,
+) -> tuple[Operation, Door[..., None]]:
+    """The operation and the public kernel of a formula of one or two inputs, then of numbers."""
+    loop = _value_loop if len(inputs) == 1 else _gradient_loop
+    names = {"formula": formula, "COUNT": len(numbers)}
+    text = specialised(loop, name, formula.__module__, names)
+    operation = Operation(ELEMENTWISE, text, nanoseconds)
+    return operation, elementwise_door(operation, inputs, numbers, inspect.getdoc(formula))
+
+
 def elementwise_door(
     operation: Operation, inputs: Sequence[str], numbers: Sequence[Number], summary: str | None
 ) -> Door[..., None]:

@@ -606,6 +606,15 @@ def permutation(key: int, stream: int, out: Array) -> None:
         out[i], out[j] = out[j], out[i]
 
 
+# --- branches -------------------------------------------------------------------------------------
+
+
+def add(x: Array, y: Array, out: Array) -> None:
+    """out = x + y."""
+    with np.errstate(invalid="ignore"):
+        np.add(x, y, out=out)
+
+
 # --- normalization --------------------------------------------------------------------------------
 
 

@@ -29,6 +29,8 @@ from layers.activations import Tanh as Tanh
 from layers.backends import backend as backend
 from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
+from layers.containers import Concatenate as Concatenate
+from layers.containers import Residual as Residual
 from layers.dense import Dense as Dense
 from layers.dropout import Dropout as Dropout
 from layers.embedding import Embedding as Embedding

@@ -96,7 +96,7 @@ class Layer(Part):
     _WIDTH = "n"
     """The name, in errors, of an input width that may be any."""
 
-    decayed: ClassVar[tuple[str, ...]] = ("weights",)
+    decayed: tuple[str, ...] = ("weights",)
     """The parameters that an optimizer's weight decay reaches."""
     gives: ClassVar[str | None] = None
     output: Array | None = None
@@ -261,6 +261,10 @@ class Layer(Part):
             self._statistics = np.zeros((1, size), self.dtype)
             self.first_statistics(split_block(self._statistics, self.statistic_shapes()))
         return self._statistics
+
+    def inside(self) -> "tuple[Layer, ...]":
+        """The layers that it is made of; none here."""
+        return ()
 
     def check_data(self, place: str, name: str, x: Array) -> None:
         """Raise ValueError for numbers in x that a first layer does not take, by their place."""

@@ -1,7 +1,7 @@
 """Layers that normalize: each column by its batch, or each row by itself."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Normalization(Parametrized):
     """
 
     gives = "scores"
-    decayed: ClassVar[tuple[str, ...]] = ()
+    decayed: tuple[str, ...] = ()
 
     def __init__(self, n: int, epsilon: float, dtype: Any) -> None:
         super().__init__(dtype)

@@ -100,9 +100,8 @@ class Eager:
             if is_compiled():
                 run_rowwise(operation, x, dy[0] if dy else x, out, numbers, parameters)
             else:
-                operation.twin(
-                    x, *dy, *(() if parameters is None else (parameters,)), *numbers, out
-                )
+                given = dy if parameters is None else (*dy, parameters)
+                operation.twin(x, *given, *numbers, out)
             return out
         random: tuple[Any, ...] = ()
         if stream is not None:
@@ -159,6 +158,18 @@ class Eager:
         """Move a layer's statistics by the first of the values, as many as there are."""
         first = values.reshape(1, -1)[:, : statistics.size]
         getattr(active(), operation.name)(statistics, first, *numbers)
+
+    def layer_forward(self, layer: Layer, x: Array, training: bool) -> Array:
+        """A layer within another: its output."""
+        return layer.forward(x, training)
+
+    def layer_backward(
+        self, layer: Layer, x: Array, y: Array, dy: Array, needs_inputs: bool
+    ) -> Array:
+        """A layer within another: its gradients, and that with respect to x if it is needed."""
+        if needs_inputs or getattr(layer.backward, "__func__", None) is not Layer.backward:
+            return layer.backward(dy)
+        return layer.backward_parameters(dy)
 
     def keep(self, layer: Layer, things: Any) -> None:
         """Keep what the layer's `run_backward` needs of its `run_forward`."""

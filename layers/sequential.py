@@ -22,6 +22,7 @@ from layers.training.data_sources import Piece, as_batches, joined
 from layers.training.history import History
 from layers.training.trainable import Trainable
 from layers.validation import (
+    all_inside,
     check_free,
     check_loss,
     check_rows,
@@ -139,6 +140,9 @@ class Sequential(Trainable):
         self._bind_layers()
 
     def _bind_layers(self) -> None:
+        inner = [each for layer in self.layers for each in all_inside(layer)]
+        for number, each in enumerate(inner, len(self.layers)):
+            each._index = number  # of random numbers, which belong to a layer
         for index, layer in enumerate(self.layers):
             follower = self.layers[index + 1] if index + 1 < len(self.layers) else None
             default = getattr(follower, "default_initializer", "glorot")

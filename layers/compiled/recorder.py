@@ -250,6 +250,22 @@ class Recorder:
             )
         )
 
+    def layer_forward(self, layer: Any, x: Value, training: bool) -> Value:
+        """Record the forward pass of a layer within another."""
+        y: Value = layer.run_forward(self, x, training)
+        self._check("layer_forward", {"output": y}, getattr(layer, "n_out", x.n))
+        return y
+
+    def layer_backward(
+        self, layer: Any, x: Value, y: Value, dy: Value, needs_inputs: bool
+    ) -> Value | None:
+        """Record the backward pass of a layer within another."""
+        dx: Value = layer.run_backward(self, x, y, dy, needs_inputs)
+        if not needs_inputs:
+            return None
+        self._check("layer_backward", {"gradient": dx}, x.n)
+        return dx
+
     def keep(self, layer: Any, things: Any) -> None:
         """Keep what the layer's `run_backward` needs of its `run_forward`."""
         self._kept[id(layer)] = things

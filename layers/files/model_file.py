@@ -3,7 +3,7 @@
 import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kernels.runtime import checks
@@ -230,14 +230,26 @@ def _described(part: Any, kind: type) -> dict[str, Any]:
     if known.get(name) is not type(part):
         raise TypeError(f"Sequential.save: cannot save {part!r}, expected one of {sorted(known)}")
     try:
-        return {"type": name, **part.config()}
+        given = {key: _with_layers(value, _described_layer) for key, value in part.config().items()}
+        return {"type": name, **given}
     except TypeError as error:  # a learning rate by code of the user's own
         raise TypeError(f"Sequential.save: {name}: {error}") from error
 
 
+def _described_layer(layer: Any) -> Any:
+    return _described(layer, Layer) if isinstance(layer, Layer) else layer
+
+
+def _with_layers(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A value, or a list of such, and so on, changed where it is or describes a layer."""
+    if isinstance(value, list):
+        return [_with_layers(each, change) for each in value]
+    return change(value)
+
+
 def _made(described: Any, kind: type, what: str, place: str) -> Any:
     """A layer, loss or optimizer as the file describes it."""
-    known = _known(kind)
+    known, outer = _known(kind), place
     place = f"{place}: {what} in its architecture"
     if not isinstance(described, dict) or not isinstance(described.get("type"), str):
         raise ValueError(
@@ -253,6 +265,12 @@ def _made(described: Any, kind: type, what: str, place: str) -> Any:
             f"{place}: {name} has the arguments {sorted(given)}, expected {sorted(needed)}"
             f" and perhaps {sorted(set(parameters) - needed)}"
         )
+
+    def made_layer(value: Any) -> Any:
+        is_layer = isinstance(value, dict) and kind is Layer
+        return _made(value, Layer, f"a layer of {what}", outer) if is_layer else value
+
+    given = {key: _with_layers(value, made_layer) for key, value in given.items()}
     try:
         if isinstance(given.get("learning_rate"), dict):
             given["learning_rate"] = schedules.made(given["learning_rate"])

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 import layers
+from kernels.columns import PUT_COLUMNS, TAKE_COLUMNS
 from kernels.embedding import EMBEDDING_FORWARD, EMBEDDING_INPUTS, EMBEDDING_WEIGHTS
 from kernels.intrinsics import LANES
 from kernels.losses_of_labels import LABELS_OF_LOGITS, LABELS_OF_PROBABILITIES
@@ -233,6 +234,12 @@ def rowwise_arguments(operation, rows, n, dtype, drawn):
         if operation is EMBEDDING_INPUTS:
             return out, out, x, rows, wide, table, numbers, counter
         return x, x, out, rows, n, table, numbers, counter
+    if operation in (PUT_COLUMNS, TAKE_COLUMNS):
+        x, out = values_of((rows, n), dtype), values_of((rows, n + 3), dtype)
+        numbers, counter = np.array([3.0, n + 3 if operation is PUT_COLUMNS else n]), (7, 5, 3)
+        if operation is TAKE_COLUMNS:
+            return out, out, x, rows, n + 3, x, numbers, Counter(*counter)
+        return x, x, out, rows, n, x, numbers, Counter(*counter)
     x, dy, out = (values_of((rows, n), dtype) for _ in range(3))
     if operation is CLASSES:
         out = np.zeros(rows, np.int64)
