@@ -244,8 +244,8 @@ class Residual(Container):
 class Concatenate(Container):
     """Branches side by side: the columns of the output are those of each branch, in order.
 
-    Each branch takes the same x. The parameters are called ``0.1.weights``, ... by the number of the
-    branch and the place of the layer within it.
+    Each branch takes the same x. The parameters are called ``0.1.weights``, ... by the number of
+    the branch and the place of the layer within it.
 
     Parameters
     ----------
