@@ -131,7 +131,7 @@ def test_a_category_that_changes_after_the_check_reads_no_other_memory():
         (lambda: layers.Embedding(6, [3], [4], 2).vectors(1), "column is 1"),
         (
             lambda: layers.Sequential([layers.Dense(3, 3), layers.Embedding(3, [0], [2], 2)]),
-            "layer 1 is Embedding.*first layer",
+            "layer 1 is Embedding.*expected it first",
         ),
     ],
 )
