@@ -29,6 +29,7 @@ from kernels.activations import (
     tanh_backward,
     tanh_forward,
 )
+from kernels.columns import add
 from kernels.dense import (
     dense_backward_inputs,
     dense_backward_parameters,
@@ -71,6 +72,18 @@ from kernels.metrics import (
     r2_score,
     top_k_rows,
 )
+from kernels.norms import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_running,
+    batch_norm_statistics,
+    batch_norm_sums,
+    column_products,
+    layer_norm_backward,
+    layer_norm_forward,
+    layer_norm_normalized,
+    running_statistics_update,
+)
 from kernels.optimizers import (
     adagrad_update,
     adam_decay_update,
@@ -91,6 +104,11 @@ from kernels.softmax import (
     softmax_backward,
     softmax_forward,
 )
+from kernels.standardize import (
+    standardize_backward,
+    standardize_forward,
+    standardize_statistics,
+)
 from kernels.weights import weighted_mean, weighted_rows
 
 __version__ = "0.1.0"
@@ -101,8 +119,15 @@ __all__ = [
     "adagrad_update",
     "adam_decay_update",
     "adam_update",
+    "add",
     "argmax_rows",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_running",
+    "batch_norm_statistics",
+    "batch_norm_sums",
     "binary_cross_entropy_gradient",
+    "column_products",
     "column_sum",
     "count_correct",
     "cross_entropy",
@@ -130,6 +155,9 @@ __all__ = [
     "gelu_tanh_forward",
     "get_num_threads",
     "huber_gradient",
+    "layer_norm_backward",
+    "layer_norm_forward",
+    "layer_norm_normalized",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "lion_update",
@@ -147,6 +175,7 @@ __all__ = [
     "relu_backward",
     "relu_forward",
     "rmsprop_update",
+    "running_statistics_update",
     "selu_backward",
     "selu_forward",
     "set_num_threads",
@@ -166,6 +195,9 @@ __all__ = [
     "softplus_backward",
     "softplus_forward",
     "squared_error_gradient",
+    "standardize_backward",
+    "standardize_forward",
+    "standardize_statistics",
     "tanh",
     "tanh_backward",
     "tanh_forward",

@@ -29,8 +29,11 @@ from layers.activations import Tanh as Tanh
 from layers.backends import backend as backend
 from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
+from layers.containers import Concatenate as Concatenate
+from layers.containers import Residual as Residual
 from layers.dense import Dense as Dense
 from layers.dropout import Dropout as Dropout
+from layers.embedding import Embedding as Embedding
 from layers.files.model_file import load as load
 from layers.formulas import Elementwise as Elementwise
 from layers.formulas import ElementwiseLoss as ElementwiseLoss
@@ -50,6 +53,8 @@ from layers.metrics import MAE as MAE
 from layers.metrics import R2 as R2
 from layers.metrics import Metric as Metric
 from layers.metrics import TopK as TopK
+from layers.norms import BatchNorm as BatchNorm
+from layers.norms import LayerNorm as LayerNorm
 from layers.optimizers import SGD as SGD
 from layers.optimizers import Adagrad as Adagrad
 from layers.optimizers import Adam as Adam
@@ -60,6 +65,7 @@ from layers.optimizers import RMSprop as RMSprop
 from layers.profiling.profile import profile as profile
 from layers.profiling.results import Profile as Profile
 from layers.sequential import Sequential as Sequential
+from layers.standardize import Standardize as Standardize
 from layers.training.callbacks import Checkpoint as Checkpoint
 from layers.training.callbacks import CSVLog as CSVLog
 from layers.training.callbacks import EarlyStopping as EarlyStopping

@@ -22,7 +22,15 @@ from layers.summary import summary
 from layers.training.data_sources import Piece, as_batches, joined
 from layers.training.history import History
 from layers.training.trainable import Trainable
-from layers.validation import check_free, check_loss, checked_layers, checked_part, checked_widths
+from layers.validation import (
+    all_inside,
+    check_free,
+    check_loss,
+    check_rows,
+    checked_layers,
+    checked_part,
+    checked_widths,
+)
 from layers.weighting import Weighting, weighted
 
 _PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
@@ -145,10 +153,17 @@ class Sequential(Trainable):
     def _bind(self) -> None:
         """Lay all parameters out in one buffer, gradients in another."""
         check_free(self.layers)
-        self._buffers = FlatBuffers([layer.parameter_shapes() for layer in self.layers], self.dtype)
+        self._buffers = FlatBuffers(
+            [layer.parameter_shapes() for layer in self.layers],
+            self.dtype,
+            [layer.statistic_shapes() for layer in self.layers],
+        )
         self._bind_layers()
 
     def _bind_layers(self) -> None:
+        inner = [each for layer in self.layers for each in all_inside(layer)]
+        for number, each in enumerate(inner, len(self.layers)):
+            each._index = number  # of random numbers, which belong to a layer
         for index, layer in enumerate(self.layers):
             follower = self.layers[index + 1] if index + 1 < len(self.layers) else None
             default = getattr(follower, "default_initializer", "glorot")
@@ -159,6 +174,7 @@ class Sequential(Trainable):
                 self._key,
                 index,
             )
+            layer.bind_statistics(self._buffers.blocks[index])
             layer.dtype, layer._index = self.dtype, index
             layer.in_model = True
 
@@ -182,7 +198,7 @@ class Sequential(Trainable):
             layer.forget()
             layer.reset()
             layer.in_model = False
-        self._buffers.parameters[...] = self._buffers.gradients[...] = 0
+        self._buffers.learnt[...] = self._buffers.gradients[...] = 0
         self._step = self._first_step = 0
         self.history = History()
         self._bind_layers()
@@ -278,10 +294,11 @@ class Sequential(Trainable):
         checked = self._checked_data("train_step", "x", x)
         targets = self._targets("train_step", "y", y, len(checked))
         weights = self._weights("train_step", y, targets, sample_weight)
+        check_rows(self.layers, "Sequential.train_step", "x", len(checked), len(checked))
         self._forget()
         piece = Piece(checked, targets, np.arange(len(checked)), len(checked), weights)
         loss, _ = self._train(piece, piece.order, Totals())
-        if self._runner is not None and weights is None:
+        if self._runner is not None and weights is None and not self._layers[0].takes_data:
             self._single_step = self._runner.single_step(checked, targets)
         return loss
 
@@ -319,15 +336,22 @@ class Sequential(Trainable):
         self, x: Array, targets: Array, weights: Array | None
     ) -> tuple[float, tuple[float, int, list[float], float]]:
         """The loss before the update, and sums over the rows: see `Totals.plus`."""
-        scores = self._forward(x, True, self.layers)
-        losses, measures, gradient = self.loss.run(scores, targets)
-        if weights is not None:
-            losses, measures, gradient = weighted(losses, measures, gradient, weights)
+        statistics, moves = self._buffers.statistics, False
+        before = statistics.copy()
         mean, rows = active().mean_loss, len(x)
-        loss = float(mean(losses))
-        if math.isfinite(loss):
-            self.backward(gradient())
-            self._update(self._step - self._first_step)
+        try:
+            scores = self._forward(x, True, self.layers)
+            losses, measures, gradient = self.loss.run(scores, targets)
+            if weights is not None:
+                losses, measures, gradient = weighted(losses, measures, gradient, weights)
+            loss = float(mean(losses))
+            if math.isfinite(loss):
+                self.backward(gradient())
+                moves = True
+                self._update(self._step - self._first_step)
+        finally:
+            if not moves:  # what layers have taken from this batch is given back
+                statistics[...] = before
         sums = [float(mean(each)) * rows for each in measures]
         if weights is None:
             return loss, (loss * rows, rows, sums, float(rows))
@@ -499,10 +523,21 @@ class Sequential(Trainable):
             for name, array in views.items()
         }
 
+    def statistics(self) -> dict[str, Array]:
+        """What layers have learnt from data without a gradient: views of the model's memory.
+
+        ``{"1.running_mean": array, ...}``, of layers such as `BatchNorm`.
+        """
+        return {
+            f"{index}.{name}": array
+            for index, layer in enumerate(self.layers)
+            for name, array in layer.statistics().items()
+        }
+
     def fingerprint(self) -> str:
-        """SHA-256 of the parameters: names, shapes, dtype and little-endian bytes."""
+        """SHA-256 of parameters and statistics: names, shapes, dtype and little-endian bytes."""
         digest = hashlib.sha256()
-        for name, array in self.parameters().items():
+        for name, array in [*self.parameters().items(), *self.statistics().items()]:
             digest.update(f"{name} {array.shape} {array.dtype.name}\n".encode())
             digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
@@ -548,8 +583,13 @@ class Sequential(Trainable):
         ):
             if x.base is not None:
                 checks.unshrunk(f"Sequential.{method}", name, x)
-            return x
-        return checks.real(f"Sequential.{method}", name, x, self.dtype, ("batch", self.n_in))
+            checked = x
+        else:
+            expected = ("batch", self.n_in)
+            checked = checks.real(f"Sequential.{method}", name, x, self.dtype, expected)
+        if self._layers[0].takes_data:
+            self._layers[0].check_data(f"Sequential.{method}", name, checked)
+        return checked
 
     def __repr__(self) -> str:
         lines = "".join(f"    {layer!r},\n" for layer in self.layers)

@@ -17,7 +17,18 @@ def checked_layers(layers: Any) -> tuple[Layer, ...]:
     for index, layer in enumerate(checked):
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential: layer {index} is {layer!r}, expected a Layer")
+    check_first(checked, "Sequential")
     return checked
+
+
+def check_first(layers: Sequence[Layer], place: str) -> None:
+    """What reads columns of the data stands first."""
+    for index, layer in enumerate(layers):
+        if index > 0 and layer.takes_data:
+            raise ValueError(
+                f"{place}: layer {index} is {layer!r}, which reads columns of the data, expected "
+                "it first"
+            )
 
 
 def checked_part(name: str, part: Any, kind: type[_Part]) -> _Part:
@@ -29,22 +40,38 @@ def checked_part(name: str, part: Any, kind: type[_Part]) -> _Part:
     return part
 
 
-def check_free(layers: Sequence[Layer]) -> None:
+def check_free(layers: Sequence[Layer], place: str = "Sequential") -> None:
     """Every layer stands once in this model and in no other; looked at before any is bound."""
+    seen: list[Layer] = []
     for index, layer in enumerate(layers):
         if layer.in_model:
             raise ValueError(
-                f"Sequential: layer {index}, {layer!r}, belongs to a model already, expected a new "
+                f"{place}: layer {index}, {layer!r}, belongs to a model already, expected a new "
                 "one (copy.deepcopy gives one with the same weights)"
             )
-        if any(layer is other for other in layers[:index]):
-            raise ValueError(
-                f"Sequential: layer {index}, {layer!r}, is in the list twice, expected a new one"
-            )
+        for each in (layer, *all_inside(layer)):
+            if any(each is other for other in seen):
+                raise ValueError(
+                    f"{place}: layer {index}, {layer!r}, is in the list twice, expected a new one"
+                )
+            seen.append(each)
+
+
+def all_inside(layer: Layer) -> list[Layer]:
+    """The layers within a layer, and those within them."""
+    return [each for inner in layer.inside() for each in (inner, *all_inside(inner))]
 
 
 def checked_widths(layers: Sequence[Layer]) -> tuple[int, int]:
     """Input and output width of the stack, where each layer's fits the one before."""
+    first, width = widths(layers, "Sequential")
+    if first is None or width is None:
+        raise ValueError("Sequential: no layer says its width, expected at least one Dense")
+    return first, width
+
+
+def widths(layers: Sequence[Layer], place: str) -> tuple[int | None, int | None]:
+    """Input and output width of layers one after another; None where no layer says it."""
     first: int | None = None
     width: int | None = None
     for index, layer in enumerate(layers):
@@ -53,14 +80,39 @@ def checked_widths(layers: Sequence[Layer]) -> tuple[int, int]:
             continue
         if width is not None and n_in != width:
             raise ValueError(
-                f"Sequential: layer {index}, {layer!r}, takes {n_in} inputs, expected {width}, "
+                f"{place}: layer {index}, {layer!r}, takes {n_in} inputs, expected {width}, "
                 "the width of the layer before it"
             )
         first = n_in if first is None else first
         width = getattr(layer, "n_out", n_in)
-    if first is None or width is None:
-        raise ValueError("Sequential: no layer says its width, expected at least one Dense")
     return first, width
+
+
+def check_rows(layers: Sequence[Layer], place: str, name: str, rows: int, batch_size: int) -> None:
+    """Each batch of ``rows`` rows has as many as the layers need in training, the last one too."""
+    for index, layer in enumerate(layers):
+        least = layer.least_rows
+        last = rows % batch_size or min(rows, batch_size)
+        if last >= least:
+            continue
+        why = f"layer {index}, {layer!r}, needs at least {least}: {layer.why_rows()}"
+        if rows < least or batch_size == rows:
+            raise ValueError(f"{place}: {name} has {rows} row, and {why}")
+        fits = next(size for size in range(batch_size + 1, rows + 1) if not 0 < rows % size < least)
+        if batch_size < least:
+            raise ValueError(f"{place}: batch_size is {batch_size}, and {why}: choose {fits}, say")
+        raise ValueError(
+            f"{place}: the last batch of {rows} rows of {name} with batch_size {batch_size} has "
+            f"{last} row, and {why}: choose batch_size={fits}, say"
+        )
+
+
+def check_batches(
+    layers: Sequence[Layer], place: str, name: str, x: Any, rows: int, batch_size: int
+) -> None:
+    """What is checked of data before they are trained on: their numbers, and `check_rows`."""
+    check_rows(layers, place, name, rows, batch_size)
+    layers[0].check_data(place, name, x)
 
 
 def check_loss(layers: Sequence[Layer], loss: Loss) -> None:

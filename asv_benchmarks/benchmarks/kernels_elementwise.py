@@ -32,13 +32,14 @@ NUMBERS = {
 
 
 class Elementwise(Timed):
-    params = [[*NUMBERS, "erf", "exp", "expm1", "log", "tanh"], WITHOUT_SMALL]
+    params = [[*NUMBERS, "add", "erf", "exp", "expm1", "log", "tanh"], WITHOUT_SMALL]
     param_names = ["kernel", "network"]
 
     def setup(self, kernel, network):
         case, data = CASES[network], Data()
         x, dy = (data.numbers(*case.hidden) for _ in range(2))
-        inputs = (x, dy) if kernel.endswith("_backward") else (np.abs(x) if kernel == "log" else x,)
+        has_two = kernel == "add" or kernel.endswith("_backward")
+        inputs = (x, dy) if has_two else (np.abs(x) if kernel == "log" else x,)
         out = data.output(*case.hidden)
         self.prepare(
             getattr(kernels, kernel).bare,

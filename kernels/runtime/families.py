@@ -10,7 +10,7 @@ family          shared by           members
 `ELEMENTWISE`   runs of elements    activations and their gradients, exp, log
 `ROWWISE`       rows                softmax and its gradient, dropout, the class of a row
 `LOSS`          rows                the loss of each row and its gradient
-`COLUMNWISE`    columns, all rows   the gradient of biases
+`COLUMNWISE`    columns, all rows   the gradient of biases, mean and variance of a batch
 `UPDATE`        runs of parameters  the steps of optimizers
 `GATHER`        rows                rows of the data in the order of an epoch
 ==============  ==================  ===============================================================

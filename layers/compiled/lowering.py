@@ -28,8 +28,8 @@ class Program:
         The lines of the table, with their writers.
     numbers : tuple of float
         The operations' own, after the optimizer's.
-    width : int
-        Elements of workspace per row of a batch.
+    width, shared : int
+        Elements of workspace per row of a batch, and those that rows share.
     multiply_adds : int
         Of the products, per row.
     weighted : bool
@@ -41,8 +41,13 @@ class Program:
     lines: tuple[Line, ...]
     numbers: tuple[float, ...]
     width: int
+    shared: int
     multiply_adds: int
     weighted: bool = False
+
+    def elements(self, rows: int) -> int:
+        """Elements of workspace for a batch."""
+        return self.width * rows + self.shared
 
 
 class Lowering:
@@ -87,6 +92,9 @@ class Lowering:
             gradient = recorder.weighted(gradient, weights, scale)
         self._backward(recorder, values, gradient)
         updates = recorder.updates(model.optimizer.entry.operation, self._update_numbers())
+        updates += recorder.statistic_lines
+        # A layer's side by side, last layer first; they are independent of each other.
+        updates.sort(key=lambda line: line.writers[0].layers, reverse=True)
         lines = [*recorder.lines, *recorder.gradient_lines, *updates]
         return replace(self._made(recorder, lines, losses, measured), weighted=weighted)
 
@@ -131,7 +139,7 @@ class Lowering:
     def _recorder(self) -> Recorder:
         buffers = self._buffers
         reserved = self._model.optimizer.width
-        return Recorder(buffers.parameters, buffers.gradients, reserved)
+        return Recorder(buffers.learnt, buffers.gradients, reserved)
 
     def _update_numbers(self) -> dict[int, int]:
         """Where the optimizer's numbers begin for a parameter, by where that begins."""
@@ -178,10 +186,11 @@ class Lowering:
         unit = 64 // model.dtype.itemsize
         table = numbered(whole, header, unit, model.dtype)
         table.flags.writeable = False
+        head = program.Header(*table[: len(program.Header._fields)].tolist())
         products = (line for line in whole if line.family == program.PRODUCT)
         return Program(
             *(table, tuple(whole), tuple(recorder.numbers)),
-            *(int(program.Header(*table[:7]).width), sum(p.n_in * p.n_out for p in products)),
+            *(head.width, head.shared, sum(p.n_in * p.n_out for p in products)),
         )
 
 

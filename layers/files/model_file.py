@@ -3,7 +3,7 @@
 import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kernels.runtime import checks
@@ -69,7 +69,7 @@ def save(model: Sequential, path: StrPath, *, optimizer_state: bool = False) -> 
     }
     if model.columns is not None:
         architecture["columns"] = model.columns.config()
-    arrays = model.parameters()
+    arrays = model.parameters() | model.statistics()
     if optimizer_state:
         architecture["optimizer_state"] = True
         arrays |= _states(model)
@@ -119,7 +119,8 @@ def load(path: StrPath) -> Sequential:
         model._step, model._first_step = _steps(architecture, place)
         if model.optimizer.states and architecture.get("optimizer_state") is not True:
             model._first_step = model._step  # its states start from zero, so its steps do too
-        for name, array in [*model.parameters().items(), *_states(model).items()]:
+        own = model.parameters() | model.statistics() | _states(model)
+        for name, array in own.items():
             if name in arrays:
                 array[...] = checks.floating(place, name, arrays[name], model.dtype)
     except (TypeError, ValueError) as error:
@@ -141,14 +142,23 @@ def _shapes(architecture: Mapping[str, Any], path: StrPath) -> dict[str, tuple[i
         for index, layer in enumerate(_layers(architecture, place))
         for name, shape in layer.parameter_shapes().items()
     }
-    if architecture.get("optimizer_state") is not True:
-        return shapes
-    optimizer = _made(architecture.get("optimizer"), Optimizer, "optimizer", place)
-    return shapes | {
-        f"optimizer.{state}.{name}": shape
-        for state in range(optimizer.states)
-        for name, shape in shapes.items()
+    statistics: dict[str, tuple[int, ...]] = {
+        f"{index}.{name}": shape
+        for index, layer in enumerate(_layers(architecture, place))
+        for name, shape in layer.statistic_shapes().items()
     }
+    if architecture.get("optimizer_state") is not True:
+        return shapes | statistics
+    optimizer = _made(architecture.get("optimizer"), Optimizer, "optimizer", place)
+    return (
+        shapes
+        | statistics
+        | {
+            f"optimizer.{state}.{name}": shape
+            for state in range(optimizer.states)
+            for name, shape in shapes.items()
+        }
+    )
 
 
 def _steps(architecture: Mapping[str, Any], place: str) -> tuple[int, int]:
@@ -220,14 +230,26 @@ def _described(part: Any, kind: type) -> dict[str, Any]:
     if known.get(name) is not type(part):
         raise TypeError(f"Sequential.save: cannot save {part!r}, expected one of {sorted(known)}")
     try:
-        return {"type": name, **part.config()}
+        given = {key: _with_layers(value, _described_layer) for key, value in part.config().items()}
+        return {"type": name, **given}
     except TypeError as error:  # a learning rate by code of the user's own
         raise TypeError(f"Sequential.save: {name}: {error}") from error
 
 
+def _described_layer(layer: Any) -> Any:
+    return _described(layer, Layer) if isinstance(layer, Layer) else layer
+
+
+def _with_layers(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A value, or a list of such, and so on, changed where it is or describes a layer."""
+    if isinstance(value, list):
+        return [_with_layers(each, change) for each in value]
+    return change(value)
+
+
 def _made(described: Any, kind: type, what: str, place: str) -> Any:
     """A layer, loss or optimizer as the file describes it."""
-    known = _known(kind)
+    known, outer = _known(kind), place
     place = f"{place}: {what} in its architecture"
     if not isinstance(described, dict) or not isinstance(described.get("type"), str):
         raise ValueError(
@@ -243,6 +265,12 @@ def _made(described: Any, kind: type, what: str, place: str) -> Any:
             f"{place}: {name} has the arguments {sorted(given)}, expected {sorted(needed)}"
             f" and perhaps {sorted(set(parameters) - needed)}"
         )
+
+    def made_layer(value: Any) -> Any:
+        is_layer = isinstance(value, dict) and kind is Layer
+        return _made(value, Layer, f"a layer of {what}", outer) if is_layer else value
+
+    given = {key: _with_layers(value, made_layer) for key, value in given.items()}
     try:
         if isinstance(given.get("learning_rate"), dict):
             given["learning_rate"] = schedules.made(given["learning_rate"])

@@ -66,9 +66,9 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Ends training when a metric gets no better, and gives the best epoch's parameters back.
 
-    They come back however training ends: by patience, after all epochs, by an error or Ctrl-C.
-    Where no epoch has ended yet, the parameters stay as they are. The optimizer's states are those
-    of the last step.
+    They come back, with the statistics of layers such as `BatchNorm`, however training ends: by
+    patience, after all epochs, by an error or Ctrl-C. Where no epoch has ended yet, all stay as
+    they are. The optimizer's states are those of the last step.
 
     Parameters
     ----------
@@ -97,13 +97,13 @@ class EarlyStopping(_Monitor):
         if not progress.ended:
             return False
         if self._is_best(progress):
-            self._kept = progress.model._buffers.parameters.copy()
+            self._kept = progress.model._buffers.learnt.copy()
         return self._waited >= self.patience
 
     def end(self, model: "Sequential") -> None:
         """Give the best parameters back."""
         if self._kept is not None:
-            model._buffers.parameters[...] = self._kept
+            model._buffers.learnt[...] = self._kept
             self._kept = None
 
     def __repr__(self) -> str:
@@ -272,6 +272,8 @@ class CSVLog(Callback):
 class MovingAverage(Callback):
     """Keeps an exponential moving average (EMA) of the parameters, which the model has in the end.
 
+    So it does of the statistics of layers, such as the running means of `BatchNorm`.
+
     For each batch, average <- decay average + (1 - decay) parameters; the weights of all of them
     sum to 1. Training and its validation go by the parameters themselves. The model gets the
     average however training ends.
@@ -296,7 +298,7 @@ class MovingAverage(Callback):
 
     def begin(self, model: "Sequential") -> None:
         """Forget the average of an earlier call of `fit`."""
-        self._sum = np.zeros(model._buffers.parameters.shape)
+        self._sum = np.zeros(model._buffers.learnt.shape)
         self._weight, self._step = 0.0, model._step
 
     def __call__(self, progress: Progress) -> None:
@@ -306,14 +308,14 @@ class MovingAverage(Callback):
         if self._sum is None or stays == 1:  # an epoch has ended just after a batch that counted
             return
         self._sum *= stays
-        self._sum += (1 - stays) * model._buffers.parameters.astype(np.float64)
+        self._sum += (1 - stays) * model._buffers.learnt.astype(np.float64)
         self._weight = stays * self._weight + (1 - stays)
         self._step = model._step
 
     def end(self, model: "Sequential") -> None:
         """Put the average into the model."""
         if self._sum is not None and self._weight > 0:
-            model._buffers.parameters[...] = self._sum / self._weight
+            model._buffers.learnt[...] = self._sum / self._weight
         self._sum = None
 
     def __repr__(self) -> str:

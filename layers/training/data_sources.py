@@ -245,6 +245,8 @@ def joined(
         )
         if not weights.any():
             raise ValueError(f"{place}: {name} has no row with a weight above 0")
+    for number, piece in enumerate(pieces):
+        model.layers[0].check_data(place, f"batch {number + 1} of {name}: x", piece.x)
     return (
         np.concatenate([piece.x for piece in pieces]),
         np.concatenate([piece.targets for piece in pieces]),

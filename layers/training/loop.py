@@ -17,6 +17,7 @@ from layers.compiled.runner import Totals
 from layers.streams import progress_bar
 from layers.training.data_sources import PLACE, Held, Piece, Source
 from layers.training.history import History
+from layers.validation import check_batches
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -204,7 +205,9 @@ class Fitting:
         """One epoch: after each step how many batches are done, and the totals."""
         model, totals, batch = self.model, Totals(), 0
         for piece in self.source.pieces(self._order()):
-            at = 0
+            at, sizes = 0, (len(piece.order), piece.batch_size)
+            name = "x" if self.source.rows is not None else f"batch {batch + 1}: x"
+            check_batches(model.layers, PLACE, name, piece.x, *sizes)
             while at < len(piece.order):
                 self.source.check()
                 before = totals.rows
