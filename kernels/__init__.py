@@ -39,6 +39,13 @@ from kernels.dense import (
 from kernels.dropout import dropout
 from kernels.exp_log import erf, exp, expm1, log, tanh
 from kernels.gather import gather_rows
+from kernels.gradients import (
+    clip_by_norm,
+    clip_by_value,
+    penalty_gradient,
+    row_norms,
+    row_penalties,
+)
 from kernels.losses import (
     cross_entropy,
     cross_entropy_backward,
@@ -93,6 +100,8 @@ __all__ = [
     "adam_update",
     "argmax_rows",
     "binary_cross_entropy_gradient",
+    "clip_by_norm",
+    "clip_by_value",
     "column_sum",
     "count_correct",
     "cross_entropy",
@@ -128,6 +137,7 @@ __all__ = [
     "matmul",
     "mean_loss",
     "momentum_update",
+    "penalty_gradient",
     "permutation",
     "poisson_gradient",
     "quantile_gradient",
@@ -135,6 +145,8 @@ __all__ = [
     "relu_backward",
     "relu_forward",
     "rmsprop_update",
+    "row_norms",
+    "row_penalties",
     "selu_backward",
     "selu_forward",
     "set_num_threads",

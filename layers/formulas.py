@@ -18,7 +18,7 @@ from layers.activations import Activation
 from layers.backends import is_compiled
 from layers.base import Array
 from layers.losses_of_numbers import MeanSquaredError
-from layers.optimizers import Optimizer
+from layers.optimizer import Optimizer
 
 
 class Elementwise(Activation):

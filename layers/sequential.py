@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
 from layers.losses import Loss, SoftmaxCrossEntropy
-from layers.optimizers import SGD, Optimizer
+from layers.optimizer import Optimizer
+from layers.optimizers import SGD
+from layers.parameter_groups import ParameterGroups
 from layers.summary import summary
 from layers.training.data_sources import Piece, as_batches, joined
 from layers.training.history import History
@@ -216,15 +218,31 @@ class Sequential(Trainable):
         return checks.real("Sequential.forward", "output", scores, self.dtype, expected)
 
     def backward(self, dy: Array) -> None:
-        """Fill every layer's gradients from the gradient by the scores, last layer first."""
-        for index in reversed(range(len(self.layers))):
+        """Fill every layer's gradients from the gradient by the scores, last layer first.
+
+        It ends at the first layer that is trained, where there are frozen ones before it.
+        """
+        for index in reversed(range(self._lowest(), len(self.layers))):
             dy = getattr(self.layers[index], self._backward_of(index))(dy)
+
+    def _lowest(self) -> int:
+        """The layer at which the backward pass ends."""
+        layers = self._layers
+        if all(layer.trainable for layer in layers):
+            return 0
+        wanted = (
+            index
+            for index, layer in enumerate(layers)
+            if layer.trainable and (layer.parameter_shapes() or layer.own_code() is not None)
+        )
+        return next(wanted, len(layers))
 
     def _backward_of(self, index: int) -> str:
         """Which method a layer goes backward by."""
         method = getattr(self.layers[index].backward, "__func__", None)
-        # Nothing needs the gradient by the data, which may be a whole product.
-        return "backward_parameters" if index == 0 and method is Layer.backward else "backward"
+        # Nothing needs the gradient by that layer's input, which may be a whole product.
+        is_lowest = index == self._lowest() and method is Layer.backward
+        return "backward_parameters" if is_lowest else "backward"
 
     def train_step(self, x: Array, y: Any) -> float:
         """One forward, loss, backward and update on one batch.
@@ -285,28 +303,18 @@ class Sequential(Trainable):
         loss = float(active().mean_loss(losses))
         if math.isfinite(loss):
             self.backward(gradient())
-            self._update(self._step - self._first_step)
+            groups = self._groups()
+            groups.penalise()
+            norm = groups.clip()
+            if math.isfinite(norm):
+                groups.update(self._step - self._first_step)
+            else:
+                loss = norm
         return loss, [float(active().mean_loss(each)) * len(x) for each in measures]
 
-    def _update(self, step: int) -> None:
-        """Move all parameters: one by one where weight decay reaches some of them only."""
-        optimizer, buffers = self.optimizer, self._buffers
-        parameters, gradients, states = buffers.parameters, buffers.gradients, buffers.states
-        if not optimizer.has_decay:
-            return optimizer.update(parameters, gradients, states, step)
-        without = optimizer.without_decay()
-        for decays, start, size in self._decays():
-            place = slice(start, start + size)
-            kept = states[:, place].copy()
-            way = optimizer if decays else without
-            way.update(parameters[:, place], gradients[:, place], kept, step)
-            states[:, place] = kept
-
-    def _decays(self) -> Iterator[tuple[bool, int, int]]:
-        """Of each parameter: whether weight decay reaches it, and where it lies in the buffers."""
-        for layer, named in zip(self.layers, self._buffers.places, strict=True):
-            for name, (rows, columns) in layer.parameter_shapes().items():
-                yield name in layer.decayed, named[name], rows * columns
+    def _groups(self) -> ParameterGroups:
+        """What training moves, and by which numbers."""
+        return ParameterGroups(self._layers, self._buffers, self._optimizer)
 
     # --- use ---
 
@@ -431,6 +439,19 @@ class Sequential(Trainable):
             for index, views in enumerate(self._buffers.parameter_views)
             for name, array in views.items()
         }
+
+    def penalty(self) -> float:
+        """What the layers' l1 and l2 add to the loss that training makes small.
+
+        The sum of l1 sum |w| + l2 sum w^2 over all parameters; no reported loss has it in it.
+        """
+        total = 0.0
+        for layer, views in zip(self.layers, self._buffers.parameter_views, strict=True):
+            for name, (l1, l2) in layer.penalties().items():
+                rows = np.empty((len(views[name]), 1), self.dtype)
+                active().row_penalties(views[name], l1, l2, rows)
+                total += float(active().mean_loss(rows)) * len(rows)
+        return total
 
     def fingerprint(self) -> str:
         """SHA-256 of the parameters: names, shapes, dtype and little-endian bytes."""
