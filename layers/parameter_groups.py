@@ -93,7 +93,19 @@ class ParameterGroups:
                 )
                 self.rows_of_all += shape[0]
         self._kinds = tuple(kinds) or ((True, 1.0),)
-        self._are_all = len(self.moved) == sum(map(len, buffers.places))
+        self._count = sum(map(len, buffers.places))
+
+    def names(self) -> list[str]:
+        """The names of the parameters, as `Sequential.parameters` has them."""
+        return [f"{each.layer}.{each.name}" for each in self.moved]
+
+    def check(self) -> None:
+        """Refuse to train where every layer with parameters is frozen."""
+        if self._count and not self.moved:
+            raise ValueError(
+                "Sequential: all layers with parameters are frozen, expected trainable = True of "
+                "one at least"
+            )
 
     # --- numbers ---
 
@@ -155,7 +167,7 @@ class ParameterGroups:
         """Move the parameters: at once where all are in one group."""
         buffers, variants = self._buffers, self._variants()
         parameters, gradients, states = buffers.parameters, buffers.gradients, buffers.states
-        if self._are_all and len(variants) == 1:
+        if len(self.moved) == self._count and len(variants) == 1:
             return variants[0].update(parameters, gradients, states, step)
         for each in self.moved:
             at = each.place

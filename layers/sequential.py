@@ -17,7 +17,7 @@ from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.optimizer import Optimizer
-from layers.optimizers import SGD
+from layers.optimizers import Adam
 from layers.parameter_groups import ParameterGroups
 from layers.summary import summary
 from layers.training.data_sources import Piece, as_batches, joined
@@ -39,7 +39,7 @@ class Sequential(Trainable):
     loss : Loss, optional
         `SoftmaxCrossEntropy` takes the logits of the last layer; a `Softmax` before it is refused.
     optimizer : Optimizer, optional
-        By default ``SGD()``.
+        By default ``Adam()``.
     seed : int, numpy.random.Generator or None
         Of first weights and shuffles. The same seed gives the same bits, on any number of threads
         and any CPU with fused multiply-add; None takes bits from the operating system.
@@ -76,7 +76,7 @@ class Sequential(Trainable):
         self._step = self._first_step = 0
         self._buffers = FlatBuffers([], self.dtype)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
-        self.optimizer = SGD() if optimizer is None else optimizer
+        self.optimizer = Adam() if optimizer is None else optimizer
         self.history = History()
         self.columns: Columns | None = None
         self._key = seeds.key_of("Sequential", seed)
@@ -256,7 +256,8 @@ class Sequential(Trainable):
         Returns
         -------
         float
-            The loss before the update. Where it is not finite, nothing is updated.
+            The loss before the update, without penalties. Where it is not finite, or the norm of
+            the gradients that are clipped by it is not and then returned, nothing is updated.
         """
         fast = self._single_step
         if fast is not None and self._seen == Part.changes() and is_compiled():
@@ -267,6 +268,7 @@ class Sequential(Trainable):
                 return loss
         checked = self._checked_data("train_step", "x", x)
         targets = self._targets("train_step", "y", y, len(checked))
+        self._groups().check()
         self._forget()
         piece = Piece(checked, targets, np.arange(len(checked)), len(checked))
         loss, _ = self._train(piece, piece.order, Totals())

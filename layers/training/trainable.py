@@ -101,6 +101,7 @@ class Trainable:
         model = cast("Sequential", self)
         epochs = checks.integer(PLACE, "epochs", epochs, 1)
         source = source_of(model, PLACE, x, y, epochs, batch_size, steps_per_epoch)
+        model._groups().check()
         checked, every = checked_callbacks(callbacks, callback_batches)
         if patience is not None:
             patience = checks.integer(PLACE, "patience", patience, 1)
@@ -120,7 +121,7 @@ class Trainable:
         return self.fit(x, y, 1, batch_size)
 
     def gradients(self, x: Any, y: Any) -> dict[str, Array]:
-        """Gradients of the mean loss of a batch by all parameters; nothing of the model changes.
+        """Gradients of a batch's mean loss, and of penalties; nothing of the model changes.
 
         Parameters
         ----------
@@ -132,7 +133,7 @@ class Trainable:
         -------
         dict
             ``{"0.weights": array, ...}``, of the names and shapes of `parameters`: those by which
-            `train_step` would move them now.
+            `train_step` would move them now, before they are clipped. Frozen layers have none.
         """
         model = copy.deepcopy(cast("Sequential", self))  # layers may learn in a training pass
         checked = model._checked_data("gradients", "x", x)
@@ -141,7 +142,10 @@ class Trainable:
             scores = model._forward(checked, True, model.layers)
             _, _, gradient = model.loss.run(scores, targets)
             model.backward(gradient())
-        return model._buffers.named_gradients()
+        groups = model._groups()
+        groups.penalise()
+        named = model._buffers.named_gradients()
+        return {name: named[name] for name in groups.names()}
 
 
 def source_of(
