@@ -57,7 +57,7 @@ class Dense(Layer):
     bias_l1 = Setting(">= 0", "The penalty of the biases' magnitudes.")
     bias_l2 = Setting(">= 0", "The penalty of the biases' squares.")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each of them has a name
         self,
         n_in: int,
         n_out: int,

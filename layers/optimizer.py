@@ -100,9 +100,12 @@ class Optimizer(Part):
         if not decays:
             other._weight_decay = 0.0
         if scale != 1:
-            scaled: Any = other
-            scaled.learning_rate = schedules.scaled(scaled.learning_rate, scale)
+            other._scale_rate(scale)
         return other
+
+    def _scale_rate(self, scale: float) -> None:
+        scaled: Any = self
+        scaled.learning_rate = schedules.scaled(scaled.learning_rate, scale)
 
     def _copied(self) -> Self:
         return copy.copy(self)
@@ -168,6 +171,9 @@ class OfRate(Optimizer):
         if callable(rate):
             return np.array([self._checked_rate(rate, first + i, dtype) for i in range(steps)])
         return np.array([self._number("learning_rate", rate, dtype)])
+
+    def _scale_rate(self, scale: float) -> None:
+        self._rate = schedules.scaled(self._rate, scale)  # it has been checked
 
     def _checked_rate(
         self, rate: Callable[[int], float], step: int, dtype: np.dtype[Any] | None = None

@@ -8,9 +8,8 @@ from kernels import optimizers as entries
 from kernels.operations import Step
 from kernels.runtime import checks
 from layers.base import Array
-from layers.optimizer import OfRate
+from layers.optimizer import OfRate, Rate
 from layers.optimizer import Optimizer as Optimizer
-from layers.optimizer import Rate
 from layers.settings import Setting
 
 _EPSILON = Setting("> 0", "What is added to the root of the squares.")

@@ -69,9 +69,7 @@ class ParameterGroups:
         A layer scales the learning rate of an optimizer that has none.
     """
 
-    def __init__(
-        self, layers: Sequence[Layer], buffers: FlatBuffers, optimizer: Optimizer
-    ) -> None:
+    def __init__(self, layers: Sequence[Layer], buffers: FlatBuffers, optimizer: Optimizer) -> None:
         self._optimizer, self._buffers = optimizer, buffers
         self.moved: list[Moved] = []
         self.rows_of_all = 0

@@ -9,8 +9,9 @@ Adam(learning_rate=Cosine(rate=0.001, steps=1000, warmup=100, end=0), ...)
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar
+
+import numpy as np
 
 from kernels.runtime import checks
 
@@ -185,7 +186,7 @@ class Scaled(Schedule):
 
     _names = ("schedule", "factor")
 
-    def __init__(self, schedule: Callable[[int], float], factor: float) -> None:
+    def __init__(self, schedule: Any, factor: float) -> None:
         if not callable(schedule) or isinstance(schedule, type):
             raise TypeError(
                 f"Scaled: schedule is {checks.shown(schedule)}, expected a function of the step"
@@ -194,7 +195,10 @@ class Scaled(Schedule):
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step."""
-        return self.schedule(step) * self.factor
+        rate = self.schedule(step)
+        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)):
+            return rate  # type: ignore[no-any-return] # the optimizer refuses it, and says when
+        return float(rate * self.factor)
 
     def __repr__(self) -> str:
         return f"Scaled({self.schedule!r}, factor={self.factor:g})"
@@ -221,7 +225,7 @@ def _power(base: float, exponent: float) -> float:
         return math.inf  # the optimizer refuses it, and says at which step
 
 
-_KNOWN = {
+_KNOWN: dict[str, type[Schedule]] = {
     kind.__name__: kind for kind in (InverseTime, Step, Exponential, Cosine, OneCycle, Scaled)
 }
 
@@ -258,7 +262,7 @@ def made(description: Any) -> Schedule:
     if given.get("schedule") == "Scaled" and set(given) == {"schedule", "of", "factor"}:
         return Scaled(made(given["of"]), given["factor"])
     kind = _KNOWN.get(str(given.pop("schedule", None)))
-    if kind is None or kind is Scaled or set(given) != set(kind._names):
+    if kind is None or set(given) != set(kind._names) or "schedule" in kind._names:
         raise ValueError(
             f"learning_rate is {checks.shown(description)}, expected a number or one of "
             f"{', '.join(_KNOWN)} with its arguments"

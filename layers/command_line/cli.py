@@ -278,7 +278,9 @@ def _add_model_options(group: Any) -> None:
     )
     group.add_argument("--epochs", type=int, default=10, metavar="N", help="default 10")
     group.add_argument("--batch-size", type=int, default=32, metavar="N", help="default 32")
-    group.add_argument("--learning-rate", type=float, default=0.001, metavar="R", help="default 0.001")
+    group.add_argument(
+        "--learning-rate", type=float, default=0.001, metavar="R", help="default 0.001"
+    )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     group.add_argument("--dtype", choices=("float32", "float64"), default="float32")
 

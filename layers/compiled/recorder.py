@@ -241,7 +241,7 @@ class Recorder:
         """
         known = [each for each in moved if each[0] in self._gradients]
         behind = self.gradients.size
-        self.norm = Value(1, Place(program.GRADIENTS, self.norm_at, 1, 0))
+        self.norm = Value(1, Place(program.GRADIENTS, self.norm_at, 0, 0))
         for start, shape, row in known:
             gradient, writer = self._gradients[start]
             norms = Value(shape[0], Place(program.GRADIENTS, behind + row, 1, 0))
@@ -257,7 +257,10 @@ class Recorder:
             clipped = Value(gradient.n, Place(program.GRADIENTS, start, shape[1], 0))
             self._on_array(
                 *(program.ROWWISE, CLIP_BY_NORM, writer, shape),
-                x=clipped, out=clipped, extra=self.norm, numbers=numbers,
+                x=clipped,
+                out=clipped,
+                extra=self.norm,
+                numbers=numbers,
             )
             self._gradients[start] = clipped, writer
 

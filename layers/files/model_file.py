@@ -239,7 +239,9 @@ def _made(described: Any, kind: type, what: str, place: str) -> Any:
         raise ValueError(f"{place}: {name!r} is unknown, expected one of {sorted(known)}")
     later = {}
     if kind is Layer:  # any layer has these, whatever its constructor takes
-        later = {key: given.pop(key) for key in ("trainable", "learning_rate_scale") if key in given}
+        later = {
+            key: given.pop(key) for key in ("trainable", "learning_rate_scale") if key in given
+        }
     parameters = inspect.signature(known[name]).parameters
     needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
     if not needed <= set(given) <= set(parameters):

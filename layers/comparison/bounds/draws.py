@@ -77,4 +77,8 @@ NUMBERS = {
     "momentum": 0.9,
     "decay": 0.01,
     "shrink": 0.03,
+    "l1": 0.01,
+    "l2": 0.03,
+    "limit": 0.7,
+    "max_norm": 0.3,
 }
