@@ -197,7 +197,7 @@ class Scaled(Schedule):
         """The learning rate of a step."""
         rate = self.schedule(step)
         if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)):
-            return rate  # type: ignore[no-any-return] # the optimizer refuses it, and says when
+            return rate  # the optimizer refuses it, and says when
         return float(rate * self.factor)
 
     def __repr__(self) -> str:
