@@ -42,6 +42,13 @@ from kernels.dense import (
 from kernels.dropout import dropout
 from kernels.exp_log import erf, exp, expm1, log, tanh
 from kernels.gather import gather_rows
+from kernels.gradients import (
+    clip_by_norm,
+    clip_by_value,
+    penalty_gradient,
+    row_norms,
+    row_penalties,
+)
 from kernels.losses import (
     cross_entropy,
     cross_entropy_backward,
@@ -127,6 +134,8 @@ __all__ = [
     "batch_norm_statistics",
     "batch_norm_sums",
     "binary_cross_entropy_gradient",
+    "clip_by_norm",
+    "clip_by_value",
     "column_products",
     "column_sum",
     "count_correct",
@@ -167,6 +176,7 @@ __all__ = [
     "matmul",
     "mean_loss",
     "momentum_update",
+    "penalty_gradient",
     "permutation",
     "poisson_gradient",
     "quantile_gradient",
@@ -175,6 +185,8 @@ __all__ = [
     "relu_backward",
     "relu_forward",
     "rmsprop_update",
+    "row_norms",
+    "row_penalties",
     "running_statistics_update",
     "selu_backward",
     "selu_forward",

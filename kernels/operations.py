@@ -138,20 +138,26 @@ def loss(
 
 
 @kernel(
-    "function int64, gradients (...), numbers numbers, states (s, q) -> parameters (...)",
+    "function int64, gradients (...), numbers numbers, states (s, q), apart int64 -> "
+    "parameters (...)",
     nanoseconds=lambda *_: 0.0,
     public=False,
 )
 def update(
-    function: int, parameters: Array, gradients: Array, states: Array, numbers: Array
+    function: int,
+    parameters: Array,
+    gradients: Array,
+    states: Array,
+    apart: int,
+    numbers: Array,
 ) -> None:
-    """An optimizer's step; each row of ``states`` is one of its states."""
+    """An optimizer's step; its states begin at ``states``, ``apart`` elements from one another."""
     size = parameters.size
     for block in prange((size + _BLOCK - 1) // _BLOCK):
         start = block * _BLOCK
         places = ahead(pointer(parameters), start), ahead(pointer(gradients), start)
         state, count = ahead(pointer(states), start), min(_BLOCK, size - start)
-        invoke(UPDATE, function, (*places, state, size, 1, count, 0, 0, pointer(numbers)))
+        invoke(UPDATE, function, (*places, state, apart, 1, count, 0, 0, pointer(numbers)))
 
 
 @inner
@@ -495,11 +501,15 @@ def run_update(
     states: Array,
     numbers: Sequence[float],
 ) -> None:
-    """An optimizer's step, on as many threads as it is worth; each row of ``states`` is one."""
-    states = states if states.size else gradients  # any array: it is not read
+    """An optimizer's step, on as many threads as it is worth; each row of ``states`` is one.
+
+    Rows of ``states`` are contiguous, and may be parts of longer ones.
+    """
+    apart = states.strides[0] // states.itemsize
+    first = states[:1] if states.size else gradients  # any array: it is not read
     update.sized(
         operation.nanoseconds * parameters.size,
-        *(operation.address(parameters.dtype), parameters, gradients, states),
+        *(operation.address(parameters.dtype), parameters, gradients, first, apart),
         numbers_array(numbers),
     )
 

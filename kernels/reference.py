@@ -260,7 +260,7 @@ def momentum_update(
 ) -> None:
     """With g = dw + decay w: m <- momentum m + g; w <- w - ahead g - rate m."""
     real = weights.dtype.type
-    m, g = states.reshape(weights.shape), _decayed(weights, dweights, decay)
+    (m,), g = _states(states, weights), _decayed(weights, dweights, decay)
     m[...] = _normal_or_zero(real(momentum) * m + g)
     weights -= real(ahead) * g + real(rate) * m
 
@@ -269,10 +269,9 @@ def adagrad_update(
     weights: Array, dweights: Array, states: Array, rate: float, epsilon: float, decay: float
 ) -> None:
     """With g = dw + decay w: s <- s + g^2; w <- w - rate g / (sqrt(s) + epsilon)."""
-    real = weights.dtype.type
-    s, g = states.reshape(weights.shape), _decayed(weights, dweights, decay)
+    (s,), g = _states(states, weights), _decayed(weights, dweights, decay)
     s[...] = _normal_or_zero(s + g * g)
-    weights -= real(rate) * (g / (np.sqrt(s) + real(epsilon)))
+    weights -= _along(g, s, rate, epsilon)
 
 
 def rmsprop_update(
@@ -285,10 +284,9 @@ def rmsprop_update(
     decay: float,
 ) -> None:
     """With g = dw + decay w, s the moving mean of g^2: w <- w - rate g / (sqrt(s) + epsilon)."""
-    real = weights.dtype.type
-    s, g = states.reshape(weights.shape), _decayed(weights, dweights, decay)
-    s[...] = _normal_or_zero(real(alpha) * s + real(1 - alpha) * (g * g))
-    weights -= real(rate) * (g / (np.sqrt(s) + real(epsilon)))
+    (s,), g = _states(states, weights), _decayed(weights, dweights, decay)
+    _move_mean(s, g * g, alpha)
+    weights -= _along(g, s, rate, epsilon)
 
 
 def adam_update(
@@ -301,11 +299,10 @@ def adam_update(
     epsilon: float,
 ) -> None:
     """m and v are moving means of dw and dw^2; w <- w - rate m / (sqrt(v) + epsilon)."""
-    real = weights.dtype.type
-    m, v = states.reshape(2, *weights.shape)
-    m[...] = _normal_or_zero(real(beta1) * m + real(1 - beta1) * dweights)
-    v[...] = _normal_or_zero(real(beta2) * v + real(1 - beta2) * (dweights * dweights))
-    weights -= real(rate) * (m / (np.sqrt(v) + real(epsilon)))
+    m, v = _states(states, weights)
+    _move_mean(m, dweights, beta1)
+    _move_mean(v, dweights * dweights, beta2)
+    weights -= _along(m, v, rate, epsilon)
 
 
 def adam_decay_update(
@@ -336,11 +333,28 @@ def lion_update(
 ) -> None:
     """w <- w - shrink w - rate sign(beta1 m + (1 - beta1) dw); m <- beta2 m + (1 - beta2) dw."""
     real = weights.dtype.type
-    m = states.reshape(weights.shape)
+    (m,) = _states(states, weights)
     sign = np.sign(real(beta1) * m + real(1 - beta1) * dweights)
-    m[...] = _normal_or_zero(real(beta2) * m + real(1 - beta2) * dweights)
+    _move_mean(m, dweights, beta2)
     weights -= real(shrink) * weights
     weights -= real(rate) * sign
+
+
+def _states(states: Array, weights: Array) -> list[Array]:
+    """Each state, shaped as the weights: views."""
+    return [state.reshape(weights.shape) for state in states]
+
+
+def _move_mean(mean: Array, new: Array, stays: float) -> None:
+    """mean <- stays mean + (1 - stays) new, in place."""
+    real = mean.dtype.type
+    mean[...] = _normal_or_zero(real(stays) * mean + real(1 - stays) * new)
+
+
+def _along(g: Array, squares: Array, rate: float, epsilon: float) -> Array:
+    """A step along g, shortened by the root of what is known of its squares."""
+    real = g.dtype.type
+    return np.asarray(real(rate) * (g / (np.sqrt(squares) + real(epsilon))))
 
 
 def _decayed(weights: Array, dweights: Array, decay: float) -> Array:
@@ -351,6 +365,38 @@ def _decayed(weights: Array, dweights: Array, decay: float) -> Array:
 def _normal_or_zero(state: Array) -> Array:
     """0 instead of a number below the normal ones."""
     return np.where(abs(state) < np.finfo(state.dtype).tiny, state.dtype.type(0), state)
+
+
+# --- gradients ------------------------------------------------------------------------------------
+
+
+def row_penalties(weights: Array, l1: float, l2: float, out: Array) -> None:
+    """out = l1 sum |w| + l2 sum w^2 of each row, in float64."""
+    w = weights.astype(np.float64)
+    out[...] = (l1 * abs(w).sum(axis=1) + l2 * (w * w).sum(axis=1))[:, None]
+
+
+def penalty_gradient(weights: Array, dweights: Array, l1: float, l2: float, out: Array) -> None:
+    """out = dw + l1 sign(w) + 2 l2 w."""
+    real = weights.dtype.type
+    out[...] = dweights + (real(l2) + real(l2)) * weights + real(l1) * np.sign(weights)
+
+
+def clip_by_value(x: Array, limit: float, out: Array) -> None:
+    """out = x, no further from 0 than the limit."""
+    np.clip(x, -x.dtype.type(limit), x.dtype.type(limit), out=out)
+
+
+def row_norms(x: Array, out: Array) -> None:
+    """out = sqrt(sum of x^2) of each row, in float64."""
+    squares = x.astype(np.float64) ** 2
+    out[...] = np.sqrt(squares.sum(axis=1))[:, None]
+
+
+def clip_by_norm(x: Array, norm: Array, max_norm: float, out: Array) -> None:
+    """out = x min(1, max_norm / (norm + 1e-6))."""
+    scale = np.minimum(max_norm / (norm.astype(np.float64) + 1e-6), 1.0)
+    out[...] = x * scale.astype(x.dtype)
 
 
 # --- softmax and losses ---------------------------------------------------------------------------

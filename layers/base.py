@@ -117,6 +117,8 @@ class Layer(Part):
     """Whether it draws random numbers; a standalone layer has its own `_key` and step."""
     _key = 0
     _passes = 0
+    _trainable = True
+    _learning_rate_scale = 1.0
 
     @property
     def dtype(self) -> Any:
@@ -131,6 +133,52 @@ class Layer(Part):
                 "changed; expected a new model for another"
             )
         self._dtype = dtype
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training moves the parameters; it may be changed, from the next step on.
+
+        A frozen layer has no gradients of its parameters, and a backward pass ends at the first
+        layer that is trained.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(
+                f"{type(self).__name__}: trainable is {checks.shown(value)}, expected True or False"
+            )
+        self._trainable = bool(value)
+        Part._changes += 1
+
+    @property
+    def learning_rate_scale(self) -> float:
+        """What the optimizer's learning rate is multiplied by here; it may be changed."""
+        return self._learning_rate_scale
+
+    @learning_rate_scale.setter
+    def learning_rate_scale(self, value: float) -> None:
+        name = type(self).__name__
+        self._learning_rate_scale = checks.number(name, "learning_rate_scale", value, 0)
+        Part._changes += 1
+
+    def _training(self) -> dict[str, Any]:
+        """Of how it is trained, what is no default."""
+        given = {"trainable": self.trainable, "learning_rate_scale": self.learning_rate_scale}
+        return {name: value for name, value in given.items() if value != 1}
+
+    def rates(self) -> dict[str, float | None]:
+        """By parameter what its learning rate is multiplied by; None where it is not trained."""
+        scale = self.learning_rate_scale if self.trainable else None
+        return dict.fromkeys(self.parameter_shapes(), scale)
+
+    def penalties(self) -> dict[str, tuple[float, float]]:
+        """l1 and l2 of parameters, by name, of which l1 sum |w| + l2 sum w^2 is to be small.
+
+        A model adds l1 sign(w) + 2 l2 w to their gradients; `Sequential.penalty` is the sum.
+        """
+        return {}
 
     def own_code(self) -> str | None:
         """The user-defined code that cannot be recorded, in words; None if there is none."""
@@ -175,8 +223,9 @@ class Layer(Part):
             )
         if training and self._RANDOM:
             self._passes += 1
+        run = runs.Eager(self._place("forward"))
         with self._counted():
-            output: Array = self.run_forward(runs.EAGER, checked, training)
+            output: Array = self.run_forward(run, checked, training)
         self._inputs, self.output = checked, output
         return output
 
@@ -217,9 +266,14 @@ class Layer(Part):
     def _differentiate(self, dy: Array, needs_inputs: bool) -> tuple[Array, Any]:
         inputs, output = self._inputs, self.output
         checked = self._checked_gradient(dy, output)
+        run = runs.Eager(self._place("backward"), frozen=not self.trainable)
         with self._counted():
-            dx = self.run_backward(runs.EAGER, inputs, output, checked, needs_inputs)
+            dx = self.run_backward(run, inputs, output, checked, needs_inputs)
         return checked, dx
+
+    def _place(self, part: str) -> str:
+        """A pass of the layer, for errors."""
+        return f"layer {self._index}, {part}" if self.in_model else f"{type(self).__name__}.{part}"
 
     def parameter_shapes(self) -> dict[str, tuple[int, int]]:
         """Names and shapes of the parameters; none here."""

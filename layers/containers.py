@@ -100,6 +100,23 @@ class Container(Layer):
             for name, shape in layer.parameter_shapes().items()
         }
 
+    def rates(self) -> dict[str, float | None]:
+        """Those of all layers, times this layer's; a frozen container freezes what it holds."""
+        scale = self.learning_rate_scale if self.trainable else None
+        return {
+            f"{at}.{name}": None if scale is None or rate is None else scale * rate
+            for at, layer in self._named()
+            for name, rate in layer.rates().items()
+        }
+
+    def penalties(self) -> dict[str, tuple[float, float]]:
+        """Those of all layers."""
+        return {
+            f"{at}.{name}": penalty
+            for at, layer in self._named()
+            for name, penalty in layer.penalties().items()
+        }
+
     def parameters(self) -> dict[str, Array]:
         """Those of all layers, as views."""
         return {

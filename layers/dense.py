@@ -9,6 +9,7 @@ import numpy as np
 from kernels.runtime import checks
 from layers import initializers, seeds
 from layers.base import Array, Layer
+from layers.settings import Setting
 
 _MOST_WEIGHTS = sys.maxsize // 8
 """The largest array of float64."""
@@ -24,6 +25,16 @@ class Dense(Layer):
         that this project follows calls it the input of the next layer.
     initializer : {"he", "glorot", "zeros"}, optional
         Of the weights; biases start at 0. By default "he" before a `ReLU`, else "glorot".
+    bias : bool
+        Whether there are biases.
+    l1, l2, bias_l1, bias_l2 : float
+        Regularization in a model, of weights and of biases: training makes the loss plus
+        l1 sum |w| + l2 sum w^2 small. Losses are reported without it; `Sequential.penalty` is
+        the sum. At least 0.
+    trainable : bool
+        Whether training moves the parameters.
+    learning_rate_scale : float
+        What the optimizer's learning rate is multiplied by here. At least 0.
     seed : int, numpy.random.Generator or None
         Of the initial weights of a standalone layer; in a model, the model's seed counts.
     dtype : {"float32", "float64"}
@@ -33,7 +44,7 @@ class Dense(Layer):
     ----------
     weights : ndarray, (n_in, n_out)
         One column per neuron; a view. Assigning copies into the layer's array.
-    biases : ndarray, (1, n_out)
+    biases : ndarray, (1, n_out), or None
     dweights, dbiases : ndarray or None
         Gradients, overwritten by each `backward`, not accumulated; None before the first.
     output, dinputs : ndarray or None
@@ -41,13 +52,24 @@ class Dense(Layer):
     """
 
     gives = "scores"
+    l1 = Setting(">= 0", "The penalty of the weights' magnitudes.")
+    l2 = Setting(">= 0", "The penalty of the weights' squares.")
+    bias_l1 = Setting(">= 0", "The penalty of the biases' magnitudes.")
+    bias_l2 = Setting(">= 0", "The penalty of the biases' squares.")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each of them has a name
         self,
         n_in: int,
         n_out: int,
         *,
         initializer: str | None = None,
+        bias: bool = True,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        bias_l1: float = 0.0,
+        bias_l2: float = 0.0,
+        trainable: bool = True,
+        learning_rate_scale: float = 1.0,
         seed: Any = None,
         dtype: str = "float32",
     ) -> None:
@@ -58,6 +80,16 @@ class Dense(Layer):
                 f"Dense: n_in * n_out is {self._n_in * self._n_out}, expected at most "
                 f"{_MOST_WEIGHTS}: an array holds no more"
             )
+        if not isinstance(bias, (bool, np.bool_)):
+            raise TypeError(f"Dense: bias is {checks.shown(bias)}, expected True or False")
+        self._has_biases = bool(bias)
+        self.l1, self.l2, self.bias_l1, self.bias_l2 = l1, l2, bias_l1, bias_l2
+        if not bias and (self.bias_l1 or self.bias_l2):
+            raise ValueError(
+                f"Dense: bias is False, bias_l1 {self.bias_l1:g} and bias_l2 {self.bias_l2:g}, "
+                "expected penalties of biases only where there are biases"
+            )
+        self.trainable, self.learning_rate_scale = trainable, learning_rate_scale
         self.initializer = None if initializer is None else initializers.check("Dense", initializer)
         self.dtype = checks.real_dtype("Dense", dtype)
         self._key = seeds.key_of("Dense", seed)
@@ -76,14 +108,14 @@ class Dense(Layer):
         return self._n_out
 
     def run_forward(self, run: Any, x: Any, training: bool) -> Any:
-        """Output x . weights + biases."""
+        """Output x . weights + biases, or without biases."""
         self._own_arrays()
-        return run.dense_forward(x, self._parameters["weights"], self._parameters["biases"])
+        return run.dense_forward(x, self._parameters["weights"], self._parameters.get("biases"))
 
     def run_backward(self, run: Any, x: Any, y: Any, dy: Any, needs_inputs: bool) -> Any:
         """Gradients of the weights and biases, then dy . weightsT."""
         self._own_arrays()
-        dweights, dbiases = self._gradients["weights"], self._gradients["biases"]
+        dweights, dbiases = self._gradients["weights"], self._gradients.get("biases")
         run.dense_backward_parameters(x, dy, dweights, dbiases)
         if not needs_inputs:
             return None
@@ -91,18 +123,25 @@ class Dense(Layer):
 
     def _differentiate(self, dy: Array, needs_inputs: bool) -> tuple[Array, Any]:
         passed = super()._differentiate(dy, needs_inputs)
-        self._has_gradients = True  # not in `run_backward`, which a recorder calls too
+        self._has_gradients = self.trainable  # not in `run_backward`, which a recorder calls too
         return passed
 
     # --- parameters ---
 
     def parameter_shapes(self) -> dict[str, tuple[int, int]]:
-        """Shapes of ``weights`` and ``biases``."""
-        return {"weights": (self.n_in, self.n_out), "biases": (1, self.n_out)}
+        """Shapes of ``weights`` and ``biases``, if there are any."""
+        biases = {"biases": (1, self.n_out)} if self._has_biases else {}
+        return {"weights": (self.n_in, self.n_out)} | biases
 
     def parameters(self) -> dict[str, Array]:
         """The arrays ``weights`` and ``biases`` by name, as views."""
-        return {"weights": self.weights, "biases": self.biases}
+        self._own_arrays()
+        return {name: array.view() for name, array in self._parameters.items()}
+
+    def penalties(self) -> dict[str, tuple[float, float]]:
+        """l1 and l2 of the weights and of the biases, where they are not 0."""
+        both = {"weights": (self.l1, self.l2), "biases": (self.bias_l1, self.bias_l2)}
+        return {name: penalty for name, penalty in both.items() if any(penalty)}
 
     @property
     def weights(self) -> Array:
@@ -115,10 +154,10 @@ class Dense(Layer):
         self._assign("weights", value)
 
     @property
-    def biases(self) -> Array:
-        """One per neuron, (1, n_out)."""
+    def biases(self) -> Array | None:
+        """One per neuron, (1, n_out); None without biases."""
         self._own_arrays()
-        return self._parameters["biases"].view()
+        return self._parameters["biases"].view() if self._has_biases else None
 
     @biases.setter
     def biases(self, value: Array) -> None:
@@ -131,12 +170,15 @@ class Dense(Layer):
 
     @property
     def dbiases(self) -> Array | None:
-        """Gradient of the biases, None before the first backward."""
-        return self._gradients["biases"].view() if self._has_gradients else None
+        """Gradient of the biases, None before the first backward or without biases."""
+        has = self._has_gradients and self._has_biases
+        return self._gradients["biases"].view() if has else None
 
     def _assign(self, name: str, value: Any) -> None:
         place = f"Dense.{name}"
-        shape = self.parameter_shapes()[name]
+        shape = self.parameter_shapes().get(name)
+        if shape is None:
+            raise AttributeError(f"{place}: the layer has no biases, expected one with bias=True")
         if isinstance(value, np.ndarray) and (name, value.ndim) != ("biases", 1):
             checks.shape(place, name, value, shape)  # before the conversion
         checked = checks.real(place, name, value, self.dtype)
@@ -198,9 +240,16 @@ class Dense(Layer):
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, JSON-serialisable."""
-        given = {"n_in": self.n_in, "n_out": self.n_out}
-        return given if self.initializer is None else {**given, "initializer": self.initializer}
+        return {"n_in": self.n_in, "n_out": self.n_out} | self._options()
+
+    def _options(self) -> dict[str, Any]:
+        """The further arguments that are no defaults."""
+        given = {"initializer": self.initializer, "bias": self._has_biases}
+        given |= {name: getattr(self, name) for name in ("l1", "l2", "bias_l1", "bias_l2")}
+        defaults = {"initializer": None, "bias": True}
+        return {name: value for name, value in given.items() if value != defaults.get(name, 0.0)}
 
     def __repr__(self) -> str:
-        extra = f", initializer={self.initializer!r}" if self.initializer else ""
+        given = self._options() | self._training()
+        extra = "".join(f", {name}={value!r}" for name, value in given.items())
         return f"Dense({self.n_in}, {self.n_out}{extra})"

@@ -18,7 +18,7 @@ from layers.activations import Activation
 from layers.backends import is_compiled
 from layers.base import Array
 from layers.losses_of_numbers import MeanSquaredError
-from layers.optimizers import Optimizer
+from layers.optimizer import Optimizer
 
 
 class Elementwise(Activation):
@@ -146,6 +146,8 @@ class ElementwiseOptimizer(Optimizer):
         order; it returns the new parameter, or a tuple of that and the new states.
     states : int
         How many numbers are kept of each parameter, 0 before the first step: up to 2.
+    clip_value, clip_norm : float, optional
+        As of `SGD`.
     **numbers : float
         What the further arguments of ``update`` are, by name. They may be changed between steps,
         as attributes.
@@ -163,8 +165,17 @@ class ElementwiseOptimizer(Optimizer):
     >>> optimizer = layers.ElementwiseOptimizer(momentum, states=1, learning_rate=0.1, beta=0.9)
     """
 
-    def __init__(self, update: Callable[..., Any], *, states: int = 0, **numbers: float) -> None:
+    def __init__(
+        self,
+        update: Callable[..., Any],
+        *,
+        states: int = 0,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        **numbers: float,
+    ) -> None:
         self._formula = update
+        self._set_clips(clip_value, clip_norm)
         self._states = checks.integer("ElementwiseOptimizer", "states", states, 0, 2)
         self._numbers = {
             name: checks.number("ElementwiseOptimizer", name, value)
@@ -212,9 +223,14 @@ class ElementwiseOptimizer(Optimizer):
         """Move parameters in place by one step; see `Optimizer.update`."""
         self._entry.run(parameters, gradients, states, list(self._numbers.values()))
 
+    def _copied(self) -> "ElementwiseOptimizer":
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, _numbers=dict(self._numbers))
+        return other
+
     def config(self) -> dict[str, Any]:
-        """The numbers."""
-        return dict(self._numbers)
+        """The numbers, and how gradients are clipped."""
+        return self._numbers | {name: getattr(self, name) for name in self._clips}
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the formula, which is compiled anew."""

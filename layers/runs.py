@@ -5,7 +5,7 @@ what that means: `Eager` computes at once, by the kernels or by their NumPy twin
 (``layers/compiled/recorder.py``) writes the lines of a compiled program.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ import numpy as np
 
 from kernels import reference
 from kernels.operations import run_columnwise, run_elementwise, run_rowwise
+from kernels.runtime import checks
 from kernels.runtime.families import Operation, numbers_array
 from layers.backends import active, is_compiled
 from layers.base import Array, Layer
@@ -45,30 +46,61 @@ def at(key: int, step: int) -> Iterator[None]:
 
 
 class Eager:
-    """Computes each pass at once: an output is a new array. Nothing is checked."""
+    """Computes one pass of a layer at once: an output is a new array.
 
-    def dense_forward(self, x: Array, weights: Array, biases: Array) -> Array:
-        """The product x . weights, biases added."""
+    What a layer passes on is checked for its width, as a recorder does: kernels index by it.
+
+    Parameters
+    ----------
+    place : str
+        The layer and its pass, for errors.
+    frozen : bool
+        Whether gradients of parameters are left out, as of a layer that is not trained.
+    """
+
+    def __init__(self, place: str = "run", frozen: bool = False) -> None:
+        self._place, self._frozen = place, frozen
+        self._stated: set[int] = set()
+
+    def dense_forward(self, x: Array, weights: Array, biases: Array | None = None) -> Array:
+        """The product x . weights, biases added where there are any."""
+        self._check("dense_forward", {"x": x}, weights.shape[0])
         out = np.empty((len(x), weights.shape[1]), x.dtype)
-        active().dense_forward(x, weights, biases, out)
+        if biases is None:
+            active().matmul(x, weights, out)
+        else:
+            self._check_biases("dense_forward", "biases", biases, weights.shape[1])
+            active().dense_forward(x, weights, biases, out)
         return out
 
     def dense_backward_inputs(self, dy: Array, weights: Array) -> Array:
         """The product dy . weightsT."""
+        self._check("dense_backward_inputs", {"dy": dy}, weights.shape[1])
         out = np.empty((len(dy), weights.shape[0]), dy.dtype)
         active().dense_backward_inputs(dy, weights, out)
         return out
 
     def dense_backward_parameters(
-        self, x: Array, dy: Array, dweights: Array, dbiases: Array
+        self, x: Array, dy: Array, dweights: Array, dbiases: Array | None = None
     ) -> None:
-        """The product xT . dy, and the column sum of dy."""
+        """The product xT . dy, and the column sum of dy where there are biases."""
+        self._check("dense_backward_parameters", {"x": x}, dweights.shape[0])
+        self._check("dense_backward_parameters", {"dy": dy}, dweights.shape[1])
+        if self._frozen:
+            return
+        self._state("dense_backward_parameters", "dweights", dweights)
+        if dbiases is None:
+            active().dense_backward_weights(x, dy, dweights)
+            return
+        self._check_biases("dense_backward_parameters", "dbiases", dbiases, dweights.shape[1])
+        self._state("dense_backward_parameters", "dbiases", dbiases)
         active().dense_backward_parameters(x, dy, dweights, dbiases)
 
     def elementwise(
         self, operation: Operation, x: Array, *dy: Array, numbers: Sequence[float] = ()
     ) -> Array:
         """An elementwise operation on x, or on what is kept and dy."""
+        self._check("elementwise", {"x": x, **dict(zip(["dy"], dy, strict=False))})
         out = np.empty_like(x)
         if is_compiled():
             run_elementwise(operation, x, dy[0] if dy else x, numbers_array(numbers), out)
@@ -144,6 +176,9 @@ class Eager:
 
         One row, of which columns belong to columns of x; with numbers it may have any shape.
         """
+        if self._frozen:
+            return
+        self._state("gradient", "out", out)
         if not numbers:
             self.columnwise(operation, x, *dy, rows=1, out=out)
         elif is_compiled():
@@ -179,5 +214,33 @@ class Eager:
         """What the layer's `run_forward` has kept."""
         return layer._between
 
+    # --- inside ---
 
-EAGER = Eager()
+    def _check(self, method: str, given: Mapping[str, Any], n: int | None = None) -> None:
+        """Check that operands are matrices with ``n`` numbers per row, or the first's."""
+        for name, value in given.items():
+            place = f"{self._place}: run.{method}: {name}"
+            if not isinstance(value, np.ndarray) or value.ndim != 2:
+                raise TypeError(f"{place} is {checks.shown(value)}, expected what a run has given")
+            n = value.shape[1] if n is None else n
+            if value.shape[1] != n:
+                raise ValueError(f"{place} has {value.shape[1]} numbers a row, expected {n}")
+
+    def _check_biases(self, method: str, name: str, array: Array, n: int) -> None:
+        if array.shape != (1, n):
+            checks.shape(f"{self._place}: run.{method}", name, array, (1, n))
+
+    def _state(self, method: str, name: str, array: Array) -> None:
+        """A gradient that a layer states now, for the first time."""
+        address = array.__array_interface__["data"][0]
+        if address in self._stated:
+            raise ValueError(stated_twice(f"{self._place}: run.{method}", name))
+        self._stated.add(address)
+
+
+def stated_twice(place: str, name: str) -> str:
+    """What to say of a gradient that a layer states twice."""
+    return (
+        f"{place}: {name} is stated twice in one pass, expected once: gradients are written, not "
+        "added to"
+    )

@@ -11,6 +11,8 @@ Adam(learning_rate=Cosine(rate=0.001, steps=1000, warmup=100, end=0), ...)
 import math
 from typing import Any, ClassVar
 
+import numpy as np
+
 from kernels.runtime import checks
 
 
@@ -172,6 +174,45 @@ class OneCycle(Schedule):
         return _eased(self.peak, start / 1e4, min((step - top) / (self.steps - 1 - top), 1.0))
 
 
+class Scaled(Schedule):
+    """Another schedule, or any function of the step, times a factor.
+
+    Parameters
+    ----------
+    schedule : function
+    factor : float
+        At least 0.
+    """
+
+    _names = ("schedule", "factor")
+
+    def __init__(self, schedule: Any, factor: float) -> None:
+        if not callable(schedule) or isinstance(schedule, type):
+            raise TypeError(
+                f"Scaled: schedule is {checks.shown(schedule)}, expected a function of the step"
+            )
+        self.schedule, self.factor = schedule, self._number("factor", factor)
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
+        rate = self.schedule(step)
+        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)):
+            return rate  # the optimizer refuses it, and says when
+        return float(rate * self.factor)
+
+    def __repr__(self) -> str:
+        return f"Scaled({self.schedule!r}, factor={self.factor:g})"
+
+
+def scaled(rate: Any, factor: float) -> Any:
+    """A learning rate, a number or a function of the step, times a factor."""
+    if not callable(rate):
+        return rate * factor
+    if isinstance(rate, Scaled):
+        rate, factor = rate.schedule, rate.factor * factor
+    return Scaled(rate, factor)
+
+
 def _eased(start: float, end: float, share: float) -> float:
     """From start to end along half a cosine."""
     return end + (start - end) * (0.5 * (1.0 + math.cos(math.pi * share)))
@@ -184,7 +225,9 @@ def _power(base: float, exponent: float) -> float:
         return math.inf  # the optimizer refuses it, and says at which step
 
 
-_KNOWN = {kind.__name__: kind for kind in (InverseTime, Step, Exponential, Cosine, OneCycle)}
+_KNOWN: dict[str, type[Schedule]] = {
+    kind.__name__: kind for kind in (InverseTime, Step, Exponential, Cosine, OneCycle, Scaled)
+}
 
 
 def described(rate: Any) -> Any:
@@ -202,6 +245,8 @@ def described(rate: Any) -> Any:
             f"learning_rate is {checks.shown(rate)}, expected a number or one of layers.schedules: "
             f"{', '.join(_KNOWN)}"
         )
+    if isinstance(rate, Scaled):
+        return {"schedule": "Scaled", "of": described(rate.schedule), "factor": rate.factor}
     return {"schedule": type(rate).__name__, **rate.config()}
 
 
@@ -214,8 +259,10 @@ def made(description: Any) -> Schedule:
         It is no such description.
     """
     given = dict(description)
+    if given.get("schedule") == "Scaled" and set(given) == {"schedule", "of", "factor"}:
+        return Scaled(made(given["of"]), given["factor"])
     kind = _KNOWN.get(str(given.pop("schedule", None)))
-    if kind is None or set(given) != set(kind._names):
+    if kind is None or set(given) != set(kind._names) or "schedule" in kind._names:
         raise ValueError(
             f"learning_rate is {checks.shown(description)}, expected a number or one of "
             f"{', '.join(_KNOWN)} with its arguments"

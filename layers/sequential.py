@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.metrics import Metric, checked_metrics, weighted_mean
-from layers.optimizers import SGD, Optimizer
+from layers.optimizer import Optimizer
+from layers.optimizers import Adam
+from layers.parameter_groups import ParameterGroups
 from layers.summary import summary
 from layers.training.data_sources import Piece, as_batches, joined
 from layers.training.history import History
@@ -47,7 +49,7 @@ class Sequential(Trainable):
     loss : Loss, optional
         `SoftmaxCrossEntropy` takes the logits of the last layer; a `Softmax` before it is refused.
     optimizer : Optimizer, optional
-        By default ``SGD()``.
+        By default ``Adam()``.
     seed : int, numpy.random.Generator or None
         Of first weights and shuffles. The same seed gives the same bits, on any number of threads
         and any CPU with fused multiply-add; None takes bits from the operating system.
@@ -92,7 +94,7 @@ class Sequential(Trainable):
         self._step = self._first_step = 0
         self._buffers = FlatBuffers([], self.dtype)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
-        self.optimizer = SGD() if optimizer is None else optimizer
+        self.optimizer = Adam() if optimizer is None else optimizer
         self._metrics = checked_metrics(metrics, self.loss, self.n_out)
         self.history = History()
         self.columns: Columns | None = None
@@ -253,15 +255,31 @@ class Sequential(Trainable):
         return checks.real("Sequential.forward", "output", scores, self.dtype, expected)
 
     def backward(self, dy: Array) -> None:
-        """Fill every layer's gradients from the gradient by the scores, last layer first."""
-        for index in reversed(range(len(self.layers))):
+        """Fill every layer's gradients from the gradient by the scores, last layer first.
+
+        It ends at the first layer that is trained, where there are frozen ones before it.
+        """
+        for index in reversed(range(self._lowest(), len(self.layers))):
             dy = getattr(self.layers[index], self._backward_of(index))(dy)
+
+    def _lowest(self) -> int:
+        """The layer at which the backward pass ends."""
+        layers = self._layers
+        if all(layer.trainable for layer in layers):
+            return 0
+        wanted = (
+            index
+            for index, layer in enumerate(layers)
+            if layer.trainable and (layer.parameter_shapes() or layer.own_code() is not None)
+        )
+        return next(wanted, len(layers))
 
     def _backward_of(self, index: int) -> str:
         """Which method a layer goes backward by."""
         method = getattr(self.layers[index].backward, "__func__", None)
-        # Nothing needs the gradient by the data, which may be a whole product.
-        return "backward_parameters" if index == 0 and method is Layer.backward else "backward"
+        # Nothing needs the gradient by that layer's input, which may be a whole product.
+        is_lowest = index == self._lowest() and method is Layer.backward
+        return "backward_parameters" if is_lowest else "backward"
 
     def train_step(self, x: Array, y: Any, sample_weight: Any = None) -> float:
         """One forward, loss, backward and update on one batch.
@@ -277,7 +295,8 @@ class Sequential(Trainable):
         Returns
         -------
         float
-            The loss before the update. Where it is not finite, nothing is updated.
+            The loss before the update, without penalties. Where it is not finite, or the norm of
+            the gradients that are clipped by it is not and then returned, nothing is updated.
         """
         fast = self._single_step
         if (
@@ -295,6 +314,7 @@ class Sequential(Trainable):
         targets = self._targets("train_step", "y", y, len(checked))
         weights = self._weights("train_step", y, targets, sample_weight)
         check_rows(self.layers, "Sequential.train_step", "x", len(checked), len(checked))
+        self._groups().check()
         self._forget()
         piece = Piece(checked, targets, np.arange(len(checked)), len(checked), weights)
         loss, _ = self._train(piece, piece.order, Totals())
@@ -347,8 +367,14 @@ class Sequential(Trainable):
             loss = float(mean(losses))
             if math.isfinite(loss):
                 self.backward(gradient())
-                moves = True
-                self._update(self._step - self._first_step)
+                groups = self._groups()
+                groups.penalise()
+                norm = groups.clip()
+                moves = math.isfinite(norm)
+                if moves:
+                    groups.update(self._step - self._first_step)
+                else:
+                    loss = norm
         finally:
             if not moves:  # what layers have taken from this batch is given back
                 statistics[...] = before
@@ -358,25 +384,9 @@ class Sequential(Trainable):
         *sums, of_losses, of_weights = sums
         return loss, (of_losses, rows, sums, of_weights)
 
-    def _update(self, step: int) -> None:
-        """Move all parameters: one by one where weight decay reaches some of them only."""
-        optimizer, buffers = self.optimizer, self._buffers
-        parameters, gradients, states = buffers.parameters, buffers.gradients, buffers.states
-        if not optimizer.has_decay:
-            return optimizer.update(parameters, gradients, states, step)
-        without = optimizer.without_decay()
-        for decays, start, size in self._decays():
-            place = slice(start, start + size)
-            kept = states[:, place].copy()
-            way = optimizer if decays else without
-            way.update(parameters[:, place], gradients[:, place], kept, step)
-            states[:, place] = kept
-
-    def _decays(self) -> Iterator[tuple[bool, int, int]]:
-        """Of each parameter: whether weight decay reaches it, and where it lies in the buffers."""
-        for layer, named in zip(self.layers, self._buffers.places, strict=True):
-            for name, (rows, columns) in layer.parameter_shapes().items():
-                yield name in layer.decayed, named[name], rows * columns
+    def _groups(self) -> ParameterGroups:
+        """What training moves, and by which numbers."""
+        return ParameterGroups(self._layers, self._buffers, self._optimizer)
 
     # --- use ---
 
@@ -533,6 +543,19 @@ class Sequential(Trainable):
             for index, layer in enumerate(self.layers)
             for name, array in layer.statistics().items()
         }
+
+    def penalty(self) -> float:
+        """What the layers' l1 and l2 add to the loss that training makes small.
+
+        The sum of l1 sum |w| + l2 sum w^2 over all parameters; no reported loss has it in it.
+        """
+        total = 0.0
+        for layer, views in zip(self.layers, self._buffers.parameter_views, strict=True):
+            for name, (l1, l2) in layer.penalties().items():
+                rows = np.empty((len(views[name]), 1), self.dtype)
+                active().row_penalties(views[name], l1, l2, rows)
+                total += float(active().mean_loss(rows)) * len(rows)
+        return total
 
     def fingerprint(self) -> str:
         """SHA-256 of parameters and statistics: names, shapes, dtype and little-endian bytes."""

@@ -1,4 +1,4 @@
-"""Optimizers, metrics, mini-batches and random numbers."""
+"""Optimizers, gradients, metrics, mini-batches and random numbers."""
 
 import numpy as np
 
@@ -57,6 +57,30 @@ class OtherUpdates(Timed):
         weights, dweights = (data.numbers(784, 128) for _ in range(2))
         states = [np.abs(data.numbers(count, weights.size))] if count else []
         self.prepare(getattr(kernels, kernel).bare, weights, dweights, *states, *numbers)
+
+
+class Gradients(Timed):
+    """What is done to gradients between backward and update."""
+
+    NUMBERS = {
+        "penalty_gradient": (1e-3, 1e-3),
+        "clip_by_value": (0.5,),
+        "clip_by_norm": (0.5,),
+        "row_norms": (),
+        "row_penalties": (1e-3, 1e-3),
+    }
+    params = [list(NUMBERS)]
+    param_names = ["kernel"]
+
+    def setup(self, kernel):
+        data, inputs = Data(), []
+        if kernel == "penalty_gradient":
+            inputs = [data.numbers(784, 128)]
+        if kernel == "clip_by_norm":
+            inputs = [np.abs(data.numbers(1, 1))]
+        out = data.output(784, 1 if kernel.startswith("row") else 128)
+        numbers = self.NUMBERS[kernel]
+        self.prepare(getattr(kernels, kernel).bare, data.numbers(784, 128), *inputs, *numbers, out)
 
 
 class Dropout(_TwoForms):

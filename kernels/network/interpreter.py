@@ -39,7 +39,7 @@ from kernels.network.program import (
     place_of,
 )
 from kernels.network.schedule import BY_BLOCKS, BY_LINES, places_bytes, stage_of, summary_of
-from kernels.network.tasks import block_task, find_places, line_task, rows_task
+from kernels.network.tasks import block_task, find_places, line_task, operand, rows_task
 from kernels.product.loops import ceil_div
 from kernels.runtime.jit import Array, inner, kernel, shared
 
@@ -153,11 +153,18 @@ def _wait_for(control, before, count):
 
 @inner
 def _is_finite(run, batch, is_first):
-    """Whether a batch's loss is finite; the first task of the update adds to the totals."""
+    """Whether a batch's loss, and the norm of its gradients where that is taken, are finite.
+
+    The first task of the update adds to the totals. The number that is not finite becomes the loss.
+    """
     header = header_of(run.program)
     loss = mean(_rows_at(run, header.losses), batch.rows)
     totals = run.totals
     finite = loss - loss == 0.0
+    if finite and header.norm >= 0:
+        norm = np.float64(operand(run, batch, header.norm, np.int64(0))[0])
+        if norm - norm != 0.0:
+            loss, finite = norm, False
     if not finite:
         # Any thread: the first task may never be claimed, and all would write the same number.
         totals[0] = loss

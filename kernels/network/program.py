@@ -31,7 +31,7 @@ Line = namedtuple(
     "Line",
     [
         "family", "function", "n_in", "n_out", "x", "dy", "out", "extra", "numbers", "flags",
-        "then", "other", "states", "stream",
+        "then", "other", "states", "stream", "rows",
     ],
 )  # fmt: skip
 """One pass over a batch, from rows of ``n_in`` to rows of ``n_out``.
@@ -49,6 +49,9 @@ columnwise     x, dy, out; then an update of ``other`` and its ``states`` by out
 update         of ``other`` and its ``states`` by x, all ``n_out`` elements
 gather         rows of x in the order of the epoch, to out
 =============  ===========================================================================
+
+An elementwise or rowwise line is on the rows of the batch, or on the ``rows`` rows of arrays of the
+model, such as gradients.
 """
 
 Place = namedtuple("Place", ["base", "start", "stride", "is_data"])
@@ -61,11 +64,13 @@ its ``start`` is counted in elements, from the end of what rows have.
 """
 
 Header = namedtuple(
-    "Header", ["lines", "places", "losses", "measures", "measured", "width", "size", "shared"]
+    "Header",
+    ["lines", "places", "losses", "measures", "measured", "width", "size", "shared", "norm"],
 )
 """The number of lines and of places; the losses' place (-1 for none); the first place of the
 measures and their number; workspace elements per row; elements from one optimizer state to the
-next; workspace elements that rows share, behind those of all rows."""
+next; workspace elements that rows share, behind those of all rows; the place of the gradients'
+norm, which has to be finite as the loss has (-1 for none)."""
 
 _HEADER, _LINE, _PLACE = len(Header._fields), len(Line._fields), len(Place._fields)
 
@@ -83,7 +88,7 @@ def line_of(program, index):
     at = ahead(program, _HEADER + index * _LINE)
     return Line(
         *(at[0], at[1], at[2], at[3], at[4], at[5], at[6]),
-        *(at[7], at[8], at[9], at[10], at[11], at[12], at[13]),
+        *(at[7], at[8], at[9], at[10], at[11], at[12], at[13], at[14]),
     )
 
 

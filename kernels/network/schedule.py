@@ -151,12 +151,12 @@ def _stage_from(lines: Sequence[Line], first: int, rows: int, count: int) -> Sta
     if lines[first].flags & MOVES:
         moving = (i for i in range(first, len(lines)) if not lines[i].flags & MOVES)
         return Stage(first, next(moving, len(lines)), 0, BY_LINES)
-    if _sums_over_rows(lines[first]):
+    if _sums_over_rows(lines[first]) or lines[first].rows:
         return Stage(first, first + 1, 0, BY_LINES)
     end, multiply_adds = first, 0
     while end < len(lines):
         line = lines[end]
-        if line.flags & MOVES or _sums_over_rows(line):
+        if line.flags & MOVES or _sums_over_rows(line) or line.rows:
             break
         size = rows * line.n_in * line.n_out
         if line.family != PRODUCT:
@@ -185,6 +185,8 @@ def _plan_line(
         return 1, line.n_out * like.itemsize + LINE
     if line.family == UPDATE:
         return max(1, min(count, _ceil_div(line.n_out, RUN))), 0
+    if line.rows:
+        return max(1, min(count, line.rows, _ceil_div(line.rows * line.n_in, RUN))), 0
     if line.family != PRODUCT:
         return 1, 0
     if stage.sharing != BY_ROWS:

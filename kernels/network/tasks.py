@@ -149,6 +149,9 @@ def line_task(run, batch, stage, part, count, scratch):
         one_block(part, plan, scratch, _product(run, batch, line, np.int64(0), batch.rows))
     elif line.family == COLUMNWISE:
         _columns(run, batch, line, scratch)
+    elif line.rows:
+        i, i_end = share(line.rows, tasks, part, 1)
+        _rows(run, batch, line, i, i_end)
     else:
         _elements(run, batch, line, part, tasks)
 

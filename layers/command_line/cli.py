@@ -223,7 +223,7 @@ def _add_train(commands: Any) -> None:
         help="train a classifier on your own CSV, .npz or IDX file",
         usage="%(prog)s DATA [options]",  # DATA first: --hidden would parse it as a width
         description="Train a classifier: dense layers with ReLU between them, softmax and "
-        "cross-entropy, SGD.",
+        "cross-entropy, Adam.",
         epilog=_TRAIN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -278,7 +278,9 @@ def _add_model_options(group: Any) -> None:
     )
     group.add_argument("--epochs", type=int, default=10, metavar="N", help="default 10")
     group.add_argument("--batch-size", type=int, default=32, metavar="N", help="default 32")
-    group.add_argument("--learning-rate", type=float, default=0.1, metavar="R", help="default 0.1")
+    group.add_argument(
+        "--learning-rate", type=float, default=0.001, metavar="R", help="default 0.001"
+    )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     group.add_argument("--dtype", choices=("float32", "float64"), default="float32")
 

@@ -17,7 +17,6 @@ from layers.training.history import History
 SEED = 0
 EPOCHS = 30
 BATCH_SIZE = 32
-LEARNING_RATE = 0.2
 HIDDEN = 128
 PICTURE = Path("digits.png")
 ROUNDS, ROUND_EPOCHS = 7, 2  # of the comparison with NumPy
@@ -47,7 +46,7 @@ def new_model() -> "layers.Sequential":
     return layers.Sequential(
         [layers.Dense(64, HIDDEN), layers.ReLU(), layers.Dense(HIDDEN, 10)],
         loss=layers.SoftmaxCrossEntropy(),
-        optimizer=layers.SGD(learning_rate=LEARNING_RATE),
+        optimizer=layers.Adam(),
         seed=SEED,
     )
 

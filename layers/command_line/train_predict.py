@@ -120,7 +120,7 @@ def _new_model(arguments: argparse.Namespace, n_in: int, n_classes: int) -> laye
     return layers.Sequential(
         [*stack, layers.Dense(n_in, n_classes)],
         loss=layers.SoftmaxCrossEntropy(),
-        optimizer=layers.SGD(learning_rate=arguments.learning_rate),
+        optimizer=layers.Adam(learning_rate=arguments.learning_rate),
         seed=arguments.seed,
         dtype=arguments.dtype,
     )

@@ -42,6 +42,10 @@ class FlatBuffers:
         Parameters and statistics.
     parameters, gradients : ndarray, (1, size)
     statistics : ndarray, (1, size of statistics)
+    norms : ndarray, (rows of all parameters, 1)
+        Those of the rows of gradients, where an optimizer clips by their norm.
+    norm : ndarray, (1, 1)
+        Of all gradients together.
     states : ndarray, (states, size)
         The optimizer's, each laid out like the parameters.
     parameter_views, gradient_views : list of dict
@@ -59,20 +63,21 @@ class FlatBuffers:
         statistics: Sequence[dict[str, tuple[int, int]]] = (),
     ) -> None:
         unit = _ALIGNMENT // dtype.itemsize
-        size = 0
+        size = rows = 0
         places: list[dict[str, tuple[int, tuple[int, int]]]] = []
         for named in shapes:
             places.append({})
             for name, shape in named.items():
                 places[-1][name] = (size, shape)
                 size += -(-shape[0] * shape[1] // unit) * unit
+                rows += shape[0]
         sizes = [sum(a * b for a, b in named.values()) for named in statistics]
         starts = [0]
         for each in sizes:
             starts.append(starts[-1] + -(-each // unit) * unit)
         try:
             self.learnt = aligned_zeros(size + starts[-1], dtype)
-            self.gradients = aligned_zeros(size, dtype)
+            with_norms = aligned_zeros(size + rows + 1, dtype)
         except (MemoryError, ValueError) as error:  # ValueError: beyond an array's largest size
             raise MemoryError(
                 f"Sequential: no memory for {size:,} parameters in {dtype} and their gradients: "
@@ -83,6 +88,9 @@ class FlatBuffers:
             self.statistics[:, start : start + each]
             for start, each in zip(starts, sizes, strict=False)
         ]
+        # The norms lie behind the gradients, so that a program finds them from there.
+        self.gradients, self.norms = with_norms[:, :size], with_norms[0, size:-1, None]
+        self.norm = with_norms[:, -1:]
         self._shapes = places
         self.places = [{name: start for name, (start, _) in named.items()} for named in places]
         self.parameter_views = _views(self.parameters, places)

@@ -57,11 +57,17 @@ class Lowering:
     ----------
     model : Sequential
         Without an `obstacle`.
+
+    Attributes
+    ----------
+    groups : ParameterGroups
+        What training moves, when this was made.
     """
 
     def __init__(self, model: "Sequential") -> None:
         self._model = model
         self._buffers = model._buffers
+        self.groups = model._groups()
 
     def training(self, form: str, words: int, weighted: bool = False) -> Program:
         """Forward, loss, backward, update; ``form`` and ``words`` per row describe the targets."""
@@ -91,6 +97,7 @@ class Lowering:
             losses = recorder.weighted(losses, weights, scale)
             gradient = recorder.weighted(gradient, weights, scale)
         self._backward(recorder, values, gradient)
+        self._change_gradients(recorder)
         updates = recorder.updates(model.optimizer.entry.operation, self._update_numbers())
         updates += recorder.statistic_lines
         # A layer's side by side, last layer first; they are independent of each other.
@@ -138,16 +145,26 @@ class Lowering:
 
     def _recorder(self) -> Recorder:
         buffers = self._buffers
-        reserved = self._model.optimizer.width
-        return Recorder(buffers.learnt, buffers.gradients, reserved)
+        norm_at = buffers.gradients.size + len(buffers.norms)
+        return Recorder(buffers.learnt, buffers.gradients, self.groups.width, norm_at)
 
     def _update_numbers(self) -> dict[int, int]:
         """Where the optimizer's numbers begin for a parameter, by where that begins."""
-        optimizer = self._model.optimizer
-        return {
-            start: 0 if decays else optimizer.width - optimizer.entry.count
-            for decays, start, _ in self._model._decays()
-        }
+        groups = self.groups
+        return {each.start: groups.first_number(each.group) for each in groups.moved}
+
+    def _change_gradients(self, recorder: Recorder) -> None:
+        """What is between backward and update: penalties, then clipping."""
+        groups, optimizer = self.groups, self._model.optimizer
+        for each in groups.moved:
+            if any(each.penalty):
+                recorder.penalty(each.start, each.shape, *each.penalty)
+            if optimizer.clip_value is not None:
+                recorder.clip_by_value(each.start, each.shape, optimizer.clip_value)
+        if optimizer.clip_norm is not None:
+            self._buffers.norms[...] = 0
+            moved = [(each.start, each.shape, each.row) for each in groups.moved]
+            recorder.clip_by_norm(moved, groups.rows_of_all, optimizer.clip_norm)
 
     def _data(self) -> Value:
         n = self._model.n_in
@@ -164,11 +181,12 @@ class Lowering:
 
     def _backward(self, recorder: Recorder, values: Sequence[Value], gradient: Value) -> None:
         layers = self._model.layers
-        # The gradient with respect to the first parametrised layer's input is never used.
-        first = next(i for i, layer in enumerate(layers) if layer.parameter_shapes())
+        # The gradient with respect to the first trained layer's input is never used.
+        first = self.groups.moved[0].layer
         for index in reversed(range(first, len(layers))):
             recorder.writer = Writer("backward", (index,))
             x, y = values[index], values[index + 1]
+            recorder.frozen = not layers[index].trainable
             dx = layers[index].run_backward(recorder, x, y, gradient, index > first)
             if index > first:
                 gradient = _checked(recorder, dx, "run_backward", x.n)
@@ -182,7 +200,12 @@ class Lowering:
     ) -> Program:
         model = self._model
         whole = fused(lines)
-        header = {"losses": losses, "measures": measures, "size": self._buffers.parameters.size}
+        header = {
+            "losses": losses,
+            "measures": measures,
+            "size": self._buffers.parameters.size,
+            "norm": recorder.norm,
+        }
         unit = 64 // model.dtype.itemsize
         table = numbered(whole, header, unit, model.dtype)
         table.flags.writeable = False

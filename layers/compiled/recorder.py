@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kernels.gather import GATHERED
+from kernels.gradients import CLIP_BY_NORM, CLIP_BY_VALUE, PENALTY, ROW_NORMS
 from kernels.network import program
 from kernels.network.program import Place
 from kernels.product.column_sum import COLUMN_SUM
@@ -19,6 +20,7 @@ from kernels.runtime import checks
 from kernels.runtime.families import ELEMENTWISE, GATHER, LOSS, ROWWISE, Operation
 from kernels.weights import WEIGHTED_ROWS
 from layers.base import Array
+from layers.runs import stated_twice
 
 _FAMILIES = {
     ELEMENTWISE.name: program.ELEMENTWISE,
@@ -76,6 +78,7 @@ class Line:
     stream: int = 0
     is_alone: bool = False
     """Whether no update may follow in the same line: it has numbers of its own."""
+    rows: int = 0
 
     def reads(self) -> list[Value]:
         """The operands that the line reads."""
@@ -94,11 +97,18 @@ class Recorder:
         identified by its address.
     reserved : int
         How many numbers, the optimizer's, precede those of the lines.
+    norm_at : int
+        Where the norm of all gradients is, from where they begin.
 
     Attributes
     ----------
     lines, gradient_lines, statistic_lines : list of Line
-        Passes over rows, the sums over all rows that give gradients, and what moves statistics.
+        Passes over rows; those that give gradients: sums over all rows, penalties, clipping; and
+        what moves statistics.
+    norm : Value or None
+        The norm of all gradients, where it is taken.
+    frozen : bool
+        Whether gradients of parameters are left out, as of a layer that is not trained.
     numbers : list of float
         The lines' own, after the optimizer's.
     """
@@ -106,22 +116,29 @@ class Recorder:
     parameters: Array
     gradients: Array
     reserved: int = 0
+    norm_at: int = 0
     writer: Writer = Writer("forward")
     lines: list[Line] = field(default_factory=list)
     gradient_lines: list[Line] = field(default_factory=list)
     statistic_lines: list[Line] = field(default_factory=list)
     _kept: dict[int, Any] = field(default_factory=dict)
     numbers: list[float] = field(default_factory=list)
+    norm: Value | None = None
+    frozen: bool = False
+    _gradients: dict[int, tuple[Value, Writer]] = field(default_factory=dict)
+    """Each gradient as it is by now, and its writer, by where it begins in its buffer."""
 
     # --- what layers call; see `layers.runs.Eager` ---
 
-    def dense_forward(self, x: Value, weights: Array, biases: Array) -> Value:
-        """Record the product with weights, biases added."""
+    def dense_forward(self, x: Value, weights: Array, biases: Array | None = None) -> Value:
+        """Record the product with weights, biases added where there are any."""
         n_in, n_out = weights.shape
         self._check("dense_forward", {"x": x}, n_in)
-        self._check_biases("dense_forward", "biases", biases, n_out)
-        out = Value(n_out)
-        self._product((n_in, n_out), x, self._array(weights), out, ADD_BIASES, self._array(biases))
+        out, added, flags = Value(n_out), None, 0
+        if biases is not None:
+            self._check_biases("dense_forward", "biases", biases, n_out)
+            added, flags = self._array(biases), ADD_BIASES
+        self._product((n_in, n_out), x, self._array(weights), out, flags, added)
         return out
 
     def dense_backward_inputs(self, dy: Value, weights: Array) -> Value:
@@ -133,29 +150,27 @@ class Recorder:
         return out
 
     def dense_backward_parameters(
-        self, x: Value, dy: Value, dweights: Array, dbiases: Array
+        self, x: Value, dy: Value, dweights: Array, dbiases: Array | None = None
     ) -> None:
         """Record the gradients of weights and biases, sums over rows."""
         n_in, n_out = dweights.shape
-        self._check("dense_backward_parameters", {"x": x}, n_in)
-        self._check("dense_backward_parameters", {"dy": dy}, n_out)
-        self._check_biases("dense_backward_parameters", "dbiases", dbiases, n_out)
-        writers = (self._gradient_writer(),)
-        flags = TRANSPOSE_A | BY_COLUMNS
-        self.gradient_lines += [
-            Line(
-                *(program.PRODUCT, writers, n_in, n_out),
-                x=x,
-                dy=dy,
-                out=self._array(dweights),
-                flags=flags,
-            ),
-            Line(
-                *(program.COLUMNWISE, writers, n_out, n_out, COLUMN_SUM),
-                x=dy,
-                out=self._array(dbiases),
-            ),
-        ]
+        method = "dense_backward_parameters"
+        self._check(method, {"x": x}, n_in)
+        self._check(method, {"dy": dy}, n_out)
+        if self.frozen:
+            return
+        writers, flags = (self._gradient_writer(),), TRANSPOSE_A | BY_COLUMNS
+        out = self._stated(method, "dweights", dweights)
+        self.gradient_lines.append(
+            Line(*(program.PRODUCT, writers, n_in, n_out), x=x, dy=dy, out=out, flags=flags)
+        )
+        if dbiases is None:
+            return
+        self._check_biases(method, "dbiases", dbiases, n_out)
+        out = self._stated(method, "dbiases", dbiases)
+        self.gradient_lines.append(
+            Line(*(program.COLUMNWISE, writers, n_out, n_out, COLUMN_SUM), x=dy, out=out)
+        )
 
     def elementwise(
         self, operation: Operation, x: Value, *dy: Value, numbers: Sequence[float] = ()
@@ -224,12 +239,14 @@ class Recorder:
         self._check("gradient", {"x": x})
         for each in dy:
             self._check("gradient", {"dy": each}, None if numbers else x.n)
+        if self.frozen:
+            return
         self.gradient_lines.append(
             Line(
                 *(program.COLUMNWISE, (self._gradient_writer(),), n, n, operation),
                 x=x,
                 dy=dy[0] if dy else None,
-                out=self._array(out),
+                out=self._stated("gradient", "out", out),
                 numbers=self._numbers(numbers),
                 is_alone=bool(numbers),
             )
@@ -261,7 +278,10 @@ class Recorder:
         self, layer: Any, x: Value, y: Value, dy: Value, needs_inputs: bool
     ) -> Value | None:
         """Record the backward pass of a layer within another."""
+        frozen = self.frozen
+        self.frozen = frozen or not layer.trainable
         dx: Value = layer.run_backward(self, x, y, dy, needs_inputs)
+        self.frozen = frozen
         if not needs_inputs:
             return None
         self._check("layer_backward", {"gradient": dx}, x.n)
@@ -329,6 +349,53 @@ class Recorder:
         line = Line(program.ROWWISE, (self.writer,), x.n, out.n, operation, x=x, out=out)
         self._add(line)
 
+    def penalty(self, start: int, shape: tuple[int, int], l1: float, l2: float) -> None:
+        """Add a penalty's gradient to the gradient that begins at ``start`` in its buffer."""
+        weights = Value(shape[0] * shape[1], Place(program.PARAMETERS, start, shape[1], 0))
+        self._change(PENALTY, start, shape, (l1, l2), weights)
+
+    def clip_by_value(self, start: int, shape: tuple[int, int], limit: float) -> None:
+        """Clip a gradient by value."""
+        self._change(CLIP_BY_VALUE, start, shape, (limit,))
+
+    def clip_by_norm(
+        self, moved: Iterable[tuple[int, tuple[int, int], int]], rows: int, max_norm: float
+    ) -> None:
+        """Clip all gradients by their norm.
+
+        Parameters
+        ----------
+        moved : iterable
+            Of each: where it begins, its shape, and how many rows are before its own.
+        rows : int
+            Of all of them.
+        max_norm : float
+        """
+        known = [each for each in moved if each[0] in self._gradients]
+        behind = self.gradients.size
+        self.norm = Value(1, Place(program.GRADIENTS, self.norm_at, 0, 0))
+        for start, shape, row in known:
+            gradient, writer = self._gradients[start]
+            norms = Value(shape[0], Place(program.GRADIENTS, behind + row, 1, 0))
+            x = Value(gradient.n, Place(program.GRADIENTS, start, shape[1], 0))
+            self._on_array(program.ROWWISE, ROW_NORMS, writer, shape, x=x, out=norms)
+        every = Value(rows, Place(program.GRADIENTS, behind, rows, 0))
+        layers = {index for _, writer in self._gradients.values() for index in writer.layers}
+        writer = Writer("update", tuple(sorted(layers)))
+        self._on_array(program.ROWWISE, ROW_NORMS, writer, (1, rows), x=every, out=self.norm)
+        numbers = self._numbers((max_norm,))
+        for start, shape, _ in known:
+            gradient, writer = self._gradients[start]
+            clipped = Value(gradient.n, Place(program.GRADIENTS, start, shape[1], 0))
+            self._on_array(
+                *(program.ROWWISE, CLIP_BY_NORM, writer, shape),
+                x=clipped,
+                out=clipped,
+                extra=self.norm,
+                numbers=numbers,
+            )
+            self._gradients[start] = clipped, writer
+
     def updates(self, operation: Operation, numbers: Mapping[int, int] | None = None) -> list[Line]:
         """An update for each gradient that has been recorded, by an optimizer's operation.
 
@@ -336,16 +403,14 @@ class Recorder:
         without, all have the same.
         """
         lines = []
-        for gradient in self.gradient_lines:
-            assert gradient.out is not None
-            assert gradient.out.place is not None
-            start, size = gradient.out.place.start, gradient.out.n
+        for start, (gradient, writer) in self._gradients.items():
+            size = gradient.n
             parameter = Value(size, Place(program.PARAMETERS, start, 0, 0))
             states = Value(size, Place(program.STATES, start, 0, 0))
             lines.append(
                 Line(
-                    *(program.UPDATE, (self._gradient_writer(gradient),), size, size, operation),
-                    x=gradient.out,
+                    *(program.UPDATE, (writer,), size, size, operation),
+                    x=gradient,
                     out=parameter,
                     other=parameter,
                     states=states,
@@ -380,9 +445,51 @@ class Recorder:
         place = f"{shown_writer(self.writer)}: run.{method}"
         checks.shape(place, name, array, (1, n))
 
-    def _gradient_writer(self, line: Line | None = None) -> Writer:
-        layers = self.writer.layers if line is None else line.writers[0].layers
-        return Writer("update", layers)
+    def _gradient_writer(self) -> Writer:
+        return Writer("update", self.writer.layers)
+
+    def _stated(self, method: str, name: str, array: Array) -> Value:
+        """A gradient that a layer states now, for the first time."""
+        value = self._array(array)
+        assert value.place is not None
+        if value.place.start in self._gradients:
+            raise ValueError(stated_twice(f"{shown_writer(self.writer)}: run.{method}", name))
+        self._gradients[value.place.start] = value, self._gradient_writer()
+        return value
+
+    def _change(
+        self,
+        operation: Operation,
+        start: int,
+        shape: tuple[int, int],
+        numbers: Sequence[float],
+        weights: Value | None = None,
+    ) -> None:
+        """Record an elementwise operation on a gradient, in place."""
+        if start not in self._gradients:
+            return
+        gradient, writer = self._gradients[start]
+        out = Value(gradient.n, Place(program.GRADIENTS, start, shape[1], 0))
+        x, dy = (gradient, None) if weights is None else (weights, gradient)
+        at = self._numbers(numbers)
+        self._on_array(
+            program.ELEMENTWISE, operation, writer, shape, x=x, dy=dy, out=out, numbers=at
+        )
+        self._gradients[start] = out, writer
+
+    def _on_array(
+        self,
+        family: int,
+        operation: Operation,
+        writer: Writer,
+        shape: tuple[int, int],
+        **operands: Any,
+    ) -> None:
+        """Record a line on the rows of an array of the model."""
+        rows, n = shape
+        self.gradient_lines.append(
+            Line(*(family, (writer,), n, n, operation), rows=rows, **operands)
+        )
 
     def _add(self, line: Line) -> None:
         self.lines.append(line)
@@ -463,7 +570,8 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
     ----------
     lines : sequence of Line
     header : dict
-        ``losses`` and ``measures``: values; ``size``: elements from one state to the next.
+        ``losses``, ``measures`` and ``norm``: values; ``size``: elements from one state to the
+        next.
     unit : int
         Elements of a cache line, to which each buffer is aligned for any batch size.
     dtype : numpy.dtype
@@ -476,21 +584,21 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
     def address(operation: Operation | None) -> int:
         return 0 if operation is None else operation.address(dtype)
 
-    losses, measures = header["losses"], header["measures"]
+    losses, measures, norm = header["losses"], header["measures"], header.get("norm")
     first = [number(value) for value in measures]  # consecutive
-    at_losses = -1 if losses is None else number(losses)
+    at_losses, at_norm = (-1 if value is None else number(value) for value in (losses, norm))
     rows = [
         program.Line(
             *(line.family, address(line.operation), line.n_in, line.n_out, number(line.x)),
             *(number(line.dy), number(line.out), number(line.extra), line.numbers, line.flags),
-            *(address(line.then), number(line.other), number(line.states), line.stream),
+            *(address(line.then), number(line.other), number(line.states), line.stream, line.rows),
         )
         for line in lines
     ]
     width, shared, places = _laid_out(numbers, unit)
     head = program.Header(
         *(len(rows), len(places), at_losses, first[0] if first else 0, len(first)),
-        *(width, header["size"], shared),
+        *(width, header["size"], shared, at_norm),
     )
     numbers_of_all: list[int] = [*head]
     for row in [*rows, *places]:

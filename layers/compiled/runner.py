@@ -26,6 +26,7 @@ from layers.compiled.lowering import Lowering, Program, split
 from layers.compiled.tuning import Pace
 
 if TYPE_CHECKING:
+    from layers.parameter_groups import ParameterGroups
     from layers.sequential import Sequential
 
 _ROWS = 1024
@@ -168,7 +169,7 @@ class Compiled:
                 numbers = np.repeat(numbers, batches // len(numbers), axis=0)
                 scales = np.empty(batches)
                 batch_scales.bare(weights[order[:rows]], batch_size, scales)
-                numbers[:, self._model.optimizer.width] = scales
+                numbers[:, self._lowering.groups.width] = scales
             call = _Call(
                 *(x, words, order, numbers, rows, batch_size, step),
                 *(self._bases, self._empty, self._empty, sums),
@@ -222,8 +223,7 @@ class Compiled:
 
     def _numbers(self, made: Program, step: int, batches: int) -> Array:
         """The operations' numbers of some batches: the optimizer's, then the lines' own."""
-        optimizer = self._model.optimizer
-        given = optimizer.rows(step, batches, self._parameters.dtype)
+        given = self._lowering.groups.rows(step, batches, self._parameters.dtype)
         if not made.numbers:
             return given
         own = np.broadcast_to(np.array(made.numbers), (len(given), len(made.numbers)))
@@ -237,7 +237,7 @@ class Compiled:
         (prepared, *_) = self._training(form, self._words)
         if prepared.made.multiply_adds * len(x) > _SMALL_STEP:
             return None
-        return SingleStep(self._model, prepared, self._bases, len(x))
+        return SingleStep(self._model, self._lowering.groups, prepared, self._bases, len(x))
 
     # --- inference ---
 
@@ -268,7 +268,7 @@ class Compiled:
     ) -> int:
         if key not in self._programs:
             made = make()
-            own = [*([0.0] * self._model.optimizer.width), *made.numbers]
+            own = [*([0.0] * self._lowering.groups.width), *made.numbers] or [0.0]
             self._programs[key] = (_Prepared(made, np.array([own])),)
         (prepared,) = self._programs[key]
         made, rows, sums = prepared.made, len(x), self._no_totals
@@ -373,20 +373,28 @@ class SingleStep:
     Parameters
     ----------
     model : Sequential
+    groups : ParameterGroups
     prepared : _Prepared
         Its training program for labels.
     bases : ndarray of int64
     rows : int
     """
 
-    def __init__(self, model: "Sequential", prepared: _Prepared, bases: Array, rows: int) -> None:
+    def __init__(
+        self,
+        model: "Sequential",
+        groups: "ParameterGroups",
+        prepared: _Prepared,
+        bases: Array,
+        rows: int,
+    ) -> None:
         made, dtype = prepared.made, model.dtype
         like = model._buffers.parameters
         schedule = prepared.schedule(rows, 1, like)
         summary = Summary(*schedule[: len(Summary._fields)].tolist())
-        self._optimizer, self._first_step = model.optimizer, model._first_step
+        self._groups, self._first_step = groups, model._first_step
         self._dtype = dtype
-        self._numbers = np.array([*([0.0] * model.optimizer.width), *made.numbers])
+        self._numbers = np.array([*([0.0] * groups.width), *made.numbers])
         self._totals = np.zeros(3 + len(model.loss.measures))
         order, labels = np.arange(rows), np.empty(rows, np.int64)
         space = aligned_zeros(made.elements(rows), dtype)
@@ -419,7 +427,7 @@ class SingleStep:
         for name, array in (("x", x), ("y", labels)):
             if array.base is not None:
                 checks.unshrunk("Sequential.train_step", name, array)
-        given = self._optimizer.rows(step - self._first_step, 1, self._dtype)
+        given = self._groups.rows(step - self._first_step, 1, self._dtype)
         self._numbers[: given.shape[1]] = given[0]
         try:
             taken = self._run(x, labels, self._record, step)

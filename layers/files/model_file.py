@@ -229,9 +229,10 @@ def _described(part: Any, kind: type) -> dict[str, Any]:
     name, known = type(part).__name__, _known(kind)
     if known.get(name) is not type(part):
         raise TypeError(f"Sequential.save: cannot save {part!r}, expected one of {sorted(known)}")
+    training = part._training() if isinstance(part, Layer) else {}
     try:
         given = {key: _with_layers(value, _described_layer) for key, value in part.config().items()}
-        return {"type": name, **given}
+        return {"type": name, **given, **training}
     except TypeError as error:  # a learning rate by code of the user's own
         raise TypeError(f"Sequential.save: {name}: {error}") from error
 
@@ -258,6 +259,11 @@ def _made(described: Any, kind: type, what: str, place: str) -> Any:
     name, given = described["type"], {k: v for k, v in described.items() if k != "type"}
     if name not in known:
         raise ValueError(f"{place}: {name!r} is unknown, expected one of {sorted(known)}")
+    later = {}
+    if kind is Layer:  # any layer has these, whatever its constructor takes
+        later = {
+            key: given.pop(key) for key in ("trainable", "learning_rate_scale") if key in given
+        }
     parameters = inspect.signature(known[name]).parameters
     needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
     if not needed <= set(given) <= set(parameters):
@@ -274,6 +280,9 @@ def _made(described: Any, kind: type, what: str, place: str) -> Any:
     try:
         if isinstance(given.get("learning_rate"), dict):
             given["learning_rate"] = schedules.made(given["learning_rate"])
-        return known[name](**given)
+        made = known[name](**given)
+        for key, value in later.items():
+            setattr(made, key, value)
+        return made
     except (TypeError, ValueError) as error:
         raise ValueError(f"{place}: {error}") from error

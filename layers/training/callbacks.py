@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels.runtime import checks
+from layers import schedules
 from layers.base import Array
 from layers.training.history import higher_is_better
-from layers.training.loop import Callback, Progress
+from layers.training.loop import Callback, Progress, learning_rate
 
 if TYPE_CHECKING:
     from layers.files.archive import StrPath
@@ -164,6 +165,8 @@ class Checkpoint(_Monitor):
 class ReduceOnPlateau(_Monitor):
     """Makes the learning rate smaller when a metric gets no better.
 
+    A schedule goes on, multiplied by all factors so far (`layers.schedules.Scaled`).
+
     Parameters
     ----------
     factor : float
@@ -197,11 +200,10 @@ class ReduceOnPlateau(_Monitor):
     def begin(self, model: "Sequential") -> None:
         """Refuse an optimizer without a learning rate that can be set."""
         super().begin(model)
-        rate = getattr(model.optimizer, "learning_rate", None)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)):
+        if learning_rate(model) is None:
             raise TypeError(
-                f"ReduceOnPlateau: learning_rate of {model.optimizer!r} is {checks.shown(rate)}, "
-                "expected a number"
+                f"ReduceOnPlateau: the optimizer is {model.optimizer!r}, expected one whose "
+                "learning_rate is a number or a function of the step"
             )
 
     def __call__(self, progress: Progress) -> None:
@@ -209,8 +211,14 @@ class ReduceOnPlateau(_Monitor):
         if not progress.ended or self._is_best(progress) or self._waited < self.patience:
             return
         optimizer: Any = progress.model.optimizer
-        rate = optimizer.learning_rate
-        optimizer.learning_rate = min(rate, max(rate * self.factor, self.lowest))
+        rate, now = optimizer.learning_rate, learning_rate(progress.model)
+        if callable(rate):
+            assert now is not None
+            if now > self.lowest:
+                share = max(self.factor, self.lowest / now)
+                optimizer.learning_rate = schedules.scaled(rate, share)
+        else:
+            optimizer.learning_rate = min(rate, max(rate * self.factor, self.lowest))
         self._waited = 0
 
     def __repr__(self) -> str:

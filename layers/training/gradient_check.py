@@ -203,6 +203,8 @@ class _Check:
             wrong = next((row.name for row in rows if not row.right), None)
             found = []
             for name in model.layers[index].parameter_shapes():
+                if not model.layers[index].trainable:
+                    continue  # it has no gradient
                 found.append(self._parameter_row(index, name, gradients, alone, wrong))
             if index > 0 or index in self.notes or alone.note is not None:
                 found.append(self._inputs_row(index, alone))

@@ -31,7 +31,10 @@ _UNSCALED, _GROWN = 100.0, 1e6
 
 
 class NonFiniteLoss(FloatingPointError):
-    """`Sequential.fit` met a loss that is NaN or Inf, and stopped before using it."""
+    """`Sequential.fit` met a loss that is NaN or Inf, and stopped before using it.
+
+    Or so is the norm of the gradients, where the optimizer clips by it.
+    """
 
 
 @dataclass(frozen=True)
@@ -306,8 +309,9 @@ def _form(name: str) -> str:
 
 def _not_finite(model: "Sequential", loss: float, epoch: int, batch: int, piece: Piece) -> str:
     """What to say of a loss that is NaN or Inf, and where it may come from."""
+    what = "loss" if model.optimizer.clip_norm is None else "loss, or the norm of its gradients,"
     text = (
-        f"{PLACE}: the loss is {loss} at epoch {epoch + 1}, batch {batch + 1}; "
+        f"{PLACE}: the {what} is {loss} at epoch {epoch + 1}, batch {batch + 1}; "
         "the parameters are those before that batch"
     )
     for name, array in model.parameters().items():

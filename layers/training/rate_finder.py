@@ -60,7 +60,8 @@ def find_learning_rate(
     Parameters
     ----------
     model : Sequential
-        It stays as it is.
+        It stays as it is. A schedule of its optimizer is set aside: what is found is a good
+        ``rate``, or ``peak``, of one.
     x, y : array_like
         What `fit` takes. They are begun anew as often as it takes, but for an iterator.
     batch_size : int
@@ -93,10 +94,11 @@ def find_learning_rate(
             "the second the larger"
         )
     optimizer: Any = copy.deepcopy(model.optimizer)
-    if not isinstance(getattr(optimizer, "learning_rate", None), (int, float)):
+    rate = getattr(optimizer, "learning_rate", None)
+    if not isinstance(rate, (int, float)) and not callable(rate):
         raise TypeError(
             f"{_PLACE}: the optimizer is {model.optimizer!r}, expected one whose learning_rate is "
-            "a number"
+            "a number or a function of the step"
         )
     twin = copy.deepcopy(model)
     twin.optimizer = optimizer

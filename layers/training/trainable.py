@@ -115,6 +115,7 @@ class Trainable:
         epochs = checks.integer(PLACE, "epochs", epochs, 1)
         weights = sample_weight, class_weight
         source = source_of(model, PLACE, x, y, epochs, batch_size, steps_per_epoch, *weights)
+        model._groups().check()
         checked, every = checked_callbacks(callbacks, callback_batches)
         if patience is not None:
             patience = checks.integer(PLACE, "patience", patience, 1)
@@ -138,7 +139,7 @@ class Trainable:
         return self.fit(x, y, 1, batch_size, sample_weight=sample_weight)
 
     def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Array]:
-        """Gradients of the mean loss of a batch by all parameters; nothing of the model changes.
+        """Gradients of a batch's mean loss, and of penalties; nothing of the model changes.
 
         Parameters
         ----------
@@ -152,7 +153,7 @@ class Trainable:
         -------
         dict
             ``{"0.weights": array, ...}``, of the names and shapes of `parameters`: those by which
-            `train_step` would move them now.
+            `train_step` would move them now, before they are clipped. Frozen layers have none.
         """
         model = copy.deepcopy(cast("Sequential", self))  # layers may learn in a training pass
         checked = model._checked_data("gradients", "x", x)
@@ -164,7 +165,10 @@ class Trainable:
             if weights is not None:
                 _, _, gradient = weighted(losses, measures, gradient, weights)
             model.backward(gradient())
-        return model._buffers.named_gradients()
+        groups = model._groups()
+        groups.penalise()
+        named = model._buffers.named_gradients()
+        return {name: named[name] for name in groups.names()}
 
 
 def source_of(

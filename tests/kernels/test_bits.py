@@ -53,6 +53,8 @@ FINGERPRINTS = {
     "batch_norm_sums": "50c78622c15d 19cf6b73ad79",
     "binary_cross_entropy_gradient": "3c81ac72b5c7 cf128d9281af",
     "column_products": "de7db475bd69 ebe1ad216486",
+    "clip_by_norm": "0fd01f19c175 603a27b260ea",
+    "clip_by_value": "06ae58f683b7 754fc5e7fa06",
     "column_sum": "b25c5f64d90c f4b6af51300c",
     "count_correct": "860df9627ab7 860df9627ab7",
     "cross_entropy": "b4c87809ecfc 5c813dbef052",
@@ -91,6 +93,7 @@ FINGERPRINTS = {
     "matmul": "95d82b9ec22d a216723b1370",
     "mean_loss": "feed8d236d0c 790ef3f702bc",
     "momentum_update": "99781670c27f 1584097076c8",
+    "penalty_gradient": "fcef1782bf46 48bcc7578920",
     "permutation": "8f3f95f71e9c 8f3f95f71e9c",
     "poisson_gradient": "f36adaf7cabd 21cf69e5fec8",
     "product": "aa932964ff7c 423d4df2d399",
@@ -99,6 +102,8 @@ FINGERPRINTS = {
     "relu_backward": "440599a169c3 7e7508753055",
     "relu_forward": "fd12e12c9e3b ba0ea199c6ea",
     "rmsprop_update": "4b6b16c00ee0 07be7ebb6b92",
+    "row_norms": "e978c8c8cd80 32e98d2101c5",
+    "row_penalties": "d9c2300702fe f4cb93b9b9fe",
     "running_statistics_update": "173276903991 cc5bf6526414",
     "selu_backward": "d127a60a2c8f 2681fca81a1c",
     "selu_forward": "0a5a3d4b9885 e766c7f386da",
@@ -146,6 +151,7 @@ ELEMENTS = 50_021  # where any shape will do
 NUMBERS = {"number": 0.1, "low": -0.3, "high": 0.7, "learning_rate": 0.1, "slope": 0.1}
 NUMBERS |= {"rate": 0.3, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}
 NUMBERS |= {"ahead": 0.2, "momentum": 0.9, "alpha": 0.1, "decay": 0.01, "shrink": 0.03}
+NUMBERS |= {"l1": 0.01, "l2": 0.03, "limit": 0.7, "max_norm": 0.3}
 NUMBERS |= {"delta": 0.7, "label_smoothing": 0.1, "q": 0.3}
 NUMBERS |= {"k": 3.0, "scale": 0.7, "threshold": 0.5}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import layers
-from layers import datasets
+from layers import datasets, schedules
 from layers.training.held_out import held_out_rows
 
 pytestmark = pytest.mark.compiled
@@ -79,8 +79,22 @@ def test_progress_of_an_optimizer_without_a_rate():
     model.optimizer = Still()
     model.fit(X, Y, callbacks=seen.append)
     assert seen[0].learning_rate is None
-    with pytest.raises(TypeError, match=r"^ReduceOnPlateau: learning_rate of Still\(\) is None"):
+    with pytest.raises(TypeError, match=r"^ReduceOnPlateau: the optimizer is Still\(\), expect"):
         model.fit(X, Y, callbacks=layers.ReduceOnPlateau(monitor="loss"))
+
+
+@both_paths
+def test_a_schedule_goes_on_under_a_plateau(relu):
+    """Multiplied by all factors so far, and no smaller than ``lowest`` when it is reduced."""
+    model, seen = make(relu), []
+    model.optimizer = layers.SGD(schedules.InverseTime(1e-6, 0.001))  # nothing gets better by 1
+    plateau = layers.ReduceOnPlateau(0.5, 1, "loss", min_delta=1.0, lowest=2e-7)
+    model.fit(X, Y, 4, callbacks=[lambda progress: seen.append(progress.learning_rate), plateau])
+    plain = [schedules.InverseTime(1e-6, 0.001)(model._step * (i + 1) // 4) for i in range(4)]
+    assert seen == pytest.approx([plain[0], plain[1], plain[2] / 2, plain[3] / 4])
+    assert model.optimizer.learning_rate(model._step) == pytest.approx(2e-7)
+    assert isinstance(model.optimizer.learning_rate, schedules.Scaled)
+    assert isinstance(model.optimizer.learning_rate.schedule, schedules.InverseTime)
 
 
 @both_paths

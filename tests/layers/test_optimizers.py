@@ -143,6 +143,33 @@ def test_two_hundred_steps_are_those_of_pytorchs_formulas(name, dtype, backend):
     )
 
 
+@each_case
+def test_two_hundred_steps_are_those_of_torch(name):
+    torch = pytest.importorskip("torch")
+    optimizer = CASES[name][0]
+    kind = getattr(torch.optim, type(optimizer).__name__, None)
+    if kind is None:
+        pytest.skip("PyTorch has no such optimizer")
+    given = {
+        n: getattr(optimizer, n)
+        for n in ("momentum", "nesterov", "alpha", "weight_decay")
+        if hasattr(optimizer, n)
+    }
+    if hasattr(optimizer, "epsilon"):
+        given["eps"] = optimizer.epsilon
+    if hasattr(optimizer, "beta1"):
+        given["betas"] = optimizer.beta1, optimizer.beta2
+    w, gradients = drawn("float64")
+    parameter = torch.nn.Parameter(torch.tensor(w.copy()))
+    theirs, states = kind([parameter], lr=0.1, **given), np.zeros((optimizer.states, w.size))
+    for step, gradient in enumerate(gradients):
+        theirs.param_groups[0]["lr"] = float(optimizer.rates(step, 1, w.dtype)[0])
+        parameter.grad = torch.tensor(gradient)
+        theirs.step()
+        optimizer.update(w, gradient, states, step)
+    assert np.allclose(w, parameter.detach().numpy(), rtol=0, atol=1e-6 * np.abs(w).max())
+
+
 @each_dtype
 def test_a_parameter_without_a_gradient_stays(dtype):
     for optimizer in (layers.SGD(0.1, 0.9), layers.Adagrad(), layers.RMSprop(), layers.Lion()):
@@ -329,6 +356,7 @@ SCHEDULES = [
     schedules.Exponential(0.1, 0.5, 20),
     schedules.Cosine(0.1, 30, 5, 0.01),
     schedules.OneCycle(0.1, 30),
+    schedules.Scaled(schedules.Step(0.1, 10), 0.5),
 ]
 OPTIMIZERS = [case[0] for case in CASES.values()] + [layers.Adam(each) for each in SCHEDULES]
 
@@ -360,6 +388,9 @@ def test_a_rate_of_the_users_own_is_not_saved(tmp_path):
         {"schedule": "Other"},
         {"schedule": "Step", "rate": 1},
         {"schedule": ["Step"]},
+        {"schedule": "Scaled", "of": {"schedule": "Other"}, "factor": 1},
+        {"schedule": "Scaled", "of": 0.1, "factor": 1},
+        {"schedule": "Scaled", "schedule_": 0.1, "factor": 1},
         {"schedule": "Cosine", "rate": "x", "steps": 3, "warmup": 0, "end": 0},
     ],
 )
@@ -434,6 +465,8 @@ def test_nesterov_takes_momentum():
         (lambda: schedules.Cosine(0.1, 10, 10), r"^Cosine: warmup is 10, expected fewer than"),
         (lambda: schedules.OneCycle(True, 10), r"^OneCycle: peak is True, expected"),
         (lambda: schedules.OneCycle(0.1, 1), r"^OneCycle: steps is 1, expected"),
+        (lambda: schedules.Scaled(0.1, 1), r"^Scaled: schedule is 0\.1, expected a function of"),
+        (lambda: schedules.Scaled(schedules.Step(1, 1), -1), r"^Scaled: factor is -1, expected"),
     ],
 )
 def test_arguments_of_schedules_are_checked(made, message):

@@ -175,9 +175,9 @@ def test_a_gradient_that_somebody_else_reads_is_stored():
 def test_an_update_of_what_is_no_sum_is_a_pass_of_its_own():
     tape = Tape()
     tape.sums()
-    sums = tape.run.gradient_lines
-    sums[:] = [replace(sums[1], family=program.ROWWISE, operation=SOFTMAX_FORWARD)]
-    assert families(tape.fused()) == [program.ROWWISE, program.UPDATE]
+    sums, updates = tape.run.gradient_lines, tape.run.updates(SGD.operation)
+    passed = replace(sums[1], family=program.ROWWISE, operation=SOFTMAX_FORWARD)
+    assert families(fused([passed, updates[1]])) == [program.ROWWISE, program.UPDATE]
 
 
 def test_an_activation_does_not_run_on_a_sum_over_rows():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import layers
-from layers import datasets
+from layers import datasets, schedules
 
 pytestmark = pytest.mark.compiled
 
@@ -32,6 +32,13 @@ def test_a_rate_that_learns(optimizer):
     assert model.evaluate(X, Y)["accuracy"] > 0.93
     assert found == layers.find_learning_rate(make(optimizer()), X, Y)
     assert repr(found).startswith("LearningRates(suggestion 0.")
+
+
+def test_a_schedule_is_set_aside():
+    rate = schedules.Cosine(0.1, 100)
+    model = make(layers.SGD(rate))
+    assert layers.find_learning_rate(model, X, Y) == layers.find_learning_rate(make(), X, Y)
+    assert model.optimizer.learning_rate is rate
 
 
 def test_batches():

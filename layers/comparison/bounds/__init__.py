@@ -18,6 +18,7 @@ from kernels.runtime.jit import PUBLIC
 from layers.base import Array
 from layers.comparison.bounds import (
     activations,
+    gradients,
     losses_of_labels,
     losses_of_numbers,
     normalization,
@@ -34,6 +35,7 @@ SUBJECTS = (
     activations,
     losses_of_labels,
     losses_of_numbers,
+    gradients,
     updates,
     normalization,
     others,

@@ -80,4 +80,8 @@ NUMBERS = {
     "k": 3.0,
     "scale": 0.7,
     "threshold": 0.5,
+    "l1": 0.01,
+    "l2": 0.03,
+    "limit": 0.7,
+    "max_norm": 0.3,
 }
