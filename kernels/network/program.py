@@ -79,7 +79,7 @@ _HEADER, _LINE, _PLACE = len(Header._fields), len(Line._fields), len(Place._fiel
 def header_of(program):
     """A program's header."""
     at = program
-    return Header(at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7])
+    return Header(at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8])
 
 
 @inner
