@@ -31,7 +31,7 @@ from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
 from layers.dense import Dense as Dense
 from layers.dropout import Dropout as Dropout
-from layers.files.model_file import load as load
+from layers.files import load as load
 from layers.formulas import Elementwise as Elementwise
 from layers.formulas import ElementwiseLoss as ElementwiseLoss
 from layers.formulas import ElementwiseOptimizer as ElementwiseOptimizer

@@ -214,8 +214,19 @@ class Layer(Part):
         """The parameters by name: views of the arrays themselves, not copies."""
         return {}
 
+    def buffer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of `buffers`; none here. Asked before any of them is made."""
+        return {}
+
+    def buffers(self) -> dict[str, Array]:
+        """What it learns in training besides parameters, such as running statistics, by name.
+
+        Views of the arrays themselves: a file saves and fills them.
+        """
+        return {}
+
     def config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON-serialisable."""
+        """Arguments of the constructor: what JSON can hold, other parts, and named functions."""
         return {}
 
     def bind(

@@ -1,7 +1,8 @@
 """Formulas of your own, compiled: an activation, a loss, an optimizer.
 
 Each is made of plain Python functions of single numbers, and runs within compiled training as this
-package's own do. A model with one cannot be saved, since its code is not in the file.
+package's own do. A saved model names the functions, and `layers.load` takes them back in
+``custom``, since their code is not in the file.
 """
 
 import inspect
@@ -64,6 +65,10 @@ class Elementwise(Activation):
         self.__dict__.update(state)
         self._operations = elementwise_operations("Elementwise", *self._formulas)
 
+    def config(self) -> dict[str, Any]:
+        """The two functions, which a file names."""
+        return dict(zip(("value", "derivative"), self._formulas, strict=True))
+
     def __repr__(self) -> str:
         return f"Elementwise({', '.join(formula.__name__ for formula in self._formulas)})"
 
@@ -113,6 +118,10 @@ class ElementwiseLoss(MeanSquaredError):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._operation = loss_operation("ElementwiseLoss", *self._formulas)
+
+    def config(self) -> dict[str, Any]:
+        """The two functions, which a file names."""
+        return dict(zip(("value", "derivative"), self._formulas, strict=True))
 
     def __repr__(self) -> str:
         return f"ElementwiseLoss({', '.join(formula.__name__ for formula in self._formulas)})"
@@ -213,8 +222,12 @@ class ElementwiseOptimizer(Optimizer):
         self._entry.run(parameters, gradients, states, list(self._numbers.values()))
 
     def config(self) -> dict[str, Any]:
-        """The numbers."""
-        return dict(self._numbers)
+        """The function, which a file names, how many states it has, and the numbers."""
+        return {"update": self._formula, "states": self._states, **self._numbers}
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value:g}" for name, value in self._numbers.items())
+        return f"{type(self).__name__}({given})"
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the formula, which is compiled anew."""

@@ -20,8 +20,16 @@ from layers.optimizers import SGD, Optimizer
 from layers.summary import summary
 from layers.training.data_sources import Piece, as_batches, joined
 from layers.training.history import History
+from layers.training.resuming import Stopped
 from layers.training.trainable import Trainable
-from layers.validation import check_free, check_loss, checked_layers, checked_part, checked_widths
+from layers.validation import (
+    check_free,
+    check_loss,
+    checked_layers,
+    checked_names,
+    checked_part,
+    checked_widths,
+)
 
 _PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
 """Rows that go through the layers, and through the loss, together: no result depends on it."""
@@ -56,6 +64,8 @@ class Sequential(Trainable):
         Of all epochs so far.
     columns : Columns or None
         Of the table that it was trained on, where the command line did; it is saved with the model.
+    classes : tuple of str, or None
+        Names of the classes, in the order of their indices; saved with the model, and exported.
     """
 
     def __init__(
@@ -77,6 +87,8 @@ class Sequential(Trainable):
         self.optimizer = SGD() if optimizer is None else optimizer
         self.history = History()
         self.columns: Columns | None = None
+        self._classes: tuple[str, ...] | None = None
+        self._stopped: Stopped | None = None
         self._key = seeds.key_of("Sequential", seed)
         self._bind()
 
@@ -99,6 +111,15 @@ class Sequential(Trainable):
     def n_out(self) -> int:
         """Width of the scores, such as the number of classes."""
         return self._n_out
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, in the order of their indices."""
+        return self._classes
+
+    @classes.setter
+    def classes(self, names: Sequence[str] | None) -> None:
+        self._classes = None if names is None else checked_names(names, self.n_out)
 
     @property
     def loss(self) -> Loss:
@@ -163,7 +184,7 @@ class Sequential(Trainable):
             layer.in_model = False
         self._buffers.parameters[...] = self._buffers.gradients[...] = 0
         self._step = self._first_step = 0
-        self.history = History()
+        self.history, self._stopped = History(), None
         self._bind_layers()
 
     def _compiled(self) -> Compiled | None:
@@ -444,18 +465,21 @@ class Sequential(Trainable):
         """A table of the layers, their output shapes and parameters."""
         return summary(self)
 
-    def save(self, path: Any, *, optimizer_state: bool = False) -> None:
-        """Write the model to one file; `layers.load` reads it.
+    def save(self, path: Any, *, optimizer_state: bool = True) -> None:
+        """Write the model to one file; `layers.load` reads it, and training goes on from there.
 
         Parameters
         ----------
         path : path
+            By its ending: ``.safetensors`` holds the parameters and the architecture alone,
+            ``.onnx`` the network for other programs (see ``docs/exchange.md``); any other is a
+            file of ours.
         optimizer_state : bool
             Whether to write what the optimizer keeps of each parameter, too.
         """
-        from layers.files import model_file
+        from layers import files
 
-        model_file.save(self, path, optimizer_state=optimizer_state)
+        files.save(self, path, optimizer_state=optimizer_state)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the layers bring the parameters, the buffers are made anew."""

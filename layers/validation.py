@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+from kernels.runtime import checks
 from layers.base import Layer
 from layers.losses import Loss
 
@@ -18,6 +19,19 @@ def checked_layers(layers: Any) -> tuple[Layer, ...]:
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential: layer {index} is {layer!r}, expected a Layer")
     return checked
+
+
+def checked_names(names: Any, n_out: int) -> tuple[str, ...]:
+    """Names of classes: one of each output, or two of a single one."""
+    count = max(n_out, 2)
+    listed = isinstance(names, (list, tuple))
+    if not listed or not all(isinstance(name, str) for name in names) or len(names) != count:
+        raise ValueError(
+            f"Sequential: classes is {checks.shown(names)}, expected {count} names, a str each"
+        )
+    if len(set(names)) < count:
+        raise ValueError(f"Sequential: classes is {checks.shown(names)}, expected each name once")
+    return tuple(names)
 
 
 def checked_part(name: str, part: Any, kind: type[_Part]) -> _Part:

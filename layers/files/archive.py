@@ -1,11 +1,14 @@
 """Named arrays and an architecture in one .npz file, written atomically.
 
 The file is a plain zip archive: ``NAME.npy`` for each array, as ``numpy.load`` reads them, and
-``architecture.json``, which also lists the arrays. Nothing in it is pickled, so reading a
-stranger's file runs no code.
+``architecture.json``, which also lists the arrays and holds a checksum over all of them and the
+architecture. Nothing in it is pickled, so reading a stranger's file runs no code.
+
+Format 1 has no checksum but those that a zip archive has of each member by itself.
 """
 
 import errno
+import hashlib
 import json
 import lzma
 import math
@@ -27,7 +30,8 @@ from layers.replacing import checked_path, replace_file
 __all__ = ["load_arrays", "save_arrays"]
 
 _ARCHITECTURE = "architecture.json"
-_FORMAT = 1  # of architecture.json; readers refuse unknown formats
+_FORMAT = 2  # of architecture.json; readers refuse unknown formats
+_READ = (1, 2)
 _SUFFIX = ".npy"
 _NUMBERS = "biufc"  # kinds of numeric dtypes: no objects, text, dates or records
 _PIECE = 1 << 20
@@ -73,7 +77,7 @@ def save_arrays(
     """
     caller, place = place, f"{place}: {checked_path(path, place)}"
     checked = {_checked_name(name, place): _numbers(name, arrays[name], place) for name in arrays}
-    text = _to_json(architecture, list(checked), place)
+    text = _to_json(architecture, checked, place)
 
     def write(file: IO[bytes]) -> None:
         # A ZipInfo of our own carries the year 1980 instead of the clock.
@@ -123,7 +127,7 @@ def load_arrays(
             raise ValueError(
                 f"{place}: no {_ARCHITECTURE} inside, expected a file written by save_arrays"
             )
-        array_list, architecture = _from_json(archive.read(_ARCHITECTURE), place)
+        array_list, architecture, checksum = _from_json(archive.read(_ARCHITECTURE), place)
         # A wrong length in the archive's directory hides members from zipfile without an error.
         if sorted(names) != sorted([_ARCHITECTURE, *(name + _SUFFIX for name in array_list)]):
             raise ValueError(
@@ -139,6 +143,11 @@ def load_arrays(
             name: read_array(archive, name, place, shapes[name] if shapes else None)
             for name in array_list
         }
+    if checksum is not None and checksum != _checksum(architecture, arrays, place):
+        raise ValueError(
+            f"{place}: its contents have another checksum than {_ARCHITECTURE} says, expected a "
+            "file as save_arrays wrote it"
+        )
     return arrays, architecture
 
 
@@ -312,14 +321,18 @@ def _numbers(name: str, value: object, place: str) -> NDArray[Any]:
     return np.asarray(value, order="C")
 
 
-def _to_json(architecture: object, names: list[str], place: str) -> str:
+def _to_json(architecture: object, arrays: Mapping[str, NDArray[Any]], place: str) -> str:
     if not isinstance(architecture, dict):
         raise TypeError(
             f"{place}: architecture is a {type(architecture).__name__}, expected a dict"
         )
-    document = {"format": _FORMAT, "arrays": names, "architecture": architecture}
+    document = {"format": _FORMAT, "arrays": list(arrays), "architecture": architecture}
     try:
         text = json.dumps(document, allow_nan=False, indent=1)  # ASCII: a byte each
+        # As a reader will have it: tuples are lists by then.
+        read = json.loads(text)["architecture"]
+        document |= {"sha256": _checksum(read, arrays, place)}
+        text = json.dumps(document, allow_nan=False, indent=1)
     except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"{place}: architecture cannot be written as JSON: {error}") from error
     if len(text) > _MOST_ARCHITECTURE:
@@ -330,21 +343,41 @@ def _to_json(architecture: object, names: list[str], place: str) -> str:
     return text
 
 
-def _from_json(text: bytes, place: str) -> tuple[list[str], dict[str, object]]:
-    """Names of the arrays, and the architecture."""
+def _from_json(text: bytes, place: str) -> tuple[list[str], dict[str, object], str | None]:
+    """Names of the arrays, the architecture and, from format 2 on, the checksum."""
     place = f"{place}, {_ARCHITECTURE}"
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{place} is not JSON ({error})") from error
     match document:
-        case {"format": int(version)} if version != _FORMAT:
-            raise ValueError(f"{place} has format {version}, expected {_FORMAT}")
-        case {"format": int(), "arrays": [*names], "architecture": dict(architecture)} if all(
-            isinstance(name, str) for name in names
-        ):
-            return names, architecture
+        case {"format": int(version)} if version not in _READ:
+            raise ValueError(f"{place} has format {version}, expected {_READ[0]} or {_READ[1]}")
+        case {
+            "format": int(version),
+            "arrays": [*names],
+            "architecture": dict(architecture),
+        } if all(isinstance(name, str) for name in names):
+            checksum = document.get("sha256")
+            if checksum is None if version == 1 else isinstance(checksum, str):
+                return names, architecture, checksum
     raise ValueError(
         f"{place} holds something else than save_arrays writes, expected"
-        f' {{"format": {_FORMAT}, "arrays": [names], "architecture": {{...}}}}'
+        f' {{"format": {_FORMAT}, "arrays": [names], "architecture": {{...}}, "sha256": "..."}}'
     )
+
+
+def _checksum(
+    architecture: dict[str, object], arrays: Mapping[str, NDArray[Any]], place: str
+) -> str:
+    """SHA-256 of the architecture, and of each array's name, shape, dtype and bytes."""
+    try:
+        digest = hashlib.sha256(json.dumps(architecture).encode())
+    except RecursionError as error:
+        raise ValueError(f"{place}, {_ARCHITECTURE} is nested too deeply") from error
+    for name, array in arrays.items():
+        stored = array.dtype.newbyteorder("<")
+        digest.update(f"\n{name} {array.shape} {stored.str}\n".encode())
+        # Bytes of the array itself, not a copy of them.
+        digest.update(array.astype(stored, copy=False).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -369,7 +369,7 @@ def test_missing_file_and_folder(tmp_path):
         (b"{}", r", architecture\.json holds something else"),
         (document("a", 1), r", architecture\.json holds something else"),
         (document("a").replace(b"{}", b"[]"), r", architecture\.json holds something else"),
-        (document("a").replace(b"1", b"2"), r", architecture\.json has format 2, expected 1"),
+        (document("a").replace(b"1", b"3"), r", architecture\.json has format 3, expected 1 or 2"),
     ],
     ids=["missing", "broken", "not text", "deep", "list", "empty", "names", "no dict", "future"],
 )
@@ -431,6 +431,45 @@ def test_a_disk_that_fails_is_no_damaged_file(tmp_path, monkeypatch, number):
     with pytest.raises(OSError, match=os.strerror(number)) as caught:
         archive.load_arrays(path)
     assert caught.value.errno == number
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.pop("sha256"),
+        lambda d: d.update(sha256="0" * 64),
+        lambda d: d.update(sha256=None),
+        lambda d: d["architecture"].update(rate=0.2),
+        lambda d: d["arrays"].reverse(),
+    ],
+    ids=["none", "another", "null", "architecture", "order"],
+)
+def test_the_checksum_is_over_all_members(tmp_path, change):
+    path = tmp_path / "model.npz"
+    archive.save_arrays(path, {"a": np.ones(2), "b": np.zeros(2)}, ARCHITECTURE)
+    with zipfile.ZipFile(path) as opened:
+        members = {name: opened.read(name) for name in opened.namelist()}
+    found = json.loads(members["architecture.json"])
+    change(found)
+    write_zip(path, members | {"architecture.json": json.dumps(found).encode()})
+    with pytest.raises(ValueError, match=r"checksum|something else than save_arrays"):
+        archive.load_arrays(path)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_exchanged_members_are_seen(tmp_path, names):
+    """Each has its own right checksum in the archive."""
+    path = tmp_path / "model.npz"
+    archive.save_arrays(path, {"a": np.ones(2), "b": np.zeros(2)}, ARCHITECTURE)
+    with zipfile.ZipFile(path) as opened:
+        members = {name: opened.read(name) for name in opened.namelist()}
+    found = {f"{new}.npy": members[f"{old}.npy"] for new, old in zip("ab", names, strict=True)}
+    write_zip(path, {"architecture.json": members["architecture.json"]} | found)
+    if names == ("a", "b"):
+        archive.load_arrays(path)
+    else:
+        with pytest.raises(ValueError, match="its contents have another checksum"):
+            archive.load_arrays(path)
 
 
 # A stranger's file costs no more than its size allows.
