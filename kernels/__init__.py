@@ -62,6 +62,18 @@ from kernels.losses_of_numbers import (
     squared_error_gradient,
 )
 from kernels.metrics import accuracy, argmax_rows, count_correct
+from kernels.norms import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_running,
+    batch_norm_statistics,
+    batch_norm_sums,
+    column_products,
+    layer_norm_backward,
+    layer_norm_forward,
+    layer_norm_normalized,
+    running_statistics_update,
+)
 from kernels.optimizers import (
     adagrad_update,
     adam_decay_update,
@@ -82,6 +94,11 @@ from kernels.softmax import (
     softmax_backward,
     softmax_forward,
 )
+from kernels.standardize import (
+    standardize_backward,
+    standardize_forward,
+    standardize_statistics,
+)
 
 __version__ = "0.1.0"
 
@@ -92,7 +109,13 @@ __all__ = [
     "adam_decay_update",
     "adam_update",
     "argmax_rows",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_running",
+    "batch_norm_statistics",
+    "batch_norm_sums",
     "binary_cross_entropy_gradient",
+    "column_products",
     "column_sum",
     "count_correct",
     "cross_entropy",
@@ -119,6 +142,9 @@ __all__ = [
     "gelu_tanh_forward",
     "get_num_threads",
     "huber_gradient",
+    "layer_norm_backward",
+    "layer_norm_forward",
+    "layer_norm_normalized",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "lion_update",
@@ -135,6 +161,7 @@ __all__ = [
     "relu_backward",
     "relu_forward",
     "rmsprop_update",
+    "running_statistics_update",
     "selu_backward",
     "selu_forward",
     "set_num_threads",
@@ -154,6 +181,9 @@ __all__ = [
     "softplus_backward",
     "softplus_forward",
     "squared_error_gradient",
+    "standardize_backward",
+    "standardize_forward",
+    "standardize_statistics",
     "tanh",
     "tanh_backward",
     "tanh_forward",

@@ -28,6 +28,7 @@ from kernels.intrinsics import (
 )
 from kernels.runtime import checks
 from kernels.runtime.families import (
+    COLUMNWISE,
     ELEMENTWISE,
     LOSS,
     ROWWISE,
@@ -41,6 +42,9 @@ from kernels.runtime.jit import Array, Door, inner, kernel, registered
 
 _BLOCK = 16_384
 """Elements that a thread takes at a time: 64 KB of float32, a few microseconds."""
+
+_COLUMNS = 64
+"""Columns that a thread takes at a time."""
 
 
 # --- operations on arrays -------------------------------------------------------------------------
@@ -65,7 +69,7 @@ def elementwise(function: int, x: Array, dy: Array, numbers: Array, out: Array) 
 
 
 @kernel(
-    "function int64, x (batch, n), dy (batch, n), parameters (1, p), numbers numbers, key uint64, "
+    "function int64, x (batch, n), dy (d, m), parameters (r, p), numbers numbers, key uint64, "
     "stream uint64 -> out (batch, n_out)",
     nanoseconds=lambda *_: 0.0,
     public=False,
@@ -80,15 +84,31 @@ def rowwise(
     stream: int,
     out: Array,
 ) -> None:
-    """A rowwise operation on all rows."""
+    """A rowwise operation on all rows; a ``dy`` of one row is that of all of them."""
     batch, n = x.shape
     some = _rows_at_a_time(n)
     for block in prange((batch + some - 1) // some):
         first = block * some
         rows = min(some, batch - first)
-        operands = row_of(x, first), row_of(dy, first), row_of(out, first)
+        of_dy = first if dy.shape[0] == batch else 0
+        operands = row_of(x, first), row_of(dy, of_dy), row_of(out, first)
         given = pointer(parameters), pointer(numbers), Counter(key, stream, first)
         invoke(ROWWISE, function, operands + (rows, n) + given)
+
+
+@kernel(
+    "function int64, x (batch, n), dy (d, m), numbers numbers, width int64 -> out (r, w)",
+    nanoseconds=lambda *_: 0.0,
+    public=False,
+)
+def columnwise(function: int, x: Array, dy: Array, numbers: Array, width: int, out: Array) -> None:
+    """A columnwise operation on all columns, ``width`` of them at a time."""
+    batch, n = x.shape
+    for block in prange((n + width - 1) // width):
+        first = block * width
+        operands = ahead(pointer(x), first), ahead(pointer(dy), first), ahead(pointer(out), first)
+        columns = min(width, n - first)
+        invoke(COLUMNWISE, function, operands + (batch, columns, n, pointer(numbers)))
 
 
 @kernel(
@@ -431,6 +451,24 @@ def run_rowwise(
     rowwise.sized(
         operation.nanoseconds * x.size,
         *(address, x, dy, given, numbers_array(numbers), key, stream, out),
+    )
+
+
+def run_columnwise(
+    operation: Operation,
+    x: Array,
+    dy: Array,
+    out: Array,
+    numbers: Sequence[float] = (),
+    width: int = _COLUMNS,
+) -> None:
+    """A columnwise operation on all columns, on as many threads as it is worth.
+
+    ``width`` is how many columns are taken at a time: all of them, where they belong together.
+    """
+    columnwise.sized(
+        operation.nanoseconds * x.size,
+        *(operation.address(x.dtype), x, dy, numbers_array(numbers), width, out),
     )
 
 

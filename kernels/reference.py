@@ -604,3 +604,116 @@ def permutation(key: int, stream: int, out: Array) -> None:
     for i in range(out.size - 1, 0, -1):
         j = (((int(words[0][i]) << 32) | int(words[1][i])) * (i + 1)) >> 64
         out[i], out[j] = out[j], out[i]
+
+
+# --- normalization --------------------------------------------------------------------------------
+
+
+def batch_norm_statistics(x: Array, weights: Array, epsilon: float, out: Array) -> None:
+    """Mean, unbiased variance, 1 / sqrt(biased variance + epsilon), that times w; zeros."""
+    with np.errstate(all="ignore"):
+        rest = x - x[0]
+        mean = rest.mean(axis=0)
+        squares = ((rest - mean) ** 2).sum(axis=0)
+        out[0] = x[0] + mean
+        out[1] = squares / x.dtype.type(len(x) - 1)
+        out[2] = 1 / np.sqrt(squares / len(x) + x.dtype.type(epsilon))
+        out[3] = out[2] * weights
+        out[4:] = 0
+
+
+def batch_norm_running(running: Array, weights: Array, epsilon: float, out: Array) -> None:
+    """The same from a mean and a variance."""
+    with np.errstate(all="ignore"):
+        out[:2] = running
+        out[2] = 1 / np.sqrt(running[1] + running.dtype.type(epsilon))
+        out[3] = out[2] * weights
+        out[4:] = 0
+
+
+def batch_norm_forward(x: Array, biases: Array, table: Array, out: Array) -> None:
+    """out = (x - mean) scale + biases."""
+    out[...] = (x - table[0]) * table[3] + biases
+
+
+def batch_norm_sums(x: Array, dy: Array, table: Array) -> None:
+    """Sums of dy and dy xhat, and their means."""
+    hat = (x - table[0]) * table[2]
+    table[4], table[5] = dy.sum(axis=0), (dy * hat).sum(axis=0)
+    table[6:] = table[4:6] / x.dtype.type(len(x))
+
+
+def batch_norm_dbiases(table: Array, out: Array) -> None:
+    """The sum of dy."""
+    out[0] = table[4]
+
+
+def batch_norm_dweights(table: Array, out: Array) -> None:
+    """The sum of dy xhat."""
+    out[0] = table[5]
+
+
+def batch_norm_backward(x: Array, dy: Array, table: Array, out: Array) -> None:
+    """out = scale (dy - mean dy - xhat mean(dy xhat))."""
+    hat = (x - table[0]) * table[2]
+    out[...] = table[3] * (dy - table[6] - hat * table[7])
+
+
+def running_statistics_update(weights: Array, dweights: Array, momentum: float) -> None:
+    """weights <- (1 - momentum) weights + momentum dweights."""
+    stays, comes = weights.dtype.type(1 - momentum), weights.dtype.type(momentum)
+    weights[...] = stays * weights + comes * dweights
+
+
+def _hat(x: Array, epsilon: float) -> tuple[Array, Array]:
+    """Each row without its mean, divided by its deviation; and 1 / deviation."""
+    rest = x - x.mean(axis=1, keepdims=True)
+    variance = (rest**2).mean(axis=1, keepdims=True)
+    inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
+    return rest * inverse, inverse
+
+
+def layer_norm_forward(x: Array, weights: Array, biases: Array, epsilon: float, out: Array) -> None:
+    """out = w xhat + b."""
+    with np.errstate(all="ignore"):
+        out[...] = _hat(x, epsilon)[0] * weights + biases
+
+
+def layer_norm_normalized(x: Array, epsilon: float, out: Array) -> None:
+    """out = xhat."""
+    with np.errstate(all="ignore"):
+        out[...] = _hat(x, epsilon)[0]
+
+
+def layer_norm_backward(x: Array, dy: Array, weights: Array, epsilon: float, out: Array) -> None:
+    """out = (g - mean g - xhat mean(g xhat)) / deviation, g = w dy."""
+    with np.errstate(all="ignore"):
+        hat, inverse = _hat(x, epsilon)
+        g = dy * weights
+        part = g.mean(axis=1, keepdims=True) + hat * (g * hat).mean(axis=1, keepdims=True)
+        out[...] = (g - part) * inverse
+
+
+def column_products(x: Array, dy: Array, out: Array) -> None:
+    """out[0, j] = sum over i of x[i, j] dy[i, j]."""
+    out[...] = (x * dy).sum(axis=0)
+
+
+def standardize_statistics(x: Array, out: Array) -> None:
+    """Mean and deviation of each column, 1 where it is 0."""
+    rest = x - x[0]
+    mean = rest.mean(axis=0)
+    deviation = np.sqrt(((rest - mean) ** 2).mean(axis=0))
+    out[0], out[1] = x[0] + mean, np.where(deviation == 0, 1, deviation)
+
+
+def standardize_forward(x: Array, statistics: Array, out: Array) -> None:
+    """out = (x - mean) / deviation."""
+    with np.errstate(all="ignore"):
+        out[...] = (x - statistics[0]) / statistics[1]
+
+
+def standardize_backward(dy: Array, statistics: Array, out: Array) -> None:
+    """out = dy / deviation."""
+    with np.errstate(all="ignore"):
+        out[...] = dy / statistics[1]

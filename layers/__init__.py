@@ -31,6 +31,7 @@ from layers.backends import warmup as warmup
 from layers.base import Layer as Layer
 from layers.dense import Dense as Dense
 from layers.dropout import Dropout as Dropout
+from layers.embedding import Embedding as Embedding
 from layers.files import load as load
 from layers.formulas import Elementwise as Elementwise
 from layers.formulas import ElementwiseLoss as ElementwiseLoss
@@ -45,6 +46,8 @@ from layers.losses_of_numbers import MeanAbsoluteError as MeanAbsoluteError
 from layers.losses_of_numbers import MeanSquaredError as MeanSquaredError
 from layers.losses_of_numbers import Poisson as Poisson
 from layers.losses_of_numbers import Quantile as Quantile
+from layers.norms import BatchNorm as BatchNorm
+from layers.norms import LayerNorm as LayerNorm
 from layers.optimizers import SGD as SGD
 from layers.optimizers import Adagrad as Adagrad
 from layers.optimizers import Adam as Adam
@@ -55,6 +58,7 @@ from layers.optimizers import RMSprop as RMSprop
 from layers.profiling.profile import profile as profile
 from layers.profiling.results import Profile as Profile
 from layers.sequential import Sequential as Sequential
+from layers.standardize import Standardize as Standardize
 from layers.training.callbacks import Checkpoint as Checkpoint
 from layers.training.callbacks import CSVLog as CSVLog
 from layers.training.callbacks import EarlyStopping as EarlyStopping

@@ -7,6 +7,7 @@ from operator import is_not
 from types import MethodType
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from kernels.runtime import checks
@@ -83,6 +84,8 @@ class Layer(Part):
         What its output is to a loss behind it; None where that depends.
     output, dinputs : ndarray or None
         What the last `forward` and the last `backward` returned.
+    least_rows : int
+        Rows that a batch of training has at least.
     in_model : bool
         Whether a model has this layer. A second model would train the same weights, or overwrite
         what `backward` needs.
@@ -99,6 +102,13 @@ class Layer(Part):
     output: Array | None = None
     dinputs: Array | None = None
     in_model = False
+    least_rows = 1
+    takes_data = False
+    """Whether it reads columns of the data, and so has to be a model's first layer."""
+    _between: Any = None
+    """What the last `run_forward` has kept for `run_backward`."""
+    _statistics: Array | None = None
+    """All statistics, (1, size), one directly behind the other."""
     _inputs: Array | None = None
     _dtype: Any = None
     _index = 0
@@ -158,6 +168,11 @@ class Layer(Part):
         ndarray, (batch, n_out)
         """
         checked = self._checked_input(x, getattr(self, "n_in", self._WIDTH))
+        if training and len(checked) < self.least_rows:
+            raise ValueError(
+                f"{type(self).__name__}.forward: x has {len(checked)} row in training, expected at "
+                f"least {self.least_rows}: {self.why_rows()}"
+            )
         if training and self._RANDOM:
             self._passes += 1
         with self._counted():
@@ -214,16 +229,45 @@ class Layer(Part):
         """The parameters by name: views of the arrays themselves, not copies."""
         return {}
 
-    def buffer_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of `buffers`; none here. Asked before any of them is made."""
-        return {}
+    def statistic_shapes(self) -> dict[str, tuple[int, int]]:
+        """Names and shapes of the statistics; none here.
 
-    def buffers(self) -> dict[str, Array]:
-        """What it learns in training besides parameters, such as running statistics, by name.
-
-        Views of the arrays themselves: a file saves and fills them.
+        Statistics are numbers that a layer learns from data without a gradient, such as running
+        means. A model saves and restores them with the parameters.
         """
         return {}
+
+    def statistics(self) -> dict[str, Array]:
+        """The statistics by name: views of the arrays themselves, not copies."""
+        if not self.statistic_shapes():
+            return {}
+        return split_block(self._own_statistics(), self.statistic_shapes())
+
+    def first_statistics(self, statistics: Mapping[str, Array]) -> None:
+        """Set statistics, which are zeros, to what they start from."""
+
+    def bind_statistics(self, block: Array) -> None:
+        """Use a part of a model's buffer for the statistics; those that there were are kept."""
+        if self._statistics is None:
+            self.first_statistics(split_block(block, self.statistic_shapes()))
+        else:
+            block[...] = self._statistics
+        self._statistics = block
+
+    def _own_statistics(self) -> Array:
+        """The statistics in one row; those of a standalone layer are made at their first use."""
+        if self._statistics is None:
+            size = sum(rows * columns for rows, columns in self.statistic_shapes().values())
+            self._statistics = np.zeros((1, size), self.dtype)
+            self.first_statistics(split_block(self._statistics, self.statistic_shapes()))
+        return self._statistics
+
+    def check_data(self, place: str, name: str, x: Array) -> None:
+        """Raise ValueError for numbers in x that a first layer does not take, by their place."""
+
+    def why_rows(self) -> str:
+        """Why a batch of training needs more than one row, for errors."""
+        return f"{self!r} needs them"
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor: what JSON can hold, other parts, and named functions."""
@@ -240,17 +284,19 @@ class Layer(Part):
         """Use the given arrays as parameters and gradients; see `Dense.bind`."""
 
     def reset(self) -> None:
-        """Let go of the parameters, so that the next `bind` starts them anew.
+        """Let go of the parameters and statistics, so that the next `bind` starts them anew.
 
         For `Sequential.reset`. A layer that keeps them elsewhere than in ``_parameters``, or learns
         more than these, overrides it.
         """
         if "_parameters" in vars(self):
             self._parameters: Mapping[str, Array] = {}
+        if "_statistics" in vars(self):
+            self._statistics = None
 
     def forget(self) -> None:
         """Drop the arrays of the last pass."""
-        self.output = self.dinputs = self._inputs = None
+        self.output = self.dinputs = self._inputs = self._between = None
 
     # --- for subclasses ---
 
@@ -272,7 +318,7 @@ class Layer(Part):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without its model and the arrays of the last pass."""
-        left_out = ("output", "dinputs", "_inputs", "in_model")
+        left_out = ("output", "dinputs", "_inputs", "_between", "in_model")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __copy__(self) -> Self:
@@ -281,6 +327,15 @@ class Layer(Part):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+def split_block(block: Array, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Array]:
+    """Views of a row of numbers, one directly behind the other, by name."""
+    views, start = {}, 0
+    for name, (rows, columns) in shapes.items():
+        views[name] = block[0, start : start + rows * columns].reshape(rows, columns)
+        start += rows * columns
+    return views
 
 
 def for_inference(part: Any) -> Any:

@@ -30,6 +30,11 @@ def check(place: str, name: Any) -> str:
     return name
 
 
+def spread(weights: Array, limit: float, key: int, index: int) -> None:
+    """Fill weights from stream ``index`` of ``key``, uniform in [-limit, limit)."""
+    active().uniform(key, INITIALIZE + index, -limit, limit, weights)
+
+
 def initialize(weights: Array, name: str, key: int, index: int) -> None:
     """Fill weights (n_in, n_out) from stream ``index`` of ``key``."""
     limit = LIMITS[name](*weights.shape)

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.operations import run_elementwise
+from kernels import reference
+from kernels.operations import run_columnwise, run_elementwise, run_rowwise
 from kernels.runtime.families import Operation, numbers_array
 from layers.backends import active, is_compiled
-from layers.base import Array
+from layers.base import Array, Layer
 
 
 class Position(NamedTuple):
@@ -81,20 +82,91 @@ class Eager:
         operation: Operation,
         x: Array,
         *dy: Array,
+        parameters: Array | None = None,
         numbers: Sequence[float] = (),
         stream: int | None = None,
+        n_out: int | None = None,
+        out: Array | None = None,
     ) -> Array:
-        """A rowwise operation on x, or on what is kept and dy.
+        """A rowwise operation on x, or on what is kept and dy; ``dy`` may be one row for all.
 
-        ``stream`` is that of its random numbers at step 0; without it, there are none.
+        ``parameters`` are for all rows too. ``stream`` is that of its random numbers at step 0;
+        without it, there are none. ``n_out`` is the width of the output, where it is not that of x;
+        ``out`` an output that has been made before, of which the operation writes a part.
         """
-        out = np.empty_like(x)
+        if out is None:
+            out = np.empty((len(x), x.shape[1] if n_out is None else n_out), x.dtype)
+        if operation.twin is not None:
+            if is_compiled():
+                run_rowwise(operation, x, dy[0] if dy else x, out, numbers, parameters)
+            else:
+                operation.twin(
+                    x, *dy, *(() if parameters is None else (parameters,)), *numbers, out
+                )
+            return out
         random: tuple[Any, ...] = ()
         if stream is not None:
             here = position() or Position(0, 0)
             random = np.uint64(here.key), np.uint64(stream + here.step)
-        getattr(active(), operation.name)(x, *dy, *numbers, *random, out)
+        shared = () if parameters is None else (parameters,)
+        getattr(active(), operation.name)(x, *dy, *shared, *numbers, *random, out)
         return out
+
+    def columnwise(
+        self,
+        operation: Operation,
+        x: Array,
+        *dy: Array,
+        rows: int,
+        out: Array | None = None,
+        numbers: Sequence[float] = (),
+    ) -> Array:
+        """A columnwise operation on x, or on x and dy: ``rows`` numbers of each column.
+
+        They are written to ``out``, if it is given.
+        """
+        if out is None:
+            out = np.empty((rows, x.shape[1]), x.dtype)
+        if is_compiled():
+            run_columnwise(operation, x, dy[0] if dy else x, out, numbers)
+        else:
+            getattr(reference, operation.name)(x, *dy, *numbers, out)
+        return out
+
+    def gradient(
+        self,
+        operation: Operation,
+        x: Array,
+        *dy: Array,
+        out: Array,
+        numbers: Sequence[float] = (),
+    ) -> None:
+        """A columnwise operation that gives the gradient of a parameter.
+
+        One row, of which columns belong to columns of x; with numbers it may have any shape.
+        """
+        if not numbers:
+            self.columnwise(operation, x, *dy, rows=1, out=out)
+        elif is_compiled():
+            run_columnwise(operation, x, dy[0], out, numbers, x.shape[1])
+        else:
+            assert operation.twin is not None
+            operation.twin(x, *dy, *numbers, out)
+
+    def statistics(
+        self, operation: Operation, values: Array, statistics: Array, numbers: Sequence[float]
+    ) -> None:
+        """Move a layer's statistics by the first of the values, as many as there are."""
+        first = values.reshape(1, -1)[:, : statistics.size]
+        getattr(active(), operation.name)(statistics, first, *numbers)
+
+    def keep(self, layer: Layer, things: Any) -> None:
+        """Keep what the layer's `run_backward` needs of its `run_forward`."""
+        layer._between = things
+
+    def kept(self, layer: Layer) -> Any:
+        """What the layer's `run_forward` has kept."""
+        return layer._between
 
 
 EAGER = Eager()

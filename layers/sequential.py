@@ -25,6 +25,7 @@ from layers.training.trainable import Trainable
 from layers.validation import (
     check_free,
     check_loss,
+    check_rows,
     checked_layers,
     checked_names,
     checked_part,
@@ -145,7 +146,11 @@ class Sequential(Trainable):
     def _bind(self) -> None:
         """Lay all parameters out in one buffer, gradients in another."""
         check_free(self.layers)
-        self._buffers = FlatBuffers([layer.parameter_shapes() for layer in self.layers], self.dtype)
+        self._buffers = FlatBuffers(
+            [layer.parameter_shapes() for layer in self.layers],
+            self.dtype,
+            [layer.statistic_shapes() for layer in self.layers],
+        )
         self._bind_layers()
 
     def _bind_layers(self) -> None:
@@ -159,6 +164,7 @@ class Sequential(Trainable):
                 self._key,
                 index,
             )
+            layer.bind_statistics(self._buffers.blocks[index])
             layer.dtype, layer._index = self.dtype, index
             layer.in_model = True
 
@@ -182,7 +188,7 @@ class Sequential(Trainable):
             layer.forget()
             layer.reset()
             layer.in_model = False
-        self._buffers.parameters[...] = self._buffers.gradients[...] = 0
+        self._buffers.learnt[...] = self._buffers.gradients[...] = 0
         self._step = self._first_step = 0
         self.history, self._stopped = History(), None
         self._bind_layers()
@@ -270,10 +276,11 @@ class Sequential(Trainable):
                 return loss
         checked = self._checked_data("train_step", "x", x)
         targets = self._targets("train_step", "y", y, len(checked))
+        check_rows(self.layers, "Sequential.train_step", "x", len(checked), len(checked))
         self._forget()
         piece = Piece(checked, targets, np.arange(len(checked)), len(checked))
         loss, _ = self._train(piece, piece.order, Totals())
-        if self._runner is not None:
+        if self._runner is not None and not self._layers[0].takes_data:
             self._single_step = self._runner.single_step(checked, targets)
         return loss
 
@@ -301,12 +308,19 @@ class Sequential(Trainable):
 
     def _by_layers(self, x: Array, targets: Array) -> tuple[float, list[float]]:
         """The loss before the update, and the sum over rows of each measure."""
-        scores = self._forward(x, True, self.layers)
-        losses, measures, gradient = self.loss.run(scores, targets)
-        loss = float(active().mean_loss(losses))
-        if math.isfinite(loss):
-            self.backward(gradient())
-            self._update(self._step - self._first_step)
+        statistics, moves = self._buffers.statistics, False
+        before = statistics.copy()
+        try:
+            scores = self._forward(x, True, self.layers)
+            losses, measures, gradient = self.loss.run(scores, targets)
+            loss = float(active().mean_loss(losses))
+            if math.isfinite(loss):
+                self.backward(gradient())
+                moves = True
+                self._update(self._step - self._first_step)
+        finally:
+            if not moves:  # what layers have taken from this batch is given back
+                statistics[...] = before
         return loss, [float(active().mean_loss(each)) * len(x) for each in measures]
 
     def _update(self, step: int) -> None:
@@ -453,10 +467,21 @@ class Sequential(Trainable):
             for name, array in views.items()
         }
 
+    def statistics(self) -> dict[str, Array]:
+        """What layers have learnt from data without a gradient: views of the model's memory.
+
+        ``{"1.running_mean": array, ...}``, of layers such as `BatchNorm`.
+        """
+        return {
+            f"{index}.{name}": array
+            for index, layer in enumerate(self.layers)
+            for name, array in layer.statistics().items()
+        }
+
     def fingerprint(self) -> str:
-        """SHA-256 of the parameters: names, shapes, dtype and little-endian bytes."""
+        """SHA-256 of parameters and statistics: names, shapes, dtype and little-endian bytes."""
         digest = hashlib.sha256()
-        for name, array in self.parameters().items():
+        for name, array in [*self.parameters().items(), *self.statistics().items()]:
             digest.update(f"{name} {array.shape} {array.dtype.name}\n".encode())
             digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
@@ -505,8 +530,13 @@ class Sequential(Trainable):
         ):
             if x.base is not None:
                 checks.unshrunk(f"Sequential.{method}", name, x)
-            return x
-        return checks.real(f"Sequential.{method}", name, x, self.dtype, ("batch", self.n_in))
+            checked = x
+        else:
+            expected = ("batch", self.n_in)
+            checked = checks.real(f"Sequential.{method}", name, x, self.dtype, expected)
+        if self._layers[0].takes_data:
+            self._layers[0].check_data(f"Sequential.{method}", name, checked)
+        return checked
 
     def __repr__(self) -> str:
         lines = "".join(f"    {layer!r},\n" for layer in self.layers)

@@ -30,15 +30,17 @@ def summary(model: "Sequential") -> str:
         for number, name, shape, count in rows
     ]
     rule = "-" * len(lines[0])
+    others = sum(array.size for array in model.statistics().values())
+    beside = f" and {others:,} statistics" if others else ""
     why = model.obstacle()
-    megabytes = total * model.dtype.itemsize / 1e6
+    megabytes = (total + others) * model.dtype.itemsize / 1e6
     return "\n".join(
         [
             lines[0],
             rule,
             *lines[1:],
             rule,
-            f"{total:,} parameters, {model.dtype.name}, {megabytes:.2f} MB",
+            f"{total:,} parameters{beside}, {model.dtype.name}, {megabytes:.2f} MB",
             f"loss {model.loss!r}, optimizer {model.optimizer!r}",
             "runs as one compiled program" if why is None else f"runs layer by layer: {why}",
         ]

@@ -18,6 +18,11 @@ def checked_layers(layers: Any) -> tuple[Layer, ...]:
     for index, layer in enumerate(checked):
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential: layer {index} is {layer!r}, expected a Layer")
+        if index > 0 and layer.takes_data:
+            raise ValueError(
+                f"Sequential: layer {index} is {layer!r}, which reads columns of the data, expected "
+                "it as the first layer"
+            )
     return checked
 
 
@@ -75,6 +80,33 @@ def checked_widths(layers: Sequence[Layer]) -> tuple[int, int]:
     if first is None or width is None:
         raise ValueError("Sequential: no layer says its width, expected at least one Dense")
     return first, width
+
+
+def check_rows(layers: Sequence[Layer], place: str, name: str, rows: int, batch_size: int) -> None:
+    """Each batch of ``rows`` rows has as many as the layers need in training, the last one too."""
+    for index, layer in enumerate(layers):
+        least = layer.least_rows
+        last = rows % batch_size or min(rows, batch_size)
+        if last >= least:
+            continue
+        why = f"layer {index}, {layer!r}, needs at least {least}: {layer.why_rows()}"
+        if rows < least or batch_size == rows:
+            raise ValueError(f"{place}: {name} has {rows} row, and {why}")
+        fits = next(size for size in range(batch_size + 1, rows + 1) if not 0 < rows % size < least)
+        if batch_size < least:
+            raise ValueError(f"{place}: batch_size is {batch_size}, and {why}: choose {fits}, say")
+        raise ValueError(
+            f"{place}: the last batch of {rows} rows of {name} with batch_size {batch_size} has "
+            f"{last} row, and {why}: choose batch_size={fits}, say"
+        )
+
+
+def check_batches(
+    layers: Sequence[Layer], place: str, name: str, x: Any, rows: int, batch_size: int
+) -> None:
+    """What is checked of data before they are trained on: their numbers, and `check_rows`."""
+    check_rows(layers, place, name, rows, batch_size)
+    layers[0].check_data(place, name, x)
 
 
 def check_loss(layers: Sequence[Layer], loss: Loss) -> None:

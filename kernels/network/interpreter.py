@@ -254,7 +254,8 @@ def execute(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by 
     shared_bytes = max(shared_bytes, _CLAIMS + ceil_div(8 * more.tasks, LINE) * LINE)
     scratch_bytes, space_bytes = max(summary.scratch, more.scratch), np.int64(0)
     if at_bases[SPACE] == 0:
-        space_bytes = ceil_div(header.width * batch * itemsize(pointer(x)), LINE) * LINE
+        elements = header.width * batch + header.shared
+        space_bytes = ceil_div(elements * itemsize(pointer(x)), LINE) * LINE
     memory = allocate(shared_bytes + LINE * 3 + space_bytes + scratch_bytes * count)
     control = cleared(memory, shared_bytes + 2 * LINE)
     scratch = control + shared_bytes + 2 * LINE

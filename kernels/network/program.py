@@ -55,14 +55,16 @@ Place = namedtuple("Place", ["base", "start", "stride", "is_data"])
 
 In the workspace ``start`` is counted in elements a row of the batch, so that one program serves any
 batch size. Rows of data are counted from the first row of all, others from the first of the batch.
+What all rows of a batch share, such as a mean of them, lies in the workspace with a stride of 0:
+its ``start`` is counted in elements, from the end of what rows have.
 """
 
 Header = namedtuple(
-    "Header", ["lines", "places", "losses", "measures", "measured", "width", "size"]
+    "Header", ["lines", "places", "losses", "measures", "measured", "width", "size", "shared"]
 )
 """The number of lines and of places; the losses' place (-1 for none); the first place of the
 measures and their number; workspace elements per row; elements from one optimizer state to the
-next."""
+next; workspace elements that rows share, behind those of all rows."""
 
 _HEADER, _LINE, _PLACE = len(Header._fields), len(Line._fields), len(Place._fields)
 
@@ -71,7 +73,7 @@ _HEADER, _LINE, _PLACE = len(Header._fields), len(Line._fields), len(Place._fiel
 def header_of(program):
     """A program's header."""
     at = program
-    return Header(at[0], at[1], at[2], at[3], at[4], at[5], at[6])
+    return Header(at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7])
 
 
 @inner

@@ -37,10 +37,13 @@ def find_places(run, places):
 
     The data's stride, by which a batch's first row moves the address, is 0 for other places.
     """
-    size = itemsize(run.like)
-    for index in range(header_of(run.program).places):
+    size, header = itemsize(run.like), header_of(run.program)
+    for index in range(header.places):
         place = place_of(run.program, index)
-        start = place.start * (run.batch if place.base == SPACE else 1)
+        start = place.start
+        if place.base == SPACE:
+            is_shared = place.stride == 0
+            start = start + header.width * run.batch if is_shared else start * run.batch
         at = ahead(places, index * PLACE_NUMBERS)
         at[0], at[1] = run.bases[place.base] + start * size, place.stride * size
         at[2] = at[1] * place.is_data

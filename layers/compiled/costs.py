@@ -51,9 +51,14 @@ def _operations(line: Line, rows: int) -> int:
     if line.family == program.PRODUCT:
         count += 2 * rows * line.n_in * line.n_out
         count += rows * line.n_out if line.extra is not None else 0
-    elif line.family == program.COLUMNWISE:
+    elif line.family == program.COLUMNWISE and _is_of_rows(line.x):
         count += rows * line.n_out
     return count
+
+
+def _is_of_rows(value: Value | None) -> bool:
+    """Whether an operand has numbers for each row of a batch."""
+    return value is not None and value.place is None and not value.is_shared
 
 
 def _numbers(line: Line, rows: int, states: int, measures: int) -> int:
@@ -67,4 +72,4 @@ def _numbers(line: Line, rows: int, states: int, measures: int) -> int:
 
 def _size(value: Value, rows: int) -> int:
     of_model = value.place is not None and value.place.base in _OF_MODEL
-    return value.n if of_model else rows * value.n
+    return value.n if of_model or value.is_shared else rows * value.n

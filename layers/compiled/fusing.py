@@ -41,7 +41,7 @@ def fused(lines: Sequence[Line]) -> list[Line]:
 
 def _is_open(line: Line) -> bool:
     """Whether an operation may follow on a line."""
-    return line.then is None and line.family in _SUMS
+    return line.then is None and line.family in _SUMS and not line.is_alone
 
 
 def _main_operand(line: Line) -> object | None:

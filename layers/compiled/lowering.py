@@ -28,8 +28,8 @@ class Program:
         The lines of the table, with their writers.
     numbers : tuple of float
         The operations' own, after the optimizer's.
-    width : int
-        Elements of workspace per row of a batch.
+    width, shared : int
+        Elements of workspace per row of a batch, and those that rows share.
     multiply_adds : int
         Of the products, per row.
     """
@@ -38,7 +38,12 @@ class Program:
     lines: tuple[Line, ...]
     numbers: tuple[float, ...]
     width: int
+    shared: int
     multiply_adds: int
+
+    def elements(self, rows: int) -> int:
+        """Elements of workspace for a batch."""
+        return self.width * rows + self.shared
 
 
 class Lowering:
@@ -73,6 +78,9 @@ class Lowering:
         )
         self._backward(recorder, values, gradient)
         updates = recorder.updates(model.optimizer.entry.operation, self._update_numbers())
+        updates += recorder.statistic_lines
+        # A layer's side by side, last layer first; they are independent of each other.
+        updates.sort(key=lambda line: line.writers[0].layers, reverse=True)
         lines = [*recorder.lines, *recorder.gradient_lines, *updates]
         # No more than the runner has totals for: each is added to one.
         measured = [measures] if model.loss.measures else []
@@ -119,7 +127,7 @@ class Lowering:
     def _recorder(self) -> Recorder:
         buffers = self._buffers
         reserved = self._model.optimizer.width
-        return Recorder(buffers.parameters, buffers.gradients, reserved)
+        return Recorder(buffers.learnt, buffers.gradients, reserved)
 
     def _update_numbers(self) -> dict[int, int]:
         """Where the optimizer's numbers begin for a parameter, by where that begins."""
@@ -166,10 +174,11 @@ class Lowering:
         unit = 64 // model.dtype.itemsize
         table = numbered(whole, header, unit, model.dtype)
         table.flags.writeable = False
+        head = program.Header(*table[: len(program.Header._fields)].tolist())
         products = (line for line in whole if line.family == program.PRODUCT)
         return Program(
             *(table, tuple(whole), tuple(recorder.numbers)),
-            *(int(program.Header(*table[:7]).width), sum(p.n_in * p.n_out for p in products)),
+            *(head.width, head.shared, sum(p.n_in * p.n_out for p in products)),
         )
 
 
@@ -191,7 +200,9 @@ def cut(made: Program, start: int, stop: int) -> Program:
     rows = made.table[fields[0] : end].reshape(-1, fields[1])
     table = np.concatenate([np.array(head, np.int64), rows[start:stop].ravel(), made.table[end:]])
     table.flags.writeable = False
-    return Program(table, made.lines[start:stop], made.numbers, made.width, made.multiply_adds)
+    return Program(
+        table, made.lines[start:stop], made.numbers, made.width, made.shared, made.multiply_adds
+    )
 
 
 def split(made: Program) -> tuple[Program, ...]:

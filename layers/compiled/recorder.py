@@ -37,10 +37,13 @@ class Value:
         Numbers per row.
     place : Place or None
         Where it is; None for a buffer of the workspace that has no place yet.
+    is_shared : bool
+        Whether all rows of a batch have the same ``n`` numbers.
     """
 
     n: int
     place: Place | None = None
+    is_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Line:
     flags: int = 0
     then: Operation | None = None
     stream: int = 0
+    is_alone: bool = False
+    """Whether no update may follow in the same line: it has numbers of its own."""
 
     def reads(self) -> list[Value]:
         """The operands that the line reads."""
@@ -84,14 +89,15 @@ class Recorder:
     Parameters
     ----------
     parameters, gradients : ndarray, (1, size)
-        The model's flat buffers: an array within them is identified by its address.
+        The model's flat buffers, statistics behind the parameters: an array within them is
+        identified by its address.
     reserved : int
         How many numbers, the optimizer's, precede those of the lines.
 
     Attributes
     ----------
-    lines, gradient_lines : list of Line
-        Passes over rows, and the sums over all rows that give gradients.
+    lines, gradient_lines, statistic_lines : list of Line
+        Passes over rows, the sums over all rows that give gradients, and what moves statistics.
     numbers : list of float
         The lines' own, after the optimizer's.
     """
@@ -102,6 +108,8 @@ class Recorder:
     writer: Writer = Writer("forward")
     lines: list[Line] = field(default_factory=list)
     gradient_lines: list[Line] = field(default_factory=list)
+    statistic_lines: list[Line] = field(default_factory=list)
+    _kept: dict[int, Any] = field(default_factory=dict)
     numbers: list[float] = field(default_factory=list)
 
     # --- what layers call; see `layers.runs.Eager` ---
@@ -160,12 +168,95 @@ class Recorder:
         operation: Operation,
         x: Value,
         *dy: Value,
+        parameters: Any = None,
         numbers: Sequence[float] = (),
         stream: int | None = None,
+        n_out: int | None = None,
+        out: Value | None = None,
     ) -> Value:
         """Record a rowwise operation; ``stream`` is its random numbers' stream at step 0."""
-        self._check("rowwise", {"x": x, **dict(zip(["dy"], dy, strict=False))})
-        return self._through(operation, x, dy, numbers, stream or 0)
+        self._check("rowwise", {"x": x})
+        given = [self._shared("rowwise", "dy", each, x.n) for each in dy]
+        out = Value(x.n if n_out is None else n_out) if out is None else out
+        made = self._through(operation, x, given, numbers, stream or 0, out)
+        if parameters is not None:
+            self.lines[-1].extra = self._shared("rowwise", "parameters", parameters)
+        return made
+
+    def columnwise(
+        self,
+        operation: Operation,
+        x: Any,
+        *dy: Any,
+        rows: int,
+        out: Value | None = None,
+        numbers: Sequence[float] = (),
+    ) -> Value:
+        """Record a columnwise operation: ``rows`` rows that all rows of the batch share."""
+        taken = self._shared("columnwise", "x", x)
+        n = taken.n if out is None else out.n // rows
+        if isinstance(x, np.ndarray):
+            n = x.shape[1]
+        given = [self._shared("columnwise", "dy", each, n) for each in dy]
+        made = Value(rows * n, is_shared=True) if out is None else out
+        self._add(
+            Line(
+                *(program.COLUMNWISE, (self.writer,), n, n, operation),
+                x=taken,
+                dy=given[0] if given else None,
+                out=made,
+                numbers=self._numbers(numbers),
+            )
+        )
+        return made
+
+    def gradient(
+        self,
+        operation: Operation,
+        x: Value,
+        *dy: Value,
+        out: Array,
+        numbers: Sequence[float] = (),
+    ) -> None:
+        """Record a columnwise operation that gives the gradient of a parameter."""
+        n = out.shape[1]
+        self._check("gradient", {"x": x})
+        for each in dy:
+            self._check("gradient", {"dy": each}, None if numbers else x.n)
+        self.gradient_lines.append(
+            Line(
+                *(program.COLUMNWISE, (self._gradient_writer(),), n, n, operation),
+                x=x,
+                dy=dy[0] if dy else None,
+                out=self._array(out),
+                numbers=self._numbers(numbers),
+                is_alone=bool(numbers),
+            )
+        )
+
+    def statistics(
+        self, operation: Operation, values: Value, statistics: Array, numbers: Sequence[float]
+    ) -> None:
+        """Record the update of a layer's statistics by the first of the values."""
+        moved = self._array(statistics)
+        self.statistic_lines.append(
+            Line(
+                *(program.UPDATE, (self._gradient_writer(),), moved.n, moved.n, operation),
+                x=values,
+                out=moved,
+                other=moved,
+                numbers=self._numbers(numbers),
+                flags=program.MOVES,
+            )
+        )
+
+    def keep(self, layer: Any, things: Any) -> None:
+        """Keep what the layer's `run_backward` needs of its `run_forward`."""
+        self._kept[id(layer)] = things
+
+    def kept(self, layer: Any) -> Any:
+        """What the layer's `run_forward` has kept."""
+        return self._kept[id(layer)]
 
     # --- what the lowering calls ---
 
@@ -244,6 +335,12 @@ class Recorder:
             if value.n != n:
                 raise ValueError(f"{place} has {value.n} numbers a row, expected {n}")
 
+    def _shared(self, method: str, name: str, given: Any, n: int | None = None) -> Value:
+        """An operand that may be an array of the model, or one that rows share."""
+        value = self._array(given) if isinstance(given, np.ndarray) else given
+        self._check(method, {name: value}, n)
+        return value
+
     def _check_biases(self, method: str, name: str, array: Array, n: int) -> None:
         place = f"{shown_writer(self.writer)}: run.{method}"
         checks.shape(place, name, array, (1, n))
@@ -267,11 +364,12 @@ class Recorder:
         dy: Sequence[Value],
         numbers: Sequence[float],
         stream: int = 0,
+        out: Value | None = None,
     ) -> Value:
-        out = Value(x.n)
+        out = Value(x.n) if out is None else out
         self._add(
             Line(
-                *(_FAMILIES[operation.family.name], (self.writer,), x.n, x.n, operation),
+                *(_FAMILIES[operation.family.name], (self.writer,), x.n, out.n, operation),
                 x=x,
                 dy=dy[0] if dy else None,
                 out=out,
@@ -354,10 +452,10 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
         )
         for line in lines
     ]
-    width, places = _laid_out(numbers, unit)
+    width, shared, places = _laid_out(numbers, unit)
     head = program.Header(
         *(len(rows), len(places), at_losses, first[0] if first else 0, len(first)),
-        *(width, header["size"]),
+        *(width, header["size"], shared),
     )
     numbers_of_all: list[int] = [*head]
     for row in [*rows, *places]:
@@ -365,16 +463,19 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
     return np.array(numbers_of_all, np.int64)
 
 
-def _laid_out(values: Iterable[Value], unit: int) -> tuple[int, list[Place]]:
-    """The width of the workspace, and the place of each value, after the place of no value.
+def _laid_out(values: Iterable[Value], unit: int) -> tuple[int, int, list[Place]]:
+    """The width of the workspace, what rows share of it, and the place of each value.
 
-    Values of one number per row come last.
+    The place of no value comes first; values of one number per row lie last.
     """
-    width, starts = 0, {}
+    widths, starts = {False: 0, True: 0}, {}
     for value in sorted(values, key=lambda value: value.n == 1):
         if value.place is None:
-            starts[value] = width
-            width += -(-value.n // unit) * unit
+            starts[value] = widths[value.is_shared]
+            widths[value.is_shared] += -(-value.n // unit) * unit
     nowhere = Place(program.SPACE, 0, 0, 0)
-    places = [value.place or Place(program.SPACE, starts[value], value.n, 0) for value in values]
-    return width, [nowhere, *places]
+    places = [
+        value.place or Place(program.SPACE, starts[value], 0 if value.is_shared else value.n, 0)
+        for value in values
+    ]
+    return widths[False], widths[True], [nowhere, *places]

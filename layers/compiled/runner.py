@@ -134,7 +134,7 @@ class Compiled:
         words = as_words(targets, x.dtype)
         programs = self._training(self._model.loss.form(targets), words.shape[1])
         made = programs[0].made
-        self._make_space(made.width * batch_size, batch_size)
+        self._make_space(made.elements(batch_size), batch_size)
 
         kind = batch_size.bit_length()  # one pace for similar sizes
         pace = self._pace(kind, made.multiply_adds * batch_size)
@@ -178,7 +178,7 @@ class Compiled:
         prepared, words = _Prepared(made), as_words(targets, x.dtype)
         numbers = self._numbers(made, 0, 1)
         sums = np.zeros(3 + len(self._model.loss.measures))
-        self._make_space(made.width * batch_size, batch_size)
+        self._make_space(made.elements(batch_size), batch_size)
 
         def run(order: Array) -> None:
             call = _Call(
@@ -299,7 +299,7 @@ class Compiled:
         if len(prepared.records) >= _MOST_SCHEDULES:
             prepared.records.clear()
         prepared.kept[rows] = schedule, prepared.numbers  # the record holds their addresses
-        space_bytes = -(-made.width * rows * like.itemsize // 64) * 64
+        space_bytes = -(-made.elements(rows) * like.itemsize // 64) * 64
         record = InferenceRecord(
             *(made.table.ctypes.data, schedule.ctypes.data, self._shared_bases.ctypes.data),
             *(prepared.numbers.ctypes.data, rows, self._model.n_in, n_out, space_bytes),
@@ -366,7 +366,7 @@ class SingleStep:
         self._numbers = np.array([*([0.0] * model.optimizer.width), *made.numbers])
         self._totals = np.zeros(3 + len(model.loss.measures))
         order, labels = np.arange(rows), np.empty(rows, np.int64)
-        space = aligned_zeros(made.width * rows, dtype)
+        space = aligned_zeros(made.elements(rows), dtype)
         scratch = aligned_zeros(summary.scratch + 64, np.dtype(np.uint8))
         control = aligned_zeros(CONTROL_BYTES, np.dtype(np.uint8))
         own_bases = bases.copy()

@@ -68,7 +68,7 @@ def save(
         architecture["columns"] = model.columns.config()
     if model.classes is not None:
         architecture["classes"] = list(model.classes)
-    arrays = model.parameters() | _buffers(model)
+    arrays = model.parameters() | model.statistics()
     if optimizer_state:
         architecture["optimizer_state"] = True
         arrays |= _states(model)
@@ -76,15 +76,6 @@ def save(
         architecture["stopped"], kept = _stopped_as_json(stopped)
         arrays |= kept
     save_arrays(path, arrays, architecture, place)
-
-
-def _buffers(model: Sequential) -> dict[str, Array]:
-    """What layers learn besides parameters, such as running statistics, by name: views."""
-    return {
-        f"buffer.{index}.{name}": array
-        for index, layer in enumerate(model.layers)
-        for name, array in layer.buffers().items()
-    }
 
 
 def _states(model: Sequential) -> dict[str, Any]:
@@ -100,15 +91,12 @@ def _states(model: Sequential) -> dict[str, Any]:
 def load(path: StrPath, *, custom: Iterable[Any] = ()) -> Sequential:
     """Read a file of ours; see `layers.load`."""
     place = f"{PLACE}: {os.fsdecode(path)}"
-    own = parts.checked_custom(custom, PLACE)
-    arrays, architecture = load_arrays(path, lambda found: _shapes(found, place, own), PLACE)
+    given = parts.checked_custom(custom, PLACE)
+    arrays, architecture = load_arrays(path, lambda found: _shapes(found, place, given), PLACE)
     try:
-        model = _model(architecture, place, own)
-        for name, array in [
-            *model.parameters().items(),
-            *_buffers(model).items(),
-            *_states(model).items(),
-        ]:
+        model = _model(architecture, place, given)
+        own = model.parameters() | model.statistics() | _states(model)
+        for name, array in own.items():
             if name in arrays:
                 array[...] = checks.floating(place, name, arrays[name], array.dtype)
         if architecture.get("stopped") is not None:
@@ -156,9 +144,9 @@ def _shapes(
         for name, shape in layer.parameter_shapes().items()
     }
     shapes = parameters | {
-        f"buffer.{index}.{name}": shape
+        f"{index}.{name}": shape
         for index, layer in enumerate(made)
-        for name, shape in layer.buffer_shapes().items()
+        for name, shape in layer.statistic_shapes().items()
     }
     if architecture.get("optimizer_state") is True:
         shapes |= {

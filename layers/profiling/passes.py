@@ -134,7 +134,7 @@ def of_calls(model: Sequential, piece: Piece, steps: int) -> Iterator[Timed]:
 
 
 def _recorder(model: Sequential) -> Recorder:
-    return Recorder(model._buffers.parameters, model._buffers.gradients)
+    return Recorder(model._buffers.learnt, model._buffers.gradients)
 
 
 def _recorded(
@@ -144,11 +144,13 @@ def _recorded(
     unknown = (), (), getattr(layer, "n_out", width)
     if layer.own_code() is not None:
         return unknown
-    forward, backward = _recorder(model), _recorder(model)
+    recorder = _recorder(model)
     x = Value(width)
     try:
-        y = layer.run_forward(forward, x, True)
-        layer.run_backward(backward, x, y, Value(y.n), needs_inputs)
+        y = layer.run_forward(recorder, x, True)
+        forward = [*recorder.lines, *recorder.statistic_lines]
+        recorder.lines = []
+        layer.run_backward(recorder, x, y, Value(y.n), needs_inputs)
     except (AttributeError, TypeError, ValueError):
         return unknown  # it does something with arrays that a recorder has no word for
-    return forward.lines, [*backward.lines, *backward.gradient_lines], y.n
+    return forward, [*recorder.lines, *recorder.gradient_lines], y.n

@@ -70,7 +70,7 @@ def profile(
     if hasattr(copied.optimizer, "learning_rate"):
         copied.optimizer.learning_rate = 0.0
     else:
-        kept = [(array, array.copy()) for array in (buffers.parameters, buffers.states)]
+        kept = [(array, array.copy()) for array in (buffers.learnt, buffers.states)]
     compiled, obstacle = copied._compiled(), copied.obstacle()
 
     def fit(epochs: int, batches: int) -> None:

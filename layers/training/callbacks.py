@@ -91,9 +91,9 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Ends training when a metric gets no better, and gives the best epoch's parameters back.
 
-    They come back however training ends: by patience, after all epochs, by an error or Ctrl-C.
-    Where no epoch has ended yet, the parameters stay as they are. The optimizer's states are those
-    of the last step.
+    They come back, with the statistics of layers such as `BatchNorm`, however training ends: by
+    patience, after all epochs, by an error or Ctrl-C. Where no epoch has ended yet, all stay as
+    they are. The optimizer's states are those of the last step.
 
     Parameters
     ----------
@@ -464,6 +464,8 @@ class CSVLog(Callback):
 class MovingAverage(Callback):
     """Keeps an exponential moving average (EMA) of the parameters, which the model has in the end.
 
+    So it does of the statistics of layers, such as the running means of `BatchNorm`.
+
     For each batch, average <- decay average + (1 - decay) parameters; the weights of all of them
     sum to 1. Training and its validation go by the parameters themselves. The model gets the
     average however training ends.
@@ -488,7 +490,7 @@ class MovingAverage(Callback):
 
     def begin(self, model: "Sequential") -> None:
         """Forget the average of an earlier call of `fit`."""
-        self._sums = {name: np.zeros(array.shape) for name, array in model.parameters().items()}
+        self._sums = {name: np.zeros(array.shape) for name, array in _learnt(model).items()}
         self._weight, self._step = 0.0, model._step
 
     def __call__(self, progress: Progress) -> None:
@@ -497,7 +499,7 @@ class MovingAverage(Callback):
         stays = self.decay ** (model._step - self._step)
         if self._sums is None or stays == 1:  # an epoch has ended just after a batch that counted
             return
-        for name, array in model.parameters().items():
+        for name, array in _learnt(model).items():
             self._sums[name] *= stays
             self._sums[name] += (1 - stays) * array.astype(np.float64)
         self._weight = stays * self._weight + (1 - stays)
@@ -506,7 +508,7 @@ class MovingAverage(Callback):
     def end(self, model: "Sequential") -> None:
         """Put the average into the model."""
         if self._sums is not None and self._weight > 0:
-            for name, array in model.parameters().items():
+            for name, array in _learnt(model).items():
                 array[...] = self._sums[name] / self._weight
         self._sums = None
 
@@ -520,7 +522,7 @@ class MovingAverage(Callback):
         place = "MovingAverage"
         resuming.same(place, "decay", state, self.decay)
         self.begin(model)
-        shapes = {name: array.shape for name, array in model.parameters().items()}
+        shapes = {name: array.shape for name, array in _learnt(model).items()}
         sums = resuming.arrays(place, "sum.", state, shapes, np.dtype(np.float64))
         weight = resuming.number(place, "weight", state)
         if sums is None or not 0 <= weight <= 1.001:
@@ -542,9 +544,5 @@ def _checked_path(place: str, path: Any) -> Path:
 
 
 def _learnt(model: "Sequential") -> dict[str, Array]:
-    """What training changes in a model: parameters, and layers' running numbers; views."""
-    return model.parameters() | {
-        f"buffer.{index}.{name}": array
-        for index, layer in enumerate(model.layers)
-        for name, array in layer.buffers().items()
-    }
+    """What training changes in a model: parameters, and layers' statistics; views."""
+    return model.parameters() | model.statistics()

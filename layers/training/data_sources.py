@@ -217,6 +217,8 @@ def joined(
             f"{place}: y in batch {other + 1} of {name} has {forms[other]} dimensions, expected "
             f"{forms[0]}, as in batch 1"
         )
+    for number, piece in enumerate(pieces):
+        model.layers[0].check_data(place, f"batch {number + 1} of {name}: x", piece.x)
     return (
         np.concatenate([piece.x for piece in pieces]),
         np.concatenate([piece.targets for piece in pieces]),

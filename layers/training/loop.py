@@ -18,6 +18,7 @@ from layers.streams import progress_bar
 from layers.training.data_sources import PLACE, Held, Piece, Source
 from layers.training.history import History
 from layers.training.resuming import State, Stopped
+from layers.validation import check_batches
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -192,7 +193,7 @@ class Fitting:
         """Tell the callbacks that training begins, or goes on."""
         model = self.model
         stopped = Stopped() if model._stopped is None else model._stopped.copy()
-        parameters = model._buffers.parameters.copy()
+        learnt = model._buffers.learnt.copy()
         try:
             for callback in self.callbacks:
                 if not isinstance(callback, Callback):
@@ -206,7 +207,7 @@ class Fitting:
         except BaseException:
             with endings.pop_all():  # one that had gone on may put its parameters into the model
                 pass
-            model._buffers.parameters[...] = parameters
+            model._buffers.learnt[...] = learnt
             raise
         self._before, model._stopped = stopped.epoch, None
         stopped.warn_of_the_rest(PLACE)
@@ -256,7 +257,9 @@ class Fitting:
         """One epoch: after each step how many batches are done, and the totals."""
         model, totals, batch = self.model, Totals(), 0
         for piece in self.source.pieces(self._order()):
-            at = 0
+            at, sizes = 0, (len(piece.order), piece.batch_size)
+            name = "x" if self.source.rows is not None else f"batch {batch + 1}: x"
+            check_batches(model.layers, PLACE, name, piece.x, *sizes)
             while at < len(piece.order):
                 self.source.check()
                 before = totals.rows

@@ -11,6 +11,7 @@ from layers import seeds
 from layers.backends import active
 from layers.compiled.runner import Totals
 from layers.training.trainable import source_of
+from layers.validation import check_batches
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -106,6 +107,8 @@ def find_learning_rate(
     mean = 0.0
     while len(rates) < steps:
         for piece in source.pieces(_order(twin, source.rows, len(rates))):
+            sizes = len(piece.order), piece.batch_size
+            check_batches(twin.layers, _PLACE, "x", piece.x, *sizes)
             for start in range(0, len(piece.order), piece.batch_size):
                 if len(rates) == steps:
                     break

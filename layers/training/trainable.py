@@ -21,6 +21,7 @@ from layers.training.data_sources import (
 from layers.training.held_out import held_out_rows
 from layers.training.history import History
 from layers.training.loop import Fitting, Function, checked_callbacks
+from layers.validation import check_rows
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -108,6 +109,8 @@ class Trainable:
             patience = checks.integer(PLACE, "patience", patience, 1)
             checked.append(EarlyStopping(patience=patience))
         validation = _validation(model, validation_data, validation_fraction, source)
+        if source.rows is not None:
+            check_rows(model.layers, PLACE, "x", source.rows, min(batch_size, source.rows))
         model._forget()
         fitting = Fitting(model, source, epochs, shuffle, validation, checked, every)
         return fitting.run(progress)

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 import layers
+from kernels.embedding import EMBEDDING_FORWARD, EMBEDDING_INPUTS, EMBEDDING_WEIGHTS
 from kernels.intrinsics import LANES
 from kernels.losses_of_labels import LABELS_OF_LOGITS, LABELS_OF_PROBABILITIES
 from kernels.metrics import CLASSES
@@ -213,13 +214,31 @@ def elementwise_arguments(operation, rows, n, dtype, drawn):
     return x, dy, out, rows, n, stride, own_numbers(operation)
 
 
+WIDTH, CATEGORIES = 3, 2
+
+
+def of_categories(n):
+    """The numbers of an embedding whose last column of n is one of categories."""
+    passed = [number for column in range(n - 1) for number in (0, 0, column)]
+    numbers = [WIDTH, n - 1 + WIDTH, n, CATEGORIES, *passed, CATEGORIES, 0, n - 1]
+    return np.array(numbers, np.float64), n - 1 + WIDTH
+
+
 def rowwise_arguments(operation, rows, n, dtype, drawn):
+    if operation in (EMBEDDING_FORWARD, EMBEDDING_INPUTS):
+        numbers, wide = of_categories(n)
+        x, out = (values_of((rows, width), dtype) for width in (n, wide))
+        x[:, -1] = np.arange(rows) % (CATEGORIES + 1)  # one beyond the last too
+        table, counter = values_of((CATEGORIES, WIDTH), dtype), Counter(7, 5, 3)
+        if operation is EMBEDDING_INPUTS:
+            return out, out, x, rows, wide, table, numbers, counter
+        return x, x, out, rows, n, table, numbers, counter
     x, dy, out = (values_of((rows, n), dtype) for _ in range(3))
     if operation is CLASSES:
         out = np.zeros(rows, np.int64)
     if operation in (LABELS_OF_LOGITS, LABELS_OF_PROBABILITIES):
         out = np.zeros((rows, n), np.int64)
-    parameters = values_of((1, n), dtype)
+    parameters = values_of((PARAMETER_ROWS.get(operation.name, 1), n), dtype)
     return x, dy, out, rows, n, parameters, own_numbers(operation), Counter(7, 5, 3)
 
 
@@ -235,9 +254,33 @@ def loss_arguments(operation, rows, n, dtype, drawn):
 
 
 def columnwise_arguments(operation, rows, n, dtype, drawn):
+    if operation is EMBEDDING_WEIGHTS:
+        numbers, wide = of_categories(n)
+        x, dy = values_of((rows, n), dtype), values_of((rows, wide), dtype)
+        x[:, -1] = np.arange(rows) % (CATEGORIES + 1)
+        return x, dy, values_of((CATEGORIES, WIDTH), dtype), rows, WIDTH, WIDTH, numbers
     stride = n + drawn.choice((0, 1, 16))
-    x, dy = (values_of((reach(rows, n, stride),), dtype) for _ in range(2))
-    return x, dy, values_of((n,), dtype), rows, n, stride, own_numbers(operation)
+    given, taken = OF_COLUMNS.get(operation.name, (rows, 1))
+    if operation.name in ("batch_norm_statistics", "batch_norm_sums"):
+        given, taken = rows, 8
+    if operation.name == "standardize_statistics":
+        given, taken = rows, 2
+    x = values_of((reach(given, n, stride),), dtype)
+    dy = values_of((reach(rows, n, stride),), dtype)
+    out = values_of((reach(taken, n, stride),), dtype)
+    return x, dy, out, rows, n, stride, own_numbers(operation)
+
+
+PARAMETER_ROWS = {
+    **{"batch_norm_forward": 8, "batch_norm_backward": 8},
+    **{"standardize_forward": 2, "standardize_backward": 2},
+}
+# Rows of x that are no batch's, and of out that are more than one: of columnwise operations.
+OF_COLUMNS = {
+    "batch_norm_running": (2, 8),
+    "batch_norm_dbiases": (8, 1),
+    "batch_norm_dweights": (8, 1),
+}
 
 
 def update_arguments(operation, rows, n, dtype, drawn):
@@ -284,7 +327,9 @@ def network_cases():
         )
         stack = []
         for pair in itertools.pairwise(widths):
+            norm = drawn.choice((layers.BatchNorm, layers.LayerNorm, None, None))
             stack += [layers.Dense(*pair), drawn.choice(LAYERS)()]
+            stack += [norm(pair[1])] if norm else []
         if drawn.random() < 0.3:
             stack.insert(0, drawn.choice(LAYERS)())
         loss = layers.CategoricalCrossEntropy()
@@ -330,7 +375,7 @@ class Fenced:
         self.twin, self.count, self.is_cut = twin, count, is_cut
         buffers = model._buffers
         self.own = {
-            program.PARAMETERS: buffers.parameters,
+            program.PARAMETERS: buffers.learnt,
             program.STATES: buffers.states,
             program.GRADIENTS: buffers.gradients,
         }
@@ -343,7 +388,8 @@ class Fenced:
         def for_threads(wanted, arguments):
             given = dict(zip(self.names, arguments(self.count), strict=False))
             header = program.Header(*given["program"][: len(program.Header._fields)])
-            space = np.zeros(header.width * given["batch"], given["x"].dtype)
+            size = header.width * given["batch"] + header.shared
+            space = np.zeros(size, given["x"].dtype)
             calls.append((*given.values(), space, *self.own.values()))
             return 0
 

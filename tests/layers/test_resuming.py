@@ -307,11 +307,12 @@ class Scaled(layers.Layer):
     gives = "scores"
 
     def __init__(self, factor):
-        self.factor, self.largest = factor, np.zeros(1)
+        self.factor, self.dtype = factor, "float32"
 
     def forward(self, x, training=False):
         if training:
-            self.largest[0] = max(self.largest[0], x.max())
+            largest = self.statistics()["largest"]
+            largest[...] = max(largest[0, 0], x.max())
         return x * self.factor
 
     def backward(self, dy):
@@ -320,11 +321,8 @@ class Scaled(layers.Layer):
     def config(self):
         return {"factor": self.factor}
 
-    def buffer_shapes(self):
-        return {"largest": (1,)}
-
-    def buffers(self):
-        return {"largest": self.largest}
+    def statistic_shapes(self):
+        return {"largest": (1, 1)}
 
 
 class Halving(layers.schedules.Schedule):
@@ -386,7 +384,8 @@ def test_classes_of_your_own(tmp_path):
     model.fit(X, Y, 2)
     model.save(path)
     loaded = layers.load(path, custom=custom)
-    assert loaded.layers[1].largest == model.layers[1].largest > 0
+    largest = model.statistics()["1.largest"]
+    assert loaded.statistics()["1.largest"] == largest > 0
     for each in (model, loaded):
         each.fit(X, Y, 1)
     assert loaded.fingerprint() == model.fingerprint()

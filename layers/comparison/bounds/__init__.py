@@ -20,6 +20,7 @@ from layers.comparison.bounds import (
     activations,
     losses_of_labels,
     losses_of_numbers,
+    normalization,
     others,
     products,
     updates,
@@ -28,7 +29,15 @@ from layers.comparison.bounds.case import Arguments, Case, Sizes
 from layers.comparison.bounds.draws import DRAWS, NUMBERS, normal
 from layers.comparison.bounds.rounding import gamma
 
-SUBJECTS = (products, activations, losses_of_labels, losses_of_numbers, updates, others)
+SUBJECTS = (
+    products,
+    activations,
+    losses_of_labels,
+    losses_of_numbers,
+    updates,
+    normalization,
+    others,
+)
 CASES: Mapping[str, Case] = {
     name: case for subject in SUBJECTS for name, case in subject.CASES.items()
 }
