@@ -32,6 +32,7 @@ from layers.base import Layer as Layer
 from layers.dense import Dense as Dense
 from layers.dropout import Dropout as Dropout
 from layers.embedding import Embedding as Embedding
+from layers.exchange.from_torch import from_torch as from_torch
 from layers.files import load as load
 from layers.formulas import Elementwise as Elementwise
 from layers.formulas import ElementwiseLoss as ElementwiseLoss

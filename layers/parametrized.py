@@ -27,7 +27,7 @@ class Parametrized(Layer):
         self._has_gradients = False
 
     def start(self, parameters: Mapping[str, Array], key: int, index: int) -> None:
-        """Set parameters, which are zeros, to what they start from, by stream ``index`` of a key."""
+        """Set parameters, which are zeros, to what they start from, by a stream of the key."""
 
     def parameters(self) -> dict[str, Array]:
         """The parameters by name, as views."""

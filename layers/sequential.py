@@ -506,6 +506,48 @@ class Sequential(Trainable):
 
         files.save(self, path, optimizer_state=optimizer_state)
 
+    def load_parameters(self, source: Any) -> None:
+        """Take parameters, and statistics of layers such as `BatchNorm`, by name.
+
+        Parameters
+        ----------
+        source : mapping of str to array_like, or path
+            ``{"0.weights": array, ...}`` as `parameters` and `statistics` have them; or a state
+            dict of PyTorch, ``{"0.weight": tensor, ...}``, whose weights are transposed. Or a file
+            of such arrays, .npz or .safetensors, a saved model among them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names or shapes are not those of the model; nothing has changed.
+        """
+        from layers.exchange import parameters
+
+        parameters.load(self, source)
+
+    def to_torch(self, *, optimizer: bool = False) -> Any:
+        """The same network in PyTorch.
+
+        Parameters
+        ----------
+        optimizer : bool
+            Whether to give the optimizer too, with its state.
+
+        Returns
+        -------
+        torch.nn.Sequential, or that and a torch.optim.Optimizer
+            Copies. Its layers have the same numbers, so ``load_parameters(module.state_dict())``
+            gives them back.
+
+        Raises
+        ------
+        ValueError
+            A layer or the optimizer has no counterpart in PyTorch.
+        """
+        from layers.exchange import to_torch
+
+        return to_torch.converted(self, optimizer)
+
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the layers bring the parameters, the buffers are made anew."""
         left_out = ("_buffers", "_runner", "_seen", "_single_step")

@@ -20,8 +20,8 @@ def checked_layers(layers: Any) -> tuple[Layer, ...]:
             raise TypeError(f"Sequential: layer {index} is {layer!r}, expected a Layer")
         if index > 0 and layer.takes_data:
             raise ValueError(
-                f"Sequential: layer {index} is {layer!r}, which reads columns of the data, expected "
-                "it as the first layer"
+                f"Sequential: layer {index} is {layer!r}, which reads columns of the data, "
+                "expected it as the first layer"
             )
     return checked
 

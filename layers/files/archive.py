@@ -121,13 +121,13 @@ def load_arrays(
     """
     place = f"{place}: {checked_path(path, place)}"
     with open_archive(path, place) as archive:
-        _check_sizes(archive, place)
+        check_sizes(archive, place)
         names = archive.namelist()
         if _ARCHITECTURE not in names:
             raise ValueError(
                 f"{place}: no {_ARCHITECTURE} inside, expected a file written by save_arrays"
             )
-        array_list, architecture, checksum = _from_json(archive.read(_ARCHITECTURE), place)
+        array_list, architecture, expected = _from_json(archive.read(_ARCHITECTURE), place)
         # A wrong length in the archive's directory hides members from zipfile without an error.
         if sorted(names) != sorted([_ARCHITECTURE, *(name + _SUFFIX for name in array_list)]):
             raise ValueError(
@@ -143,7 +143,7 @@ def load_arrays(
             name: read_array(archive, name, place, shapes[name] if shapes else None)
             for name in array_list
         }
-    if checksum is not None and checksum != _checksum(architecture, arrays, place):
+    if expected is not None and expected != checksum(architecture, arrays, place):
         raise ValueError(
             f"{place}: its contents have another checksum than {_ARCHITECTURE} says, expected a "
             "file as save_arrays wrote it"
@@ -151,7 +151,7 @@ def load_arrays(
     return arrays, architecture
 
 
-def _check_sizes(archive: zipfile.ZipFile, place: str) -> None:
+def check_sizes(archive: zipfile.ZipFile, place: str) -> None:
     """Check that members are stored uncompressed, side by side, as `save_arrays` writes them."""
     members = archive.infolist()
     for member in members:
@@ -331,7 +331,7 @@ def _to_json(architecture: object, arrays: Mapping[str, NDArray[Any]], place: st
         text = json.dumps(document, allow_nan=False, indent=1)  # ASCII: a byte each
         # As a reader will have it: tuples are lists by then.
         read = json.loads(text)["architecture"]
-        document |= {"sha256": _checksum(read, arrays, place)}
+        document |= {"sha256": checksum(read, arrays, place)}
         text = json.dumps(document, allow_nan=False, indent=1)
     except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"{place}: architecture cannot be written as JSON: {error}") from error
@@ -358,16 +358,16 @@ def _from_json(text: bytes, place: str) -> tuple[list[str], dict[str, object], s
             "arrays": [*names],
             "architecture": dict(architecture),
         } if all(isinstance(name, str) for name in names):
-            checksum = document.get("sha256")
-            if checksum is None if version == 1 else isinstance(checksum, str):
-                return names, architecture, checksum
+            expected = document.get("sha256")
+            if expected is None if version == 1 else isinstance(expected, str):
+                return names, architecture, expected
     raise ValueError(
         f"{place} holds something else than save_arrays writes, expected"
         f' {{"format": {_FORMAT}, "arrays": [names], "architecture": {{...}}, "sha256": "..."}}'
     )
 
 
-def _checksum(
+def checksum(
     architecture: dict[str, object], arrays: Mapping[str, NDArray[Any]], place: str
 ) -> str:
     """SHA-256 of the architecture, and of each array's name, shape, dtype and bytes."""

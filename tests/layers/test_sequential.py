@@ -18,7 +18,7 @@ from numba.core.codegen import get_host_cpu_features
 import layers
 from layers import backends, datasets
 from layers.columns import Columns
-from layers.files.archive import _checksum as checksum
+from layers.files.archive import checksum
 
 pytestmark = pytest.mark.compiled
 
