@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from layers.files import archive
+from tests import fuzz_files
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = {"dtype": "float32", "layers": [{"kind": "Dense", "shape": [3, 2]}], "rate": 0.1}
@@ -272,6 +273,7 @@ CHILD = """
 import os, signal, sys
 import numpy as np
 from layers.files import archive
+from tests import fuzz_files
 path, where = sys.argv[1:]
 
 def die(*arguments):
@@ -544,3 +546,11 @@ def test_a_path_names_a_file(path, error):
         archive.save_arrays(path, {}, {})
     with pytest.raises(error, match=r"^load_arrays: path is .*, expected "):
         archive.load_arrays(path)
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "onnx"])
+def test_mutants_of_each_format(tmp_path, kind):
+    """A sample; `python -m tests.fuzz_files` makes many more."""
+    if kind != "npz":
+        pytest.importorskip(kind)
+    assert fuzz_files.run(kind, 400, 0, tmp_path) == []
