@@ -274,10 +274,11 @@ def _row(reader: _Reader, node: Any, index: int) -> Array:
     try:
         return reader.needed(node, index, 1)
     except ValueError:
-        row = reader.needed(node, index, 2)
-        if len(row) != 1:
+        rows = reader.needed(node, index, 2)
+        if len(rows) != 1:
             raise
-        return row[0]
+        row: Array = rows[0]
+        return row
 
 
 def _mat_mul(reader: _Reader, node: Any) -> _Found:

@@ -68,7 +68,9 @@ def _optimizer(torch: Any, model: "Sequential", module: Any, numbers: dict[str, 
     """PyTorch's optimizer, with what ours keeps of each parameter."""
     optimizer: Any = model.optimizer
     by_name = dict(module.named_parameters())
-    decayed, others, states = [], [], {}
+    decayed: list[Any] = []
+    others: list[Any] = []
+    states = {}
     views = model._buffers.state_views()
     for index, layer in enumerate(model.layers):
         for name in layer.parameter_shapes():

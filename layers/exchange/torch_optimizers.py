@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from layers.sequential import Sequential
 
 PLACE = "layers.from_torch"
-_KINDS = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW}
+_KINDS: dict[str, Any] = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW}
 _STATES = {"SGD": ("momentum_buffer",), "Adam": ("exp_avg", "exp_avg_sq")}
 _STATES["AdamW"] = _STATES["Adam"]
 
@@ -82,7 +82,8 @@ def _optimizer(
         momentum, nesterov = shared("momentum", owned), shared("nesterov", owned)
         return SGD(rate, momentum, bool(nesterov), weight_decay=decay)
     beta1, beta2 = shared("betas", owned)
-    return _KINDS[kind](rate, beta1, beta2, shared("eps", owned), weight_decay=decay)
+    made: Optimizer = _KINDS[kind](rate, beta1, beta2, shared("eps", owned), weight_decay=decay)
+    return made
 
 
 def _plain(value: Any) -> Any:

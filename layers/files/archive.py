@@ -15,6 +15,7 @@ import math
 import os
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -280,13 +281,9 @@ def as_array(
 def _read_header(member: IO[bytes], place: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read the header of a .npy file: shape, Fortran order, dtype."""
     try:
-        version = np.lib.format.read_magic(member)
-        if version == (1, 0):
-            header = np.lib.format.read_array_header_1_0(member)
-        elif version == (2, 0):
-            header = np.lib.format.read_array_header_2_0(member)
-        else:  # 3.0 exists for the names in record dtypes only
-            raise ValueError(f"format version {version}, expected (1, 0) or (2, 0)")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            header = _header_of(member)
         if any(isinstance(size, bool) for size in header[0]):  # Python counts True as an int
             raise ValueError(f"shape {header[0]} is not one of integers")
         if min(header[0], default=0) < 0:
@@ -294,6 +291,16 @@ def _read_header(member: IO[bytes], place: str) -> tuple[tuple[int, ...], bool, 
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError) as error:
         raise ValueError(f"{place}: its header is not that of a .npy file ({error})") from error
     return header
+
+
+def _header_of(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(member)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(member)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(member)
+    # 3.0 exists for the names in record dtypes only.
+    raise ValueError(f"format version {version}, expected (1, 0) or (2, 0)")
 
 
 # Checks before a save, and the architecture.
