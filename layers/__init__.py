@@ -9,7 +9,7 @@
 ... )
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -34,7 +34,8 @@ from layers.containers import Residual as Residual
 from layers.dense import Dense as Dense
 from layers.dropout import Dropout as Dropout
 from layers.embedding import Embedding as Embedding
-from layers.files.model_file import load as load
+from layers.exchange.from_torch import from_torch as from_torch
+from layers.files import load as load
 from layers.formulas import Elementwise as Elementwise
 from layers.formulas import ElementwiseLoss as ElementwiseLoss
 from layers.formulas import ElementwiseOptimizer as ElementwiseOptimizer
@@ -82,6 +83,22 @@ from layers.training.rate_finder import find_learning_rate as find_learning_rate
 
 if TYPE_CHECKING:
     from layers.comparison.compare import Row
+
+
+def from_onnx(path: Any, loss: "Loss | None" = None, seed: Any = None) -> Sequential:
+    """Read a network from an .onnx file; see `layers.exchange.onnx_import.from_onnx`.
+
+    Parameters
+    ----------
+    path : path
+    loss : Loss, optional
+        By default the one that our own files name, else what fits the end of the graph.
+    seed : int, numpy.random.Generator or None
+        Of shuffles and dropout.
+    """
+    from layers.exchange import onnx_import  # only here: it needs the package onnx
+
+    return onnx_import.from_onnx(path, loss, seed)
 
 
 def compare(dtype: str = "float32", seed: int = 0, timed: bool = True) -> "list[Row]":

@@ -328,7 +328,7 @@ class Layer(Part):
         return f"{self!r} needs them"
 
     def config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON-serialisable."""
+        """Arguments of the constructor: what JSON can hold, other parts, and named functions."""
         return {}
 
     def bind(

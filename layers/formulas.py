@@ -1,7 +1,8 @@
 """Formulas of your own, compiled: an activation, a loss, an optimizer.
 
 Each is made of plain Python functions of single numbers, and runs within compiled training as this
-package's own do. A model with one cannot be saved, since its code is not in the file.
+package's own do. A saved model names the functions, and `layers.load` takes them back in
+``custom``, since their code is not in the file.
 """
 
 import inspect
@@ -64,6 +65,10 @@ class Elementwise(Activation):
         self.__dict__.update(state)
         self._operations = elementwise_operations("Elementwise", *self._formulas)
 
+    def config(self) -> dict[str, Any]:
+        """The two functions, which a file names."""
+        return dict(zip(("value", "derivative"), self._formulas, strict=True))
+
     def __repr__(self) -> str:
         return f"Elementwise({', '.join(formula.__name__ for formula in self._formulas)})"
 
@@ -113,6 +118,10 @@ class ElementwiseLoss(MeanSquaredError):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._operation = loss_operation("ElementwiseLoss", *self._formulas)
+
+    def config(self) -> dict[str, Any]:
+        """The two functions, which a file names."""
+        return dict(zip(("value", "derivative"), self._formulas, strict=True))
 
     def __repr__(self) -> str:
         return f"ElementwiseLoss({', '.join(formula.__name__ for formula in self._formulas)})"
@@ -229,8 +238,9 @@ class ElementwiseOptimizer(Optimizer):
         return other
 
     def config(self) -> dict[str, Any]:
-        """The numbers, and how gradients are clipped."""
-        return self._numbers | {name: getattr(self, name) for name in self._clips}
+        """The function, which a file names, its states, numbers and clips."""
+        clips = {name: getattr(self, name) for name in self._clips}
+        return {"update": self._formula, "states": self._states, **self._numbers, **clips}
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the formula, which is compiled anew."""

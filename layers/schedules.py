@@ -9,6 +9,7 @@ Adam(learning_rate=Cosine(rate=0.001, steps=1000, warmup=100, end=0), ...)
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -231,40 +232,45 @@ _KNOWN: dict[str, type[Schedule]] = {
 
 
 def described(rate: Any) -> Any:
-    """A learning rate as JSON can hold it.
-
-    Raises
-    ------
-    TypeError
-        It is a function of the user's own, whose code would not be in the file.
-    """
-    if not callable(rate):
+    """A learning rate as JSON can hold it; a function as it is, which a file can only name."""
+    if not isinstance(rate, Schedule):
         return rate
-    if _KNOWN.get(type(rate).__name__) is not type(rate):
-        raise TypeError(
-            f"learning_rate is {checks.shown(rate)}, expected a number or one of layers.schedules: "
-            f"{', '.join(_KNOWN)}"
-        )
     if isinstance(rate, Scaled):
         return {"schedule": "Scaled", "of": described(rate.schedule), "factor": rate.factor}
-    return {"schedule": type(rate).__name__, **rate.config()}
+    name = type(rate).__name__
+    own = {} if _KNOWN.get(name) is type(rate) else {"custom": True}
+    return {"schedule": name, **own, **rate.config()}
 
 
-def made(description: Any) -> Schedule:
+def made(description: Any, custom: Mapping[str, Any] | None = None) -> Schedule:
     """The schedule that `described` has described.
+
+    Parameters
+    ----------
+    description : dict
+    custom : mapping, optional
+        Classes of the user's own by name, which a description may name as such.
 
     Raises
     ------
     TypeError, ValueError
-        It is no such description.
+        It is no such description, or names a class of the user's own that is not given.
     """
     given = dict(description)
     if given.get("schedule") == "Scaled" and set(given) == {"schedule", "of", "factor"}:
-        return Scaled(made(given["of"]), given["factor"])
-    kind = _KNOWN.get(str(given.pop("schedule", None)))
+        of = given["of"]
+        return Scaled(of if callable(of) else made(of, custom), given["factor"])
+    name, own = str(given.pop("schedule", None)), given.pop("custom", False)
+    kind = (custom or {}).get(name) if own else _KNOWN.get(name)
+    if own and not (isinstance(kind, type) and issubclass(kind, Schedule)):
+        raise ValueError(
+            f"learning_rate is by {checks.shown(name)}, a schedule of your own: expected it in "
+            "custom"
+        )
     if kind is None or set(given) != set(kind._names) or "schedule" in kind._names:
         raise ValueError(
             f"learning_rate is {checks.shown(description)}, expected a number or one of "
             f"{', '.join(_KNOWN)} with its arguments"
         )
-    return kind(**given)
+    found: Schedule = kind(**given)
+    return found

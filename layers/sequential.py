@@ -23,6 +23,7 @@ from layers.parameter_groups import ParameterGroups
 from layers.summary import summary
 from layers.training.data_sources import Piece, as_batches, joined
 from layers.training.history import History
+from layers.training.resuming import Stopped
 from layers.training.trainable import Trainable
 from layers.validation import (
     all_inside,
@@ -30,6 +31,7 @@ from layers.validation import (
     check_loss,
     check_rows,
     checked_layers,
+    checked_names,
     checked_part,
     checked_widths,
 )
@@ -72,6 +74,8 @@ class Sequential(Trainable):
         Of all epochs so far.
     columns : Columns or None
         Of the table that it was trained on, where the command line did; it is saved with the model.
+    classes : tuple of str, or None
+        Names of the classes, in the order of their indices; saved with the model, and exported.
     """
 
     _metrics: tuple[Metric, ...] | None = None
@@ -98,6 +102,8 @@ class Sequential(Trainable):
         self._metrics = checked_metrics(metrics, self.loss, self.n_out)
         self.history = History()
         self.columns: Columns | None = None
+        self._classes: tuple[str, ...] | None = None
+        self._stopped: Stopped | None = None
         self._key = seeds.key_of("Sequential", seed)
         self._bind()
 
@@ -120,6 +126,15 @@ class Sequential(Trainable):
     def n_out(self) -> int:
         """Width of the scores, such as the number of classes."""
         return self._n_out
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, in the order of their indices."""
+        return self._classes
+
+    @classes.setter
+    def classes(self, names: Sequence[str] | None) -> None:
+        self._classes = None if names is None else checked_names(names, self.n_out)
 
     @property
     def loss(self) -> Loss:
@@ -202,7 +217,7 @@ class Sequential(Trainable):
             layer.in_model = False
         self._buffers.learnt[...] = self._buffers.gradients[...] = 0
         self._step = self._first_step = 0
-        self.history = History()
+        self.history, self._stopped = History(), None
         self._bind_layers()
 
     def _compiled(self) -> Compiled | None:
@@ -569,18 +584,63 @@ class Sequential(Trainable):
         """A table of the layers, their output shapes and parameters."""
         return summary(self)
 
-    def save(self, path: Any, *, optimizer_state: bool = False) -> None:
-        """Write the model to one file; `layers.load` reads it.
+    def save(self, path: Any, *, optimizer_state: bool = True) -> None:
+        """Write the model to one file; `layers.load` reads it, and training goes on from there.
 
         Parameters
         ----------
         path : path
+            By its ending: ``.safetensors`` holds the parameters and the architecture alone,
+            ``.onnx`` the network for other programs (see ``docs/exchange.md``); any other is a
+            file of ours.
         optimizer_state : bool
             Whether to write what the optimizer keeps of each parameter, too.
         """
-        from layers.files import model_file
+        from layers import files
 
-        model_file.save(self, path, optimizer_state=optimizer_state)
+        files.save(self, path, optimizer_state=optimizer_state)
+
+    def load_parameters(self, source: Any) -> None:
+        """Take parameters, and statistics of layers such as `BatchNorm`, by name.
+
+        Parameters
+        ----------
+        source : mapping of str to array_like, or path
+            ``{"0.weights": array, ...}`` as `parameters` and `statistics` have them; or a state
+            dict of PyTorch, ``{"0.weight": tensor, ...}``, whose weights are transposed. Or a file
+            of such arrays, .npz or .safetensors, a saved model among them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names or shapes are not those of the model; nothing has changed.
+        """
+        from layers.exchange import parameters
+
+        parameters.load(self, source)
+
+    def to_torch(self, *, optimizer: bool = False) -> Any:
+        """The same network in PyTorch.
+
+        Parameters
+        ----------
+        optimizer : bool
+            Whether to give the optimizer too, with its state.
+
+        Returns
+        -------
+        torch.nn.Sequential, or that and a torch.optim.Optimizer
+            Copies. Its layers have the same numbers, so ``load_parameters(module.state_dict())``
+            gives them back.
+
+        Raises
+        ------
+        ValueError
+            A layer or the optimizer has no counterpart in PyTorch.
+        """
+        from layers.exchange import to_torch
+
+        return to_torch.converted(self, optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the layers bring the parameters, the buffers are made anew."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+from kernels.runtime import checks
 from layers.base import Layer
 from layers.losses import Loss
 
@@ -29,6 +30,19 @@ def check_first(layers: Sequence[Layer], place: str) -> None:
                 f"{place}: layer {index} is {layer!r}, which reads columns of the data, expected "
                 "it first"
             )
+
+
+def checked_names(names: Any, n_out: int) -> tuple[str, ...]:
+    """Names of classes: one of each output, or two of a single one."""
+    count = max(n_out, 2)
+    listed = isinstance(names, (list, tuple))
+    if not listed or not all(isinstance(name, str) for name in names) or len(names) != count:
+        raise ValueError(
+            f"Sequential: classes is {checks.shown(names)}, expected {count} names, a str each"
+        )
+    if len(set(names)) < count:
+        raise ValueError(f"Sequential: classes is {checks.shown(names)}, expected each name once")
+    return tuple(names)
 
 
 def checked_part(name: str, part: Any, kind: type[_Part]) -> _Part:

@@ -152,8 +152,18 @@ def made(place: str, name: str, value: Any) -> Any:
 
 
 def detached(value: Any) -> Any:
-    """A tensor that records what is done with it, without its record; anything else as it is."""
-    return value.detach() if getattr(value, "requires_grad", None) is True else value
+    """A tensor as something that NumPy can read, without a copy where that can be.
+
+    Without the record of what is done with it, if it has one; in float32, if it is in bfloat16,
+    which NumPy lacks; by DLPack, if it has no other way. Anything else as it is.
+    """
+    if getattr(value, "requires_grad", None) is True:
+        value = value.detach()
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16":
+        value = value.float()
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        value = np.from_dlpack(value)
+    return value
 
 
 def shape(place: str, name: str, value: np.ndarray, expected: tuple[int | str, ...]) -> np.ndarray:

@@ -1,17 +1,21 @@
 """Named arrays and an architecture in one .npz file, written atomically.
 
 The file is a plain zip archive: ``NAME.npy`` for each array, as ``numpy.load`` reads them, and
-``architecture.json``, which also lists the arrays. Nothing in it is pickled, so reading a
-stranger's file runs no code.
+``architecture.json``, which also lists the arrays and holds a checksum over all of them and the
+architecture. Nothing in it is pickled, so reading a stranger's file runs no code.
+
+Format 1 has no checksum but those that a zip archive has of each member by itself.
 """
 
 import errno
+import hashlib
 import json
 import lzma
 import math
 import os
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +31,8 @@ from layers.replacing import checked_path, replace_file
 __all__ = ["load_arrays", "save_arrays"]
 
 _ARCHITECTURE = "architecture.json"
-_FORMAT = 1  # of architecture.json; readers refuse unknown formats
+_FORMAT = 2  # of architecture.json; readers refuse unknown formats
+_READ = (1, 2)
 _SUFFIX = ".npy"
 _NUMBERS = "biufc"  # kinds of numeric dtypes: no objects, text, dates or records
 _PIECE = 1 << 20
@@ -73,7 +78,7 @@ def save_arrays(
     """
     caller, place = place, f"{place}: {checked_path(path, place)}"
     checked = {_checked_name(name, place): _numbers(name, arrays[name], place) for name in arrays}
-    text = _to_json(architecture, list(checked), place)
+    text = _to_json(architecture, checked, place)
 
     def write(file: IO[bytes]) -> None:
         # A ZipInfo of our own carries the year 1980 instead of the clock.
@@ -117,13 +122,13 @@ def load_arrays(
     """
     place = f"{place}: {checked_path(path, place)}"
     with open_archive(path, place) as archive:
-        _check_sizes(archive, place)
+        check_sizes(archive, place)
         names = archive.namelist()
         if _ARCHITECTURE not in names:
             raise ValueError(
                 f"{place}: no {_ARCHITECTURE} inside, expected a file written by save_arrays"
             )
-        array_list, architecture = _from_json(archive.read(_ARCHITECTURE), place)
+        array_list, architecture, expected = _from_json(archive.read(_ARCHITECTURE), place)
         # A wrong length in the archive's directory hides members from zipfile without an error.
         if sorted(names) != sorted([_ARCHITECTURE, *(name + _SUFFIX for name in array_list)]):
             raise ValueError(
@@ -139,10 +144,15 @@ def load_arrays(
             name: read_array(archive, name, place, shapes[name] if shapes else None)
             for name in array_list
         }
+    if expected is not None and expected != checksum(architecture, arrays, place):
+        raise ValueError(
+            f"{place}: its contents have another checksum than {_ARCHITECTURE} says, expected a "
+            "file as save_arrays wrote it"
+        )
     return arrays, architecture
 
 
-def _check_sizes(archive: zipfile.ZipFile, place: str) -> None:
+def check_sizes(archive: zipfile.ZipFile, place: str) -> None:
     """Check that members are stored uncompressed, side by side, as `save_arrays` writes them."""
     members = archive.infolist()
     for member in members:
@@ -271,13 +281,9 @@ def as_array(
 def _read_header(member: IO[bytes], place: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read the header of a .npy file: shape, Fortran order, dtype."""
     try:
-        version = np.lib.format.read_magic(member)
-        if version == (1, 0):
-            header = np.lib.format.read_array_header_1_0(member)
-        elif version == (2, 0):
-            header = np.lib.format.read_array_header_2_0(member)
-        else:  # 3.0 exists for the names in record dtypes only
-            raise ValueError(f"format version {version}, expected (1, 0) or (2, 0)")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            header = _header_of(member)
         if any(isinstance(size, bool) for size in header[0]):  # Python counts True as an int
             raise ValueError(f"shape {header[0]} is not one of integers")
         if min(header[0], default=0) < 0:
@@ -285,6 +291,16 @@ def _read_header(member: IO[bytes], place: str) -> tuple[tuple[int, ...], bool, 
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError) as error:
         raise ValueError(f"{place}: its header is not that of a .npy file ({error})") from error
     return header
+
+
+def _header_of(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(member)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(member)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(member)
+    # 3.0 exists for the names in record dtypes only.
+    raise ValueError(f"format version {version}, expected (1, 0) or (2, 0)")
 
 
 # Checks before a save, and the architecture.
@@ -312,14 +328,18 @@ def _numbers(name: str, value: object, place: str) -> NDArray[Any]:
     return np.asarray(value, order="C")
 
 
-def _to_json(architecture: object, names: list[str], place: str) -> str:
+def _to_json(architecture: object, arrays: Mapping[str, NDArray[Any]], place: str) -> str:
     if not isinstance(architecture, dict):
         raise TypeError(
             f"{place}: architecture is a {type(architecture).__name__}, expected a dict"
         )
-    document = {"format": _FORMAT, "arrays": names, "architecture": architecture}
+    document = {"format": _FORMAT, "arrays": list(arrays), "architecture": architecture}
     try:
         text = json.dumps(document, allow_nan=False, indent=1)  # ASCII: a byte each
+        # As a reader will have it: tuples are lists by then.
+        read = json.loads(text)["architecture"]
+        document |= {"sha256": checksum(read, arrays, place)}
+        text = json.dumps(document, allow_nan=False, indent=1)
     except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"{place}: architecture cannot be written as JSON: {error}") from error
     if len(text) > _MOST_ARCHITECTURE:
@@ -330,21 +350,41 @@ def _to_json(architecture: object, names: list[str], place: str) -> str:
     return text
 
 
-def _from_json(text: bytes, place: str) -> tuple[list[str], dict[str, object]]:
-    """Names of the arrays, and the architecture."""
+def _from_json(text: bytes, place: str) -> tuple[list[str], dict[str, object], str | None]:
+    """Names of the arrays, the architecture and, from format 2 on, the checksum."""
     place = f"{place}, {_ARCHITECTURE}"
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{place} is not JSON ({error})") from error
     match document:
-        case {"format": int(version)} if version != _FORMAT:
-            raise ValueError(f"{place} has format {version}, expected {_FORMAT}")
-        case {"format": int(), "arrays": [*names], "architecture": dict(architecture)} if all(
-            isinstance(name, str) for name in names
-        ):
-            return names, architecture
+        case {"format": int(version)} if version not in _READ:
+            raise ValueError(f"{place} has format {version}, expected {_READ[0]} or {_READ[1]}")
+        case {
+            "format": int(version),
+            "arrays": [*names],
+            "architecture": dict(architecture),
+        } if all(isinstance(name, str) for name in names):
+            expected = document.get("sha256")
+            if expected is None if version == 1 else isinstance(expected, str):
+                return names, architecture, expected
     raise ValueError(
         f"{place} holds something else than save_arrays writes, expected"
-        f' {{"format": {_FORMAT}, "arrays": [names], "architecture": {{...}}}}'
+        f' {{"format": {_FORMAT}, "arrays": [names], "architecture": {{...}}, "sha256": "..."}}'
     )
+
+
+def checksum(
+    architecture: dict[str, object], arrays: Mapping[str, NDArray[Any]], place: str
+) -> str:
+    """SHA-256 of the architecture, and of each array's name, shape, dtype and bytes."""
+    try:
+        digest = hashlib.sha256(json.dumps(architecture).encode())
+    except RecursionError as error:
+        raise ValueError(f"{place}, {_ARCHITECTURE} is nested too deeply") from error
+    for name, array in arrays.items():
+        stored = array.dtype.newbyteorder("<")
+        digest.update(f"\n{name} {array.shape} {stored.str}\n".encode())
+        # Bytes of the array itself, not a copy of them.
+        digest.update(array.astype(stored, copy=False).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -1,44 +1,38 @@
-"""A model in one file: named arrays and the architecture as JSON, no pickle."""
+"""A model in one file: named arrays and the architecture as JSON, no pickle.
 
-import inspect
+Format 2 also names code of the user's own and holds layers' running numbers and what callbacks have
+seen; files of format 1 have none of these.
+"""
+
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from kernels.runtime import checks
-from layers import schedules
-from layers.base import Layer
+from layers.base import Array, Layer
 from layers.columns import Columns
+from layers.files import parts
 from layers.files.archive import StrPath, load_arrays, save_arrays
 from layers.losses import Loss
 from layers.optimizers import Optimizer
 from layers.sequential import Sequential
+from layers.training.resuming import State, Stopped
 
 PLACE = "layers.load"
-_FORMAT = 1
+_FORMAT = 2
+_READ = (1, 2)
 
 
-def _known(kind: type) -> dict[str, Any]:
-    """The classes of a kind that a file may name: those that the package exports.
-
-    User-defined classes, and parts made of a user's formulas, are excluded: their code is not in
-    the file.
-    """
-    import layers
-    from layers import formulas
-
-    return {
-        name: part
-        for name, part in vars(layers).items()
-        if isinstance(part, type)
-        and issubclass(part, kind)
-        and part is not kind
-        and part.__module__ != formulas.__name__
-    }
-
-
-def save(model: Sequential, path: StrPath, *, optimizer_state: bool = False) -> None:
+def save(
+    model: Sequential,
+    path: StrPath,
+    *,
+    optimizer_state: bool = True,
+    stopped: Stopped | None = None,
+) -> None:
     """Write a model to one file, whole or not at all.
 
     Parameters
@@ -48,18 +42,21 @@ def save(model: Sequential, path: StrPath, *, optimizer_state: bool = False) -> 
         Written to a temporary file, then renamed; no suffix is added.
     optimizer_state : bool
         Whether to also write the optimizer's state of each parameter.
+    stopped : Stopped, optional
+        Where a call of `fit` stands, for a checkpoint.
 
     Raises
     ------
     TypeError
-        A layer, the loss or the optimizer is not one of this package's.
+        A part cannot be described: see `layers.files.parts`.
     """
+    place, named = "Sequential.save", dict[str, Any]()
     architecture: dict[str, object] = {
         "format": _FORMAT,
         "dtype": model.dtype.name,
-        "layers": [_described(layer, Layer) for layer in model.layers],
-        "loss": _described(model.loss, Loss),
-        "optimizer": _described(model.optimizer, Optimizer),
+        "layers": [parts.described(layer, place, named) for layer in model.layers],
+        "loss": parts.described(model.loss, place, named),
+        "optimizer": parts.described(model.optimizer, place, named),
         "seed_key": model._key,
         "steps": [model._step, model._first_step],
         "history": {
@@ -69,11 +66,16 @@ def save(model: Sequential, path: StrPath, *, optimizer_state: bool = False) -> 
     }
     if model.columns is not None:
         architecture["columns"] = model.columns.config()
+    if model.classes is not None:
+        architecture["classes"] = list(model.classes)
     arrays = model.parameters() | model.statistics()
     if optimizer_state:
         architecture["optimizer_state"] = True
         arrays |= _states(model)
-    save_arrays(path, arrays, architecture, "Sequential.save")
+    if stopped is not None:
+        architecture["stopped"], kept = _stopped_as_json(stopped)
+        arrays |= kept
+    save_arrays(path, arrays, architecture, place)
 
 
 def _states(model: Sequential) -> dict[str, Any]:
@@ -86,79 +88,79 @@ def _states(model: Sequential) -> dict[str, Any]:
     }
 
 
-def load(path: StrPath) -> Sequential:
-    """Read a model that `Sequential.save` wrote.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    Sequential
-        With bit-identical parameters, the same history and the same future shuffles.
-
-    Raises
-    ------
-    ValueError
-        The file is no saved model, is damaged, or its arrays do not fit its architecture.
-    """
-    arrays, architecture = load_arrays(path, lambda described: _shapes(described, path), PLACE)
+def load(path: StrPath, *, custom: Iterable[Any] = ()) -> Sequential:
+    """Read a file of ours; see `layers.load`."""
     place = f"{PLACE}: {os.fsdecode(path)}"
+    given = parts.checked_custom(custom, PLACE)
+    arrays, architecture = load_arrays(path, lambda found: _shapes(found, place, given), PLACE)
     try:
-        model = Sequential(
-            _layers(architecture, place),
-            loss=_made(architecture.get("loss"), Loss, "loss", place),
-            optimizer=_made(architecture.get("optimizer"), Optimizer, "optimizer", place),
-            seed=0,
-            dtype=_field(architecture, "dtype", str, place),
-        )
-        model._key = checks.integer(place, "seed_key", architecture.get("seed_key"), 0, 2**64 - 1)
-        if architecture.get("columns") is not None:
-            model.columns = _columns(architecture["columns"], model.n_in, place)
-        model._step, model._first_step = _steps(architecture, place)
-        if model.optimizer.states and architecture.get("optimizer_state") is not True:
-            model._first_step = model._step  # its states start from zero, so its steps do too
+        model = _model(architecture, place, given)
         own = model.parameters() | model.statistics() | _states(model)
         for name, array in own.items():
             if name in arrays:
-                array[...] = checks.floating(place, name, arrays[name], model.dtype)
+                array[...] = checks.floating(place, name, arrays[name], array.dtype)
+        if architecture.get("stopped") is not None:
+            model._stopped = _stopped(architecture["stopped"], arrays, place)
     except (TypeError, ValueError) as error:
         text = str(error)
         raise ValueError(text if text.startswith(place) else f"{place}: {text}") from error
+    return model
+
+
+def _model(architecture: Mapping[str, Any], place: str, custom: Mapping[str, Any]) -> Sequential:
+    """The model that an architecture describes, before its arrays are filled."""
+    model = Sequential(
+        _layers(architecture, place, custom),
+        loss=parts.made(architecture.get("loss"), Loss, "loss", place, custom),
+        optimizer=_optimizer(architecture, place, custom),
+        seed=0,
+        dtype=_field(architecture, "dtype", str, place),
+    )
+    model._key = checks.integer(place, "seed_key", architecture.get("seed_key"), 0, 2**64 - 1)
+    if architecture.get("columns") is not None:
+        model.columns = _columns(architecture["columns"], model.n_in, place)
+    model.classes = architecture.get("classes")
+    model._step, model._first_step = _steps(architecture, place)
+    if model.optimizer.states and architecture.get("optimizer_state") is not True:
+        model._first_step = model._step  # its states start from zero, so its steps do too
     for name, numbers in _field(architecture, "history", dict, place).items():
         model.history[name] = _numbers(name, numbers, place)
     return model
 
 
-def _shapes(architecture: Mapping[str, Any], path: StrPath) -> dict[str, tuple[int, ...]]:
+def _shapes(
+    architecture: Mapping[str, Any], place: str, custom: Mapping[str, Any]
+) -> dict[str, tuple[int, ...]]:
     """The arrays' shapes, before a model allocates what the architecture claims."""
-    place = f"{PLACE}: {os.fsdecode(path)}"
     version = architecture.get("format")
-    if version != _FORMAT:
-        raise ValueError(f"{place} has format {checks.shown(version)}, expected {_FORMAT}")
-    shapes: dict[str, tuple[int, ...]] = {
+    if version not in _READ or isinstance(version, bool):
+        raise ValueError(
+            f"{place} has format {checks.shown(version)}, expected {_READ[0]} or {_READ[1]}"
+        )
+    made = _layers(architecture, place, custom)
+    parameters: dict[str, tuple[int, ...]] = {
         f"{index}.{name}": shape
-        for index, layer in enumerate(_layers(architecture, place))
+        for index, layer in enumerate(made)
         for name, shape in layer.parameter_shapes().items()
     }
-    statistics: dict[str, tuple[int, ...]] = {
+    shapes = parameters | {
         f"{index}.{name}": shape
-        for index, layer in enumerate(_layers(architecture, place))
+        for index, layer in enumerate(made)
         for name, shape in layer.statistic_shapes().items()
     }
-    if architecture.get("optimizer_state") is not True:
-        return shapes | statistics
-    optimizer = _made(architecture.get("optimizer"), Optimizer, "optimizer", place)
-    return (
-        shapes
-        | statistics
-        | {
+    if architecture.get("optimizer_state") is True:
+        shapes |= {
             f"optimizer.{state}.{name}": shape
-            for state in range(optimizer.states)
-            for name, shape in shapes.items()
+            for state in range(_optimizer(architecture, place, custom).states)
+            for name, shape in parameters.items()
         }
-    )
+    if architecture.get("stopped") is not None:
+        shapes |= _stopped_shapes(architecture["stopped"], place)
+    return shapes
+
+
+def _optimizer(architecture: Mapping[str, Any], place: str, custom: Mapping[str, Any]) -> Any:
+    return parts.made(architecture.get("optimizer"), Optimizer, "optimizer", place, custom)
 
 
 def _steps(architecture: Mapping[str, Any], place: str) -> tuple[int, int]:
@@ -172,9 +174,12 @@ def _steps(architecture: Mapping[str, Any], place: str) -> tuple[int, int]:
     return taken, checks.integer(place, "steps", steps[1], 0, taken)
 
 
-def _layers(architecture: Mapping[str, Any], place: str) -> list[Layer]:
+def _layers(architecture: Mapping[str, Any], place: str, custom: Mapping[str, Any]) -> list[Layer]:
     described = _field(architecture, "layers", list, place)
-    return [_made(part, Layer, f"layer {index}", place) for index, part in enumerate(described)]
+    return [
+        parts.made(part, Layer, f"layer {index}", place, custom)
+        for index, part in enumerate(described)
+    ]
 
 
 def _field(architecture: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
@@ -225,64 +230,60 @@ def _as_json(number: float) -> float | str:
     return number if math.isfinite(number) else str(number)
 
 
-def _described(part: Any, kind: type) -> dict[str, Any]:
-    name, known = type(part).__name__, _known(kind)
-    if known.get(name) is not type(part):
-        raise TypeError(f"Sequential.save: cannot save {part!r}, expected one of {sorted(known)}")
-    training = part._training() if isinstance(part, Layer) else {}
-    try:
-        given = {key: _with_layers(value, _described_layer) for key, value in part.config().items()}
-        return {"type": name, **given, **training}
-    except TypeError as error:  # a learning rate by code of the user's own
-        raise TypeError(f"Sequential.save: {name}: {error}") from error
+# Where a call of `fit` stands: the epochs that it has done, and what its callbacks have seen.
 
 
-def _described_layer(layer: Any) -> Any:
-    return _described(layer, Layer) if isinstance(layer, Layer) else layer
-
-
-def _with_layers(value: Any, change: Callable[[Any], Any]) -> Any:
-    """A value, or a list of such, and so on, changed where it is or describes a layer."""
-    if isinstance(value, list):
-        return [_with_layers(each, change) for each in value]
-    return change(value)
-
-
-def _made(described: Any, kind: type, what: str, place: str) -> Any:
-    """A layer, loss or optimizer as the file describes it."""
-    known, outer = _known(kind), place
-    place = f"{place}: {what} in its architecture"
-    if not isinstance(described, dict) or not isinstance(described.get("type"), str):
-        raise ValueError(
-            f"{place} is {checks.shown(described)}, expected its type and arguments by name"
+def _stopped_as_json(stopped: Stopped) -> tuple[dict[str, Any], dict[str, Array]]:
+    described, arrays = [], dict[str, Array]()
+    for index, (name, state) in enumerate(stopped.states):
+        kept = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
+        plain = {key: _as_json(v) if isinstance(v, float) else v for key, v in state.items()}
+        described.append(
+            {
+                "type": name,
+                "state": {key: plain[key] for key in state if key not in kept},
+                "arrays": {key: list(array.shape) for key, array in kept.items()},
+            }
         )
-    name, given = described["type"], {k: v for k, v in described.items() if k != "type"}
-    if name not in known:
-        raise ValueError(f"{place}: {name!r} is unknown, expected one of {sorted(known)}")
-    later = {}
-    if kind is Layer:  # any layer has these, whatever its constructor takes
-        later = {
-            key: given.pop(key) for key in ("trainable", "learning_rate_scale") if key in given
-        }
-    parameters = inspect.signature(known[name]).parameters
-    needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
-    if not needed <= set(given) <= set(parameters):
-        raise ValueError(
-            f"{place}: {name} has the arguments {sorted(given)}, expected {sorted(needed)}"
-            f" and perhaps {sorted(set(parameters) - needed)}"
-        )
+        arrays |= {f"callback.{index}.{key}": array for key, array in kept.items()}
+    return {"epoch": stopped.epoch, "callbacks": described}, arrays
 
-    def made_layer(value: Any) -> Any:
-        is_layer = isinstance(value, dict) and kind is Layer
-        return _made(value, Layer, f"a layer of {what}", outer) if is_layer else value
 
-    given = {key: _with_layers(value, made_layer) for key, value in given.items()}
-    try:
-        if isinstance(given.get("learning_rate"), dict):
-            given["learning_rate"] = schedules.made(given["learning_rate"])
-        made = known[name](**given)
-        for key, value in later.items():
-            setattr(made, key, value)
-        return made
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{place}: {error}") from error
+def _stopped_shapes(described: Any, place: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of the callbacks' arrays; the whole is checked."""
+    match described:
+        case {"epoch": int(), "callbacks": [*callbacks]} if all(map(_is_state, callbacks)):
+            return {
+                f"callback.{index}.{name}": tuple(shape)
+                for index, callback in enumerate(callbacks)
+                for name, shape in callback["arrays"].items()
+            }
+    raise ValueError(
+        f"{place}: stopped in its architecture is {checks.shown(described)}, expected the epoch "
+        "and the states of callbacks"
+    )
+
+
+def _is_state(described: Any) -> bool:
+    match described:
+        case {"type": str(), "state": dict(), "arrays": dict(arrays)}:
+            return all(
+                isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+                for shape in arrays.values()
+            )
+    return False
+
+
+def _stopped(described: Any, arrays: Mapping[str, Array], place: str) -> Stopped:
+    def state(index: int, callback: Mapping[str, Any]) -> State:
+        kept = {name: arrays[f"callback.{index}.{name}"] for name in callback["arrays"]}
+        return {name: _number_of(v) for name, v in callback["state"].items()} | kept
+
+    epoch = checks.integer(place, "epoch", described["epoch"], 0)
+    states = enumerate(described["callbacks"])
+    return Stopped(epoch, [(each["type"], state(index, each)) for index, each in states])
+
+
+def _number_of(value: Any) -> Any:
+    """What `_as_json` made a string of, as a number again."""
+    return float(value) if value in ("nan", "inf", "-inf") else value

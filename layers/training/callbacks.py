@@ -1,9 +1,12 @@
 """Callbacks for `Sequential.fit`: when to stop, what to keep, how fast to go on, what to note."""
 
+import contextlib
 import csv
 import math
 import os
+import re
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +15,10 @@ import numpy as np
 from kernels.runtime import checks
 from layers import schedules
 from layers.base import Array
+from layers.training import resuming
 from layers.training.history import higher_is_better
 from layers.training.loop import Callback, Progress, learning_rate
+from layers.training.resuming import State, Stopped
 
 if TYPE_CHECKING:
     from layers.files.archive import StrPath
@@ -26,7 +31,7 @@ class _Monitor(Callback):
     Attributes
     ----------
     best_epoch : int or None
-        The best epoch of this call of `fit` so far, from 1.
+        The best epoch of this call of `fit` so far, from 1, as `Progress` counts them.
     best : float
         The metric then.
     """
@@ -52,6 +57,26 @@ class _Monitor(Callback):
     def begin(self, model: "Sequential") -> None:
         """Forget what an earlier call of `fit` has seen."""
         self._start()
+
+    def state(self) -> State:
+        """The best epoch, the metric then, and how many epochs have been waited since."""
+        return {
+            "monitor": self.monitor,
+            "best_epoch": self.best_epoch,
+            "best": self.best,
+            "waited": self._waited,
+        }
+
+    def restore(self, model: "Sequential", state: State) -> None:
+        """Go on counting where a checkpoint has stopped."""
+        self.begin(model)
+        place = type(self).__name__
+        resuming.same(place, "monitor", state, self.monitor)
+        best = resuming.number(place, "best", state)
+        waited = resuming.integer(place, "waited", state)
+        if state.get("best_epoch") is not None:
+            self.best_epoch, self.best = resuming.integer(place, "best_epoch", state), best
+        self._waited = waited
 
     def _is_best(self, progress: Progress) -> bool:
         """Whether this epoch is the best so far, by more than ``min_delta``."""
@@ -86,7 +111,12 @@ class EarlyStopping(_Monitor):
     ) -> None:
         super().__init__(monitor, min_delta)
         self.patience = checks.integer("EarlyStopping", "patience", patience, 1)
-        self._kept: Array | None = None
+        self._kept: dict[str, Array] | None = None
+
+    @property
+    def over(self) -> bool:  # type: ignore[override]
+        """Whether patience is over."""
+        return self._waited >= self.patience
 
     def begin(self, model: "Sequential") -> None:
         """Forget what an earlier call of `fit` has seen."""
@@ -98,14 +128,25 @@ class EarlyStopping(_Monitor):
         if not progress.ended:
             return False
         if self._is_best(progress):
-            self._kept = progress.model._buffers.learnt.copy()
-        return self._waited >= self.patience
+            self._kept = {k: array.copy() for k, array in _learnt(progress.model).items()}
+        return self.over
 
     def end(self, model: "Sequential") -> None:
         """Give the best parameters back."""
         if self._kept is not None:
-            model._buffers.learnt[...] = self._kept
+            for name, array in _learnt(model).items():
+                array[...] = self._kept[name]
             self._kept = None
+
+    def state(self) -> State:
+        """What has been counted, and the parameters of the best epoch."""
+        return super().state() | {f"kept.{k}": array for k, array in (self._kept or {}).items()}
+
+    def restore(self, model: "Sequential", state: State) -> None:
+        """Go on where a checkpoint has stopped."""
+        super().restore(model, state)
+        shapes = {name: array.shape for name, array in _learnt(model).items()}
+        self._kept = resuming.arrays("EarlyStopping", "kept.", state, shapes)
 
     def __repr__(self) -> str:
         return (
@@ -115,16 +156,26 @@ class EarlyStopping(_Monitor):
 
 
 class Checkpoint(_Monitor):
-    """Saves the model at the end of an epoch, whole or not at all; `layers.load` reads it.
+    """Saves the model at the end of epochs, each time whole or not at all; `layers.load` reads it.
 
     Parameters
     ----------
     path : path
-        One file, written anew each time.
+        One file, written anew each time. Or one each time, where ``{epoch}`` in it (or
+        ``{epoch:04d}``) stands for the number of epochs in the model's history.
     monitor : str
     best : bool
-        Whether to save only what is better than all epochs of this call of `fit` before. Without
-        it each epoch is saved, with the optimizer's states, to go on from.
+        Whether to save only what is better than all epochs of this call of `fit` before, for use.
+        Without it, whatever training needs to go on from there is saved, to the bit: the
+        optimizer's states, and what the other callbacks have seen.
+    epochs : int
+        Without ``best``: save after so many epochs, and in the end.
+    minutes : float, optional
+        Without ``best``: save at the end of an epoch when so much time has passed since the last
+        time, too.
+    keep : int, optional
+        With ``{epoch}``: how many of these files stay, the newest; older ones that this training
+        has written are removed. By default all stay.
 
     Raises
     ------
@@ -132,34 +183,155 @@ class Checkpoint(_Monitor):
         As training begins: the model cannot be saved, or not there.
     """
 
-    def __init__(self, path: "StrPath", monitor: str = "val_loss", best: bool = True) -> None:
+    saves = True
+
+    def __init__(
+        self,
+        path: "StrPath",
+        monitor: str = "val_loss",
+        best: bool = True,
+        *,
+        epochs: int = 1,
+        minutes: float | None = None,
+        keep: int | None = None,
+    ) -> None:
         super().__init__(monitor, 0.0)
-        self.path = _checked_path("Checkpoint", path)
+        place = "Checkpoint"
+        self.path = _checked_path(place, path)
         if not isinstance(best, (bool, np.bool_)):
-            raise TypeError(f"Checkpoint: best is {checks.shown(best)}, expected True or False")
+            raise TypeError(f"{place}: best is {checks.shown(best)}, expected True or False")
         self.best_only = bool(best)
+        self.epochs = checks.integer(place, "epochs", epochs, 1)
+        self.minutes = None if minutes is None else checks.number(place, "minutes", minutes, 0)
+        self.keep = None if keep is None else checks.integer(place, "keep", keep, 1)
+        self._is_numbered = _NUMBERED.search(self.path.name) is not None
+        if _NUMBERED.search(str(self.path.parent)):
+            raise ValueError(f"{place}: path is {path!r}, expected {{epoch}} in the file's name")
+        if self.keep is not None and not self._is_numbered:
+            raise ValueError(
+                f"{place}: keep is {keep!r} and path {str(self.path)!r}, expected {{epoch}} in the "
+                "file's name: there is one file otherwise"
+            )
+        if self.best_only and (self.epochs > 1 or self.minutes is not None):
+            raise ValueError(f"{place}: epochs or minutes is given, expected best=False with it")
         if not self.best_only:
             self.monitor = None  # type: ignore[assignment]
+            if self.path.suffix.lower() in (".safetensors", ".onnx"):
+                raise ValueError(
+                    f"{place}: path is {str(self.path)!r}, and a file of that kind holds no "
+                    "training: expected another ending, such as .npz"
+                )
 
     def begin(self, model: "Sequential") -> None:
         """Save the model aside, so that what cannot be saved is known before it is trained."""
         super().begin(model)
+        self._written: list[int] = []
+        self._unsaved: tuple[Progress, int] | None = None
+        self._last = time.monotonic()
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"Checkpoint: {self.path.parent} is no folder")
-        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=self.path.name) as folder:
-            model.save(Path(folder) / "trial")
+        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".checkpoint") as folder:
+            model.save(Path(folder) / f"trial{self.path.suffix}")
 
     def __call__(self, progress: Progress) -> None:
-        """Save the model."""
+        """Save the model, where it is time to."""
         if not progress.ended:
             return
-        if not self.best_only:
-            progress.model.save(self.path, optimizer_state=True)
-        elif self._is_best(progress):
-            progress.model.save(self.path)
+        if self.best_only:
+            if self._is_best(progress):
+                self._save(progress)
+            return
+        self._unsaved = progress, progress.model._step
+        passed = time.monotonic() - self._last
+        is_time = self.minutes is not None and passed >= 60 * self.minutes
+        if is_time or progress.epoch % self.epochs == 0 or progress.epoch == progress.epochs:
+            self._save(progress)
+
+    def _save(self, progress: Progress) -> None:
+        from layers.files import model_file
+
+        model, number = progress.model, progress.model.history.epochs
+        self._written = [*(n for n in self._written if n != number), number]
+        path = self._path_of(number)
+        if self.best_only:
+            model.save(path, optimizer_state=False)
+        else:
+            stopped = Stopped(progress.epoch, resuming.states_of(progress.callbacks))
+            model_file.save(model, path, stopped=stopped)
+        self._prune()
+        self._last, self._unsaved = time.monotonic(), None
+
+    def _prune(self) -> None:
+        """Remove all but the newest; files name the older ones too, for whoever is killed here."""
+        while self.keep is not None and len(self._written) > self.keep:
+            with contextlib.suppress(FileNotFoundError):
+                self._path_of(self._written[0]).unlink()
+            del self._written[0]
+
+    def _path_of(self, number: int) -> Path:
+        if not self._is_numbered:
+            return self.path
+        name = _NUMBERED.sub(lambda found: format(number, found[1] or ""), self.path.name)
+        return self.path.with_name(name)
+
+    def latest(self) -> Path | None:
+        """The newest file of this path that is there: that of the most epochs; None without any."""
+        if not self._is_numbered:
+            return self.path if self.path.exists() else None
+        if not self.path.parent.is_dir():
+            return None
+        found = _NUMBERED.search(self.path.name)
+        assert found is not None
+        before, after = self.path.name[: found.start()], self.path.name[found.end() :]
+        form = re.compile(f"{re.escape(before)}([0-9]+){re.escape(after)}")
+        numbers = {
+            int(match[1]): path
+            for path in self.path.parent.iterdir()
+            if (match := form.fullmatch(path.name)) and path == self._path_of(int(match[1]))
+        }
+        return numbers[max(numbers)] if numbers else None
+
+    def state(self) -> State:
+        """What has been counted, and which files have been written."""
+        return super().state() | {"written": list(self._written)}
+
+    def restore(self, model: "Sequential", state: State) -> None:
+        """Go on where a checkpoint has stopped, if it was by the same metric."""
+        if state.get("monitor") != self.monitor:
+            return self.begin(model)
+        super().restore(model, state)
+        written = state.get("written")
+        if not isinstance(written, list):
+            raise ValueError(f"Checkpoint: written in the checkpoint is {checks.shown(written)}")
+        self._written = [checks.integer("Checkpoint", "written", each, 0) for each in written]
+        self._prune()
+        return None
+
+    def end(self, model: "Sequential") -> None:
+        """Save the last epoch, where training has ended with it, between two times."""
+        unsaved, self._unsaved = self._unsaved, None
+        if unsaved is not None and unsaved[1] == model._step:
+            self._save(unsaved[0])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: without the model."""
+        return self.__dict__ | {"_unsaved": None}
 
     def __repr__(self) -> str:
-        return f"Checkpoint({str(self.path)!r}, monitor={self.monitor!r}, best={self.best_only})"
+        more = "".join(
+            f", {name}={value!r}"
+            for name, value, default in (
+                ("epochs", self.epochs, 1),
+                ("minutes", self.minutes, None),
+                ("keep", self.keep, None),
+            )
+            if value != default
+        )
+        given = f"{str(self.path)!r}, monitor={self.monitor!r}, best={self.best_only}"
+        return f"Checkpoint({given}{more})"
+
+
+_NUMBERED = re.compile(r"\{epoch(?::(0?[0-9]*d?))?\}")
 
 
 class ReduceOnPlateau(_Monitor):
@@ -234,7 +406,8 @@ class CSVLog(Callback):
     Parameters
     ----------
     path : path
-        Written anew by each call of `fit`; each line is in the file once its epoch has ended.
+        Written anew by each call of `fit`, unless it goes on from a checkpoint: lines that came
+        after that are written over. Each line is in the file once its epoch has ended.
     """
 
     def __init__(self, path: "StrPath") -> None:
@@ -245,6 +418,25 @@ class CSVLog(Callback):
         """Open the file."""
         self._file = self.path.open("w", encoding="utf-8", newline="")
         self._has_header = False
+
+    def state(self) -> State:
+        """How far the file is written."""
+        return {"bytes": self._file.tell()}
+
+    def restore(self, model: "Sequential", state: State) -> None:
+        """Open the file, and go on where a checkpoint has stopped."""
+        size = resuming.integer("CSVLog", "bytes", state)
+        file = self.path.open("r+", encoding="utf-8", newline="")
+        there = os.fstat(file.fileno()).st_size
+        if there < size:
+            file.close()
+            raise ValueError(
+                f"CSVLog: {self.path} has {there} bytes, expected at least {size}, the log of the "
+                "training that was stopped"
+            )
+        file.seek(size)
+        file.truncate()
+        self._file, self._has_header = file, size > 0
 
     def __call__(self, progress: Progress) -> None:
         """Write a line."""
@@ -302,29 +494,51 @@ class MovingAverage(Callback):
                 f"MovingAverage: decay is {decay!r}, expected a number above 0, below 1"
             )
         self.every = checks.integer("MovingAverage", "every", every, 1)
-        self._sum: Array | None = None
+        self._sums: dict[str, Array] | None = None
 
     def begin(self, model: "Sequential") -> None:
         """Forget the average of an earlier call of `fit`."""
-        self._sum = np.zeros(model._buffers.learnt.shape)
+        self._sums = {name: np.zeros(array.shape) for name, array in _learnt(model).items()}
         self._weight, self._step = 0.0, model._step
 
     def __call__(self, progress: Progress) -> None:
         """Take the parameters into the average."""
         model = progress.model
         stays = self.decay ** (model._step - self._step)
-        if self._sum is None or stays == 1:  # an epoch has ended just after a batch that counted
+        if self._sums is None or stays == 1:  # an epoch has ended just after a batch that counted
             return
-        self._sum *= stays
-        self._sum += (1 - stays) * model._buffers.learnt.astype(np.float64)
+        for name, array in _learnt(model).items():
+            self._sums[name] *= stays
+            self._sums[name] += (1 - stays) * array.astype(np.float64)
         self._weight = stays * self._weight + (1 - stays)
         self._step = model._step
 
     def end(self, model: "Sequential") -> None:
         """Put the average into the model."""
-        if self._sum is not None and self._weight > 0:
-            model._buffers.learnt[...] = self._sum / self._weight
-        self._sum = None
+        if self._sums is not None and self._weight > 0:
+            for name, array in _learnt(model).items():
+                array[...] = self._sums[name] / self._weight
+        self._sums = None
+
+    def state(self) -> State:
+        """The average so far."""
+        sums = {f"sum.{name}": array for name, array in (self._sums or {}).items()}
+        return {"decay": self.decay, "weight": self._weight, "step": self._step} | sums
+
+    def restore(self, model: "Sequential", state: State) -> None:
+        """Go on with the average of a checkpoint."""
+        place = "MovingAverage"
+        resuming.same(place, "decay", state, self.decay)
+        self.begin(model)
+        shapes = {name: array.shape for name, array in _learnt(model).items()}
+        sums = resuming.arrays(place, "sum.", state, shapes, np.dtype(np.float64))
+        weight = resuming.number(place, "weight", state)
+        if sums is None or not 0 <= weight <= 1.001:
+            raise ValueError(
+                f"{place}: the checkpoint holds no average, expected sums and a weight"
+            )
+        self._sums, self._weight = sums, weight
+        self._step = resuming.integer(place, "step", state)
 
     def __repr__(self) -> str:
         return f"MovingAverage(decay={self.decay:g}, every={self.every})"
@@ -335,3 +549,8 @@ def _checked_path(place: str, path: Any) -> Path:
         return Path(os.fsdecode(path))
     except TypeError:
         raise TypeError(f"{place}: path is {checks.shown(path)}, expected a path") from None
+
+
+def _learnt(model: "Sequential") -> dict[str, Array]:
+    """What training changes in a model: parameters, and layers' statistics; views."""
+    return model.parameters() | model.statistics()

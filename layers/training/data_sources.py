@@ -217,7 +217,8 @@ class Batches:
 
 def as_batches(x: Any, y: Any) -> Iterable[Any] | None:
     """x, where it is an iterable of batches: without y, and no array or frame."""
-    if y is None and isinstance(x, Iterable) and not hasattr(x, "__array__"):
+    is_array = hasattr(x, "__array__") or hasattr(x, "__dlpack__")
+    if y is None and isinstance(x, Iterable) and not is_array:
         return x
     return None
 

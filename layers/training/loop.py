@@ -17,6 +17,7 @@ from layers.compiled.runner import Totals
 from layers.streams import progress_bar
 from layers.training.data_sources import PLACE, Held, Piece, Source
 from layers.training.history import History
+from layers.training.resuming import State, Stopped
 from layers.validation import check_batches
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Progress:
     Attributes
     ----------
     epoch, epochs : int
-        Of this call of `fit`, from 1.
+        Of this call of `fit`, from 1; where it goes on from a checkpoint, those of the call that
+        was stopped count too.
     batch : int
         How many batches of the epoch are done.
     ended : bool
@@ -58,6 +60,8 @@ class Progress:
         The optimizer's at this step; None where it has none.
     seconds : float
         Since this call of `fit` began.
+    callbacks : sequence
+        All that are called.
     """
 
     epoch: int
@@ -68,6 +72,7 @@ class Progress:
     model: "Sequential" = field(repr=False)
     learning_rate: float | None = None
     seconds: float = 0.0
+    callbacks: Sequence[Any] = field(default=(), repr=False)
 
     @property
     def loss(self) -> float:
@@ -103,10 +108,16 @@ class Callback:
         The metric that it looks at, which `fit` then has to have.
     every : int or None
         Call it after so many batches too; None is ``callback_batches`` of `fit`.
+    over : bool
+        Whether training is to end before the next epoch, as it may be after `restore`.
+    saves : bool
+        Whether it saves what the others have seen, and is called after them.
     """
 
     monitor: str | None = None
     every: int | None = None
+    over: bool = False
+    saves: bool = False
 
     def begin(self, model: "Sequential") -> None:
         """Called before the first batch."""
@@ -116,6 +127,20 @@ class Callback:
 
     def end(self, model: "Sequential") -> None:
         """Called when training ends, however it ends: by an error or Ctrl-C too."""
+
+    def state(self) -> State | None:
+        """What it has seen by now, for a checkpoint: numbers, text and lists, and arrays, by name.
+
+        None where there is nothing that a training that goes on from there would miss.
+        """
+        return None
+
+    def restore(self, model: "Sequential", state: State) -> None:
+        """Called instead of `begin` where training goes on: take up what `state` gave.
+
+        It comes from a file: check it.
+        """
+        self.begin(model)
 
 
 class _Stop(Exception):
@@ -135,9 +160,14 @@ class Fitting:
     every: int | None
     _intervals: list[int | None] = field(default_factory=list)
     _began: float = 0.0
+    _before: int = 0
+    """Epochs of the call that was stopped, where this one goes on from a checkpoint."""
 
     def run(self, progress: bool) -> History:
         """All epochs, or those until a callback asks for the end."""
+        self.callbacks = sorted(
+            self.callbacks, key=lambda each: isinstance(each, Callback) and each.saves
+        )
         self._intervals = [
             (callback.every if isinstance(callback, Callback) else None) or self.every
             for callback in self.callbacks
@@ -148,19 +178,42 @@ class Fitting:
         form = _BAR_OF_UNKNOWN if total is None else _BAR
         bar = progress_bar(total=total, bar_format=form, disable=not progress)
         with bar, ExitStack() as endings:
-            for callback in self.callbacks:
-                if isinstance(callback, Callback):
-                    callback.begin(self.model)
-                    endings.callback(callback.end, self.model)
+            self._begin(endings)
             self._began = time.perf_counter()
             try:
-                for epoch in range(self.epochs):
+                for epoch in range(self._before, self._before + self.epochs):
+                    if any(isinstance(each, Callback) and each.over for each in self.callbacks):
+                        break
                     if progress:
-                        bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
+                        last = self._before + self.epochs
+                        bar.set_description(f"epoch {epoch + 1}/{last}", refresh=False)
                     self._epoch(epoch, history, bar)
             except _Stop:
                 pass
         return history
+
+    def _begin(self, endings: ExitStack) -> None:
+        """Tell the callbacks that training begins, or goes on."""
+        model = self.model
+        stopped = Stopped() if model._stopped is None else model._stopped.copy()
+        learnt = model._buffers.learnt.copy()
+        try:
+            for callback in self.callbacks:
+                if not isinstance(callback, Callback):
+                    continue
+                state = stopped.take(callback)
+                if state is None:
+                    callback.begin(model)
+                else:
+                    callback.restore(model, state)
+                endings.callback(callback.end, model)
+        except BaseException:
+            with endings.pop_all():  # one that had gone on may put its parameters into the model
+                pass
+            model._buffers.learnt[...] = learnt
+            raise
+        self._before, model._stopped = stopped.epoch, None
+        stopped.warn_of_the_rest(PLACE)
 
     def _check_monitors(self) -> None:
         """Each metric that a callback looks at is there, or will be."""
@@ -201,7 +254,7 @@ class Fitting:
         history.add(**numbers)
         self.model.history.add(**numbers)
         if not bar.disable:
-            bar.set_postfix_str(_shown(numbers), refresh=epoch == self.epochs - 1)
+            bar.set_postfix_str(_shown(numbers), refresh=epoch == self._before + self.epochs - 1)
         self._call_back(self.callbacks, epoch, batch, numbers, True)
 
     def _steps(self, epoch: int) -> Iterator[tuple[int, Totals]]:
@@ -259,9 +312,10 @@ class Fitting:
         if not callbacks:
             return
         progress = Progress(
-            *(epoch + 1, self.epochs, batch, ended, numbers, self.model),
+            *(epoch + 1, self._before + self.epochs, batch, ended, numbers, self.model),
             learning_rate=learning_rate(self.model),
             seconds=time.perf_counter() - self._began,
+            callbacks=self.callbacks,
         )
         answers = [callback(progress) for callback in callbacks]
         # Not whatever counts as true: a callback may well return a number.

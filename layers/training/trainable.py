@@ -61,9 +61,10 @@ class Trainable:
             Class indices (n,), or target rows (n, n_classes). Class indices are copied; ``x`` and
             target rows are read where they lie, if they can be: leave them as they are meanwhile.
         epochs, batch_size : int
-            At least 1. The last batch of an epoch may be smaller. A batch is a row's memory times
-            ``batch_size`` and no more, so there is no accumulation of gradients over batches: a
-            larger ``batch_size`` is the same.
+            At least 1; where the model comes from a `Checkpoint`, 0 epochs give what the training
+            that was stopped would have given then. The last batch of an epoch may be smaller. A
+            batch is a row's memory times ``batch_size`` and no more, so there is no accumulation of
+            gradients over batches: a larger ``batch_size`` is the same.
         validation_data : (x, y), (x, y, sample_weight) or iterable of batches, optional
             Evaluated after each epoch. Batches are read once, before training, into memory.
         shuffle : bool
@@ -72,7 +73,8 @@ class Trainable:
             Whether to show a bar with loss and accuracy.
         callbacks : function or list of functions, optional
             Each is called with a `Progress` at the end of an epoch; if one returns True, training
-            ends there. A `Callback` is told of the beginning and the end of training too.
+            ends there. A `Callback` is told of the beginning and the end of training too. In the
+            first call for a model from a `Checkpoint`, it takes up what one of its class had seen.
         callback_batches : int, optional
             Call them after so many batches too.
         steps_per_epoch : int, optional
@@ -112,7 +114,7 @@ class Trainable:
             parameters are those before that batch.
         """
         model = cast("Sequential", self)
-        epochs = checks.integer(PLACE, "epochs", epochs, 1)
+        epochs = checks.integer(PLACE, "epochs", epochs, 0 if model._stopped else 1)
         weights = sample_weight, class_weight
         source = source_of(model, PLACE, x, y, epochs, batch_size, steps_per_epoch, *weights)
         model._groups().check()
@@ -124,7 +126,8 @@ class Trainable:
         if source.rows is not None:
             check_rows(model.layers, PLACE, "x", source.rows, min(batch_size, source.rows))
         model._forget()
-        return Fitting(model, source, epochs, shuffle, validation, checked, every).run(progress)
+        fitting = Fitting(model, source, epochs, shuffle, validation, checked, every)
+        return fitting.run(progress)
 
     def partial_fit(
         self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None

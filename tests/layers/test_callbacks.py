@@ -215,8 +215,8 @@ def test_a_checkpoint_that_cannot_be_written_is_known_before_training(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"^Checkpoint: .*none is no folder"):
         model.fit(X, Y, callbacks=layers.Checkpoint(tmp_path / "none" / "a.npz", "loss"))
     assert model.fingerprint() == make().fingerprint()
-    own = make(OwnReLU)
-    with pytest.raises(TypeError, match=r"^Sequential.save: cannot save OwnReLU"):
+    own = make(rate=lambda step: 0.1)
+    with pytest.raises(TypeError, match=r"^Sequential.save: .*a function made by def"):
         own.fit(X, Y, callbacks=layers.Checkpoint(tmp_path / "a.npz", "loss"))
     assert own.fingerprint() == make().fingerprint()
     assert list(tmp_path.iterdir()) == []

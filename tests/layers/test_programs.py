@@ -500,7 +500,7 @@ def test_another_optimizer_starts_from_its_first_step():
 def test_a_saved_state_goes_on_where_it_was(tmp_path):
     model = with_adam()
     model.fit(X, Y)
-    model.save(tmp_path / "model.npz", optimizer_state=True)
+    model.save(tmp_path / "model.npz")
     loaded = layers.load(tmp_path / "model.npz")
     assert np.array_equal(loaded._buffers.states, model._buffers.states)
     for each in (model, loaded):
@@ -511,7 +511,7 @@ def test_a_saved_state_goes_on_where_it_was(tmp_path):
 def test_without_a_saved_state_an_optimizer_starts_from_its_first_step(tmp_path):
     model = with_adam()
     model.fit(X, Y)
-    model.save(tmp_path / "model.npz")
+    model.save(tmp_path / "model.npz", optimizer_state=False)
     loaded = layers.load(tmp_path / "model.npz")
     assert not loaded._buffers.states.any()
     model.optimizer = layers.Adam(0.01)
@@ -522,7 +522,7 @@ def test_without_a_saved_state_an_optimizer_starts_from_its_first_step(tmp_path)
 
 def test_a_file_without_the_states_that_it_speaks_of_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(model_file, "_states", lambda model: {})
-    with_adam().save(tmp_path / "model.npz", optimizer_state=True)
+    with_adam().save(tmp_path / "model.npz")
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"^layers\.load: .*optimizer\.0\.0\.weights"):
         layers.load(tmp_path / "model.npz")

@@ -1,0 +1,4 @@
+"""Models to and from other programs: safetensors, ONNX, PyTorch.
+
+None of these libraries is imported before it is asked for.
+"""
