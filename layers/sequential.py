@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from kernels.runtime import checks
 from layers import runs, seeds
 from layers.backends import active, is_compiled
 from layers.base import Array, Layer, Part, for_inference
-from layers.columns import Columns
 from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
@@ -22,6 +21,9 @@ from layers.training.data_sources import Piece, as_batches, joined
 from layers.training.history import History
 from layers.training.trainable import Trainable
 from layers.validation import check_free, check_loss, checked_layers, checked_part, checked_widths
+
+if TYPE_CHECKING:
+    from layers.data.columns import NumberColumns
 
 _PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
 """Rows that go through the layers, and through the loss, together: no result depends on it."""
@@ -76,7 +78,7 @@ class Sequential(Trainable):
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer = SGD() if optimizer is None else optimizer
         self.history = History()
-        self.columns: Columns | None = None
+        self.columns: NumberColumns | None = None
         self._key = seeds.key_of("Sequential", seed)
         self._bind()
 

@@ -9,7 +9,7 @@ from typing import Any
 from kernels.runtime import checks
 from layers import schedules
 from layers.base import Layer
-from layers.columns import Columns
+from layers.data.columns import NumberColumns
 from layers.files.archive import StrPath, load_arrays, save_arrays
 from layers.losses import Loss
 from layers.optimizers import Optimizer
@@ -192,10 +192,10 @@ def _numbers(name: str, numbers: Any, place: str) -> list[float]:
         raise ValueError(f"{place}: history {name!r} has an integer beyond float64") from None
 
 
-def _columns(config: Any, n_in: int, place: str) -> Columns:
+def _columns(config: Any, n_in: int, place: str) -> NumberColumns:
     """Columns of the training data, one feature for each input."""
     try:
-        columns = Columns.from_config(config)
+        columns = NumberColumns.from_config(config)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
     except (KeyError, TypeError) as error:  # missing or wrong fields
