@@ -2,7 +2,7 @@
 
 They share no code with the kernels, check nothing, and are the second backend of ``layers`` and the
 other side of every comparison. NumPy has no fused multiply-add, so a sum of products here is that
-of BLAS, rounded in another order; ``layers/comparison/bounds.py`` states how far apart that may be.
+of BLAS, rounded in another order; ``layers/comparison/bounds/`` states how far apart that may be.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Every public kernel compared with its NumPy twin, on unusual inputs.
 
-The pairs and their bounds come from the table in ``layers/comparison/bounds.py``: a new kernel
+The pairs and their bounds come from the table in ``layers/comparison/bounds/``: a new kernel
 needs its line there, and its sizes below if its contract has a form that no other kernel's has.
 """
 

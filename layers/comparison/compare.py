@@ -13,7 +13,8 @@ from kernels.runtime import checks
 from kernels.runtime.jit import PUBLIC
 from layers.base import Array
 from layers.command_line.tables import aligned
-from layers.comparison.bounds import CASES, Arguments, arguments, bounds, results
+from layers.comparison.bounds import CASES, arguments, bounds, results
+from layers.comparison.bounds.case import Arguments
 from layers.comparison.step_bounds import step_bounds
 from layers.timing import has_threadpoolctl, kernel_threads, one_blas_thread
 

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from layers.base import Array
-from layers.comparison.bounds import gamma, settled, softmax_roundings, target_rows, times, tiny
+from layers.comparison.bounds import settled
+from layers.comparison.bounds.losses_of_labels import softmax_roundings, target_rows
+from layers.comparison.bounds.products import times
+from layers.comparison.bounds.rounding import gamma, tiny
 
 
 class _Range(NamedTuple):
