@@ -24,6 +24,7 @@ from layers.validation import check_free, check_loss, checked_layers, checked_pa
 
 if TYPE_CHECKING:
     from layers.data.columns import NumberColumns
+    from layers.tables.columns import Columns
 
 _PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
 """Rows that go through the layers, and through the loss, together: no result depends on it."""
@@ -56,8 +57,9 @@ class Sequential(Trainable):
         Width of the data and of the scores.
     history : History
         Of all epochs so far.
-    columns : Columns or None
-        Of the table that it was trained on, where the command line did; it is saved with the model.
+    columns : layers.Columns, or None
+        Of the table that it was trained on, where `TabularPredictor` or the command line did; they
+        are saved with the model.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Sequential(Trainable):
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer = SGD() if optimizer is None else optimizer
         self.history = History()
-        self.columns: NumberColumns | None = None
+        self.columns: Columns | NumberColumns | None = None
         self._key = seeds.key_of("Sequential", seed)
         self._bind()
 

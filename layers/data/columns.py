@@ -48,6 +48,14 @@ class NumberColumns:
         """The columns of a `config`."""
         return cls(tuple(config["names"]), tuple(config["features"]), config["label"])
 
+    n_out = None
+    """How many outputs the model has is not known from them."""
+
+    @property
+    def n_in(self) -> int:
+        """How many inputs the columns are."""
+        return len(self.features)
+
     def called(self, index: int) -> str:
         """One column in words, counted from 1."""
         return f"column {index + 1}" + (f" ({self.names[index]!r})" if self.names else "")

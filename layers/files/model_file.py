@@ -4,7 +4,7 @@ import inspect
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernels.runtime import checks
 from layers import schedules
@@ -14,6 +14,9 @@ from layers.files.archive import StrPath, load_arrays, save_arrays
 from layers.losses import Loss
 from layers.optimizers import Optimizer
 from layers.sequential import Sequential
+
+if TYPE_CHECKING:
+    from layers.tables.columns import Columns
 
 PLACE = "layers.load"
 _FORMAT = 1
@@ -115,7 +118,7 @@ def load(path: StrPath) -> Sequential:
         )
         model._key = checks.integer(place, "seed_key", architecture.get("seed_key"), 0, 2**64 - 1)
         if architecture.get("columns") is not None:
-            model.columns = _columns(architecture["columns"], model.n_in, place)
+            model.columns = _columns(architecture["columns"], model, place)
         model._step, model._first_step = _steps(architecture, place)
         if model.optimizer.states and architecture.get("optimizer_state") is not True:
             model._first_step = model._step  # its states start from zero, so its steps do too
@@ -192,21 +195,27 @@ def _numbers(name: str, numbers: Any, place: str) -> list[float]:
         raise ValueError(f"{place}: history {name!r} has an integer beyond float64") from None
 
 
-def _columns(config: Any, n_in: int, place: str) -> NumberColumns:
-    """Columns of the training data, one feature for each input."""
+def _columns(config: Any, model: Sequential, place: str) -> "Columns | NumberColumns":
+    """Columns of the training data, as many inputs and outputs as the model has."""
+    kind: type[Columns] | type[NumberColumns] = NumberColumns
+    expected = "names, features and label"
+    if isinstance(config, dict) and "decisions" in config:
+        from layers.tables.columns import Columns as kind  # only here: few models have them
+
+        expected = "a target and decisions"
     try:
-        columns = NumberColumns.from_config(config)
+        columns = kind.from_config(config)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
     except (KeyError, TypeError) as error:  # missing or wrong fields
         raise ValueError(
             f"{place}: columns in its architecture is {checks.shown(config)}, expected a dict of "
-            "names, features and label"
+            f"{expected}"
         ) from error
-    if len(columns.features) != n_in:
-        raise ValueError(
-            f"{place} has {len(columns.features)} columns of features, expected {n_in}"
-        )
+    if columns.n_in != model.n_in:
+        raise ValueError(f"{place} has {columns.n_in} columns of features, expected {model.n_in}")
+    if columns.n_out not in (None, model.n_out):
+        raise ValueError(f"{place} has {columns.n_out} classes, expected {model.n_out}")
     return columns
 
 
