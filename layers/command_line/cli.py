@@ -53,7 +53,7 @@ Of a table, each column's part is printed before training, and kept with the
 model: numbers are standardised, text of few values is one-hot, missing values
 are marked; ids, constants and free text are left out. Text, or at most 20
 different whole numbers, are classes to predict; other numbers are a regression.
-A tenth of the rows is set apart, and training ends when they get no better.
+Of 300 rows and more, a tenth is set apart to tell when training gets no better.
 
 Arrays are taken as they are (bytes of IDX are scaled to 0 ... 1): scale them to
 about -1 ... 1. Their labels are whole numbers from 0.
@@ -339,7 +339,8 @@ def _add_model_options(group: Any) -> None:
         "--validation-fraction",
         type=float,
         metavar="F",
-        help="on tables: this part of the rows tells which epochs are better (default 0.1)",
+        help="on tables: this part of the rows tells which epochs are better (default 0.1, and "
+        "none of less than 300 rows)",
     )
     group.add_argument("--batch-size", type=int, default=32, metavar="N", help="default 32")
     group.add_argument(

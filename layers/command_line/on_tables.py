@@ -3,6 +3,7 @@
 import argparse
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,11 +36,11 @@ def train(arguments: argparse.Namespace, report: Report) -> None:
     table, test = _parts(arguments, table, predictor, report)
     x, y = predictor.prepare(table)
     _say_columns(predictor, report)
-    set_apart = round(len(x) * predictor.validation_fraction)
+    set_apart = math.floor(len(x) * predictor.fraction_set_apart(len(x)) + 0.5)
     n_test = 0 if test is None else len(test)
     report.say(
-        f"\n{len(x)} rows to train on, {set_apart} of them set apart to end in time, {n_test} to "
-        f"test on, {predictor.columns.n_in} inputs, "
+        f"\n{len(x)} rows to train on, {set_apart or 'none'} of them set apart to end in time, "
+        f"{n_test} to test on, {predictor.columns.n_in} inputs, "
         + (f"{len(predictor.classes)} classes" if predictor.classes else "a regression"),
         rows={"train": len(x) - set_apart, "validation": set_apart, "test": n_test},
     )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from kernels.runtime import checks
 from layers import schedules
 from layers.base import Layer
-from layers.data.columns import NumberColumns
 from layers.files.archive import StrPath, load_arrays, save_arrays
 from layers.losses import Loss
 from layers.optimizers import Optimizer
 from layers.sequential import Sequential
 
 if TYPE_CHECKING:
+    from layers.data.columns import NumberColumns
     from layers.tables.columns import Columns
 
 PLACE = "layers.load"
@@ -197,12 +197,16 @@ def _numbers(name: str, numbers: Any, place: str) -> list[float]:
 
 def _columns(config: Any, model: Sequential, place: str) -> "Columns | NumberColumns":
     """Columns of the training data, as many inputs and outputs as the model has."""
-    kind: type[Columns] | type[NumberColumns] = NumberColumns
-    expected = "names, features and label"
+    # Imported only here: few models have them.
+    kind: type[Columns] | type[NumberColumns]
     if isinstance(config, dict) and "decisions" in config:
-        from layers.tables.columns import Columns as kind  # only here: few models have them
+        from layers.tables.columns import Columns as kind
 
         expected = "a target and decisions"
+    else:
+        from layers.data.columns import NumberColumns as kind
+
+        expected = "names, features and label"
     try:
         columns = kind.from_config(config)
     except ValueError as error:

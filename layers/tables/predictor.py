@@ -20,6 +20,9 @@ from layers.tables.reading import read_table
 from layers.tables.table import Table, as_numbers
 from layers.training.history import History
 
+_FEWEST = 30
+"""Rows that tell one epoch from another."""
+
 
 class TabularPredictor:
     """Learns one column of a table from the others.
@@ -40,8 +43,9 @@ class TabularPredictor:
         Of the first weights, the order of the rows, and those set apart.
     keep, drop, categories_up_to
         As of `Columns`.
-    validation_fraction : float
-        How much of the rows is set apart; none where that is less than one row.
+    validation_fraction : float, optional
+        How much of the rows is set apart; by default a tenth where that is at least 30 rows, and
+        else none: fewer would end training by chance, so that it takes all epochs.
     batch_size : int
     learning_rate : float
         Of Adam.
@@ -70,7 +74,7 @@ class TabularPredictor:
         keep: Sequence[str] | None = None,
         drop: Sequence[str] = (),
         categories_up_to: int = 20,
-        validation_fraction: float = 0.1,
+        validation_fraction: float | None = None,
         batch_size: int = 32,
         learning_rate: float = 0.001,
         dtype: str = "float32",
@@ -80,9 +84,7 @@ class TabularPredictor:
         self.hidden = tuple(checks.integer(place, "hidden", width, 1) for width in hidden)
         self.epochs = checks.integer(place, "epochs", epochs, 1)
         self.patience = checks.integer(place, "patience", patience, 1)
-        self.validation_fraction = checks.number(
-            place, "validation_fraction", validation_fraction, 0
-        )
+        self.validation_fraction = validation_fraction
         self.batch_size = checks.integer(place, "batch_size", batch_size, 1)
         self.optimizer, self.seed = Adam(learning_rate), seed
         self.dtype = checks.real_dtype(place, dtype).name
@@ -123,24 +125,32 @@ class TabularPredictor:
 
     def train(self, x: Array, y: Array, progress: bool = False) -> History:
         """Train on what `prepare` gave, with rows set apart and the best parameters kept."""
-        is_enough = len(x) * self.validation_fraction >= 0.5
+        fraction = self.fraction_set_apart(len(x))
         return self.model.fit(
             x,
             y,
             self.epochs,
             self.batch_size,
             progress=progress,
-            validation_fraction=self.validation_fraction if is_enough else 0.0,
-            patience=self.patience if is_enough and self.validation_fraction else None,
+            validation_fraction=fraction,
+            patience=self.patience if fraction else None,
         )
+
+    def fraction_set_apart(self, n: int) -> float:
+        """How much of n rows is set apart, to tell which epoch is best."""
+        if self.validation_fraction is not None:
+            return self.validation_fraction
+        return 0.1 if n >= 10 * _FEWEST else 0.0
 
     def predict(self, source: Any) -> Array:
         """The class of each row by its name, or a number in the target's unit."""
-        return self.columns.answers(self.model.predict(self._inputs(source)[0]))
+        x, _ = self._inputs(source)
+        return self.columns.answers(self.model.predict(x))
 
     def predict_proba(self, source: Any) -> Array:
         """Probabilities of each row's classes, (n, n_classes), in the order of ``classes``."""
-        return self.model.predict_proba(self._inputs(source)[0])
+        x, _ = self._inputs(source)
+        return self.model.predict_proba(x)
 
     def evaluate(self, source: Any) -> dict[str, float]:
         """How well it predicts a table whose targets are known.

@@ -216,10 +216,6 @@ def _is_blank(row: Sequence[str]) -> bool:
     return len(row) < 2 and not "".join(row).strip()
 
 
-def _is_blank(row: Sequence[str]) -> bool:
-    return len(row) < 2 and not "".join(row).strip()
-
-
 def _delimiter_of(sample: str) -> str:
     """What separates fields: by the first record, and by others where it holds several signs."""
     counts: dict[str, list[int]] = {}

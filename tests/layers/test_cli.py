@@ -249,7 +249,7 @@ def test_train_save_and_predict_from_a_csv(run, flowers, tmp_path):
         "train", flowers, "--hidden", 8, "--epochs", 60, "--learning-rate", 0.02, *quiet
     )
     assert (code, err) == (0, "")
-    assert "72 rows to train on, 7 of them set apart to end in time, 18 to test on, 4 inputs" in out
+    assert "72 rows to train on, none of them set apart to end in time, 18 to test on, 4 in" in out
     assert "a        number: mean " in out
     assert re.search(
         r"^Kept are the parameters after epoch \d+: loss [\d.]+ on ", out, re.MULTILINE
@@ -448,14 +448,14 @@ def test_train_with_a_file_to_test_on(run, flowers, tmp_path):
     lines = flowers.read_text().splitlines()
     (tmp_path / "few.csv").write_text("\n".join([lines[0], *lines[1:11]]))
     _, out, _ = run("train", flowers, "--test", "few.csv", "--epochs", 1, "--quiet")
-    assert "90 rows to train on, 9 of them set apart to end in time, 10 to test on" in out
+    assert "90 rows to train on, none of them set apart to end in time, 10 to test on" in out
     assert re.search(r"\(\d+ of 10 wrong\)", out)
 
 
 def test_without_a_test_there_is_none(run, flowers):
     code, out, _ = run("train", flowers, "--test-fraction", 0, "--epochs", 1, "--quiet")
     assert code == 0
-    assert "90 rows to train on, 9 of them set apart to end in time, 0 to test on" in out
+    assert "90 rows to train on, none of them set apart to end in time, 0 to test on" in out
     assert "accuracy" not in out
 
 
