@@ -1,12 +1,16 @@
 """A person's own tables: read in every form, decided on aloud, learnt, and applied by name."""
 
+import contextlib
 import gzip
+import io
 import json
 import os
 import re
+import shlex
 import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,8 @@ from layers import datasets as packaged
 from layers.command_line import cli
 from layers.tables import text as text_reader
 from layers.tables.table import Table, table_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 datasets = pytest.importorskip("sklearn.datasets", reason="the tables are made of its data")
 
@@ -583,8 +589,8 @@ def test_the_columns_of_a_damaged_file_are_refused(tmp_path):
     assert "is no decision" in error(lambda c: c["decisions"][0].update(kind="sort"))
     assert "is no decision" in error(lambda c: c["decisions"][1].update(categories=[1, 2]))
     assert "no classes" in error(lambda c: c.update(classes=["u", 1]))
-    assert "expected a target and decisions" in error(lambda c: c.pop("target"))
-    assert "expected a target and decisions" in error(lambda c: c["decisions"][0].update(more=1))
+    assert "a target and decisions" in error(lambda c: c.pop("target"))
+    assert "a target and decisions" in error(lambda c: c["decisions"][0].update(more=1))
     assert "has 3 classes, expected 2" in error(
         lambda c: c.update(classes=list("uvw"), counts=[1, 1, 1])
     )
@@ -703,3 +709,26 @@ def test_unscaled_arrays_are_said_to_be(run, tmp_path, monkeypatch):
     np.savez("a.npz", x=np.eye(10) * 255, y=np.arange(10) % 2)
     out = run("train", "a.npz", "--epochs", 1, "--quiet")[1]
     assert "The inputs run up to 255, expected about -1 ... 1: scale them" in out
+
+
+def test_the_page_on_tables_runs_as_it_is_written(run, passengers):
+    """Its commands and its code, in the order in which they stand."""
+    page = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(sh|python)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["sh", "python", "python", "sh"]
+    names = {}
+    for kind, block in blocks:
+        if kind == "python":
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(block, names)
+            continue
+        for line in block.splitlines():
+            python, *arguments = shlex.split(line)
+            assert (python, arguments[:2]) == ("python", ["-m", "layers"])
+            code, out, err = run(*arguments[2:])
+            assert code == 0, err
+            if "--json" in arguments:
+                assert json.loads(out)["quality"]
+    assert names["predictor"].evaluate("truth.csv")["accuracy"] >= 0.75
+    assert set(names["names"]) == {0, 1}
+    assert (passengers / "submission.csv").read_text().startswith("PassengerId,Survived\n")
