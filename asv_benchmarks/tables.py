@@ -47,8 +47,9 @@ def ours(x, y, x_test, y_test, seed):
 
 
 def theirs(x, y, x_test, y_test, seed):
-    kind = MLPRegressor if len(np.unique(y)) > 20 else MLPClassifier
-    model = make_pipeline(StandardScaler(), kind(random_state=seed)).fit(x, y)
+    is_regression = len(np.unique(y)) > 20
+    last = MLPRegressor(random_state=seed) if is_regression else MLPClassifier(random_state=seed)
+    model = make_pipeline(StandardScaler(), last).fit(x, y)
     return model.score(x_test, y_test)
 
 

@@ -199,10 +199,10 @@ def _columns(config: Any, model: Sequential, place: str) -> "Columns | NumberCol
     """Columns of the training data, as many inputs and outputs as the model has."""
     # Imported only here: few models have them.
     kind: type[Columns] | type[NumberColumns]
-    if isinstance(config, dict) and "decisions" in config:
+    if isinstance(config, dict) and "columns" in config:
         from layers.tables.columns import Columns as kind
 
-        expected = "a target and decisions"
+        expected = "columns and has_names"
     else:
         from layers.data.columns import NumberColumns as kind
 

@@ -1,16 +1,20 @@
-"""What becomes of one column: numbers standardised, categories one-hot, or left out, and why."""
+"""What becomes of one column: standardised, one-hot or left out; or it is the target."""
 
 import math
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from layers.base import Array
-from layers.data.columns import listed
+from layers.data.columns import listed, shortened
 from layers.tables.table import as_numbers, as_text, missing, text_of
 
+_KINDS = ("number", "category", "left out", "classes")
+_MOST_CLASSES = 20
+"""So many different whole numbers are classes to predict; more are a quantity."""
 _ID = re.compile(r"(?:^|[^A-Za-z])(?:id|index|rownames?)$|(?:^|[a-z ])(?:Id|ID|Index)$", re.ASCII)
 
 
@@ -20,23 +24,28 @@ class Decision:
 
     name: str
     kind: str
-    """``"number"``, ``"category"`` or ``"left out"``."""
+    """``"number"``, ``"category"``, ``"left out"``, or of a target, ``"classes"``."""
     mean: float = 0.0
     deviation: float = 1.0
-    categories: tuple[str, ...] = ()
+    categories: tuple[Any, ...] = ()
+    """Text; of classes, perhaps integers."""
+    counts: tuple[int, ...] = ()
+    """Of classes: how many rows there were of each."""
     n_missing: int = 0
     """In training; an indicator marks such rows, where there were any."""
     why: str = ""
     """Why it is left out."""
 
     def __post_init__(self) -> None:
-        numbers = (self.mean, self.deviation, self.n_missing)
-        texts = (self.name, self.why, *self.categories)
+        numbers = (self.mean, self.deviation, self.n_missing, *self.counts)
+        texts = {type(text) for text in (self.name, self.why, *self.categories)}
+        whole = {int} == {type(name) for name in self.categories} and self.kind == "classes"
         if (
-            self.kind not in ("number", "category", "left out")
+            self.kind not in _KINDS
             or not all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
-            or not all(isinstance(text, str) for text in texts)
+            or not (texts == {str} or whole)
             or not self.deviation > 0
+            or len(self.counts) != len(self.categories) * (self.kind == "classes")
         ):
             raise ValueError(f"{self!r} is no decision on a column")
 
@@ -75,9 +84,42 @@ class Decision:
         usual = asdict(Decision("", "left out"))
         return {k: v for k, v in asdict(self).items() if k in ("name", "kind") or v != usual[k]}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Decision":
+        """The decision of a `config`."""
+        fields: dict[str, Any] = {**config}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+    def targets(self, column: Array, dtype: np.dtype[Any], place: str) -> Array:
+        """What a model learns: class indices (n,), or standardised numbers (n, 1)."""
+        _check_whole(column, place)
+        if self.kind == "number":
+            return ((as_numbers(place, column) - self.mean) / self.deviation).astype(dtype)[:, None]
+        index = {text_of(name): position for position, name in enumerate(self.categories)}
+        texts = as_text(column)
+        unknown = sorted({text for text in texts if text not in index})
+        if unknown:
+            raise ValueError(
+                f"{place} holds {shortened(unknown)}, expected classes of training: "
+                f"{listed(list(index))}"
+            )
+        return np.array([index[text] for text in texts], np.int64)
+
+    def answers(self, predicted: Array) -> Array:
+        """What a model's predictions mean: names of classes, or numbers in the target's unit."""
+        if self.kind == "number":
+            numbers: Array = np.asarray(predicted, np.float64).reshape(-1)
+            return numbers * self.deviation + self.mean
+        names: Array = np.array(self.categories)
+        return names[np.asarray(predicted)]  # type: ignore[no-any-return]
+
     def __str__(self) -> str:
         if self.kind == "left out":
             return f"left out: {self.why}"
+        if self.kind == "classes":
+            pairs = zip(self.categories, self.counts, strict=True)
+            shown = [f"{name} ({count} rows)" for name, count in pairs]
+            return f"{len(shown)} classes: {listed(shown)}"
         what = f"category: {listed(self.categories)}"
         if self.kind == "number":
             what = f"number: mean {self.mean:.4g}, standard deviation {self.deviation:.4g}"
@@ -98,15 +140,30 @@ def decide(name: str, column: Array, most: int, is_wanted: bool, place: str) -> 
         categories = tuple(sorted(set(values)))
         return Decision(name, "category", categories=categories, n_missing=n_missing)
     _check_finite(f"{place}: column {name!r}", values)
-    mean, deviation = mean_and_deviation(values)
+    # Each sum is rounded once: the same bits on any CPU.
+    mean = math.fsum(values) / len(values)
+    deviation = math.sqrt(math.fsum((values - mean) ** 2) / len(values))
     return Decision(name, "number", mean, deviation or 1.0, n_missing=n_missing)
 
 
-def mean_and_deviation(values: Array) -> tuple[float, float]:
-    """Of finite numbers, each sum rounded once: the same bits on any CPU."""
-    n = len(values)
-    mean = math.fsum(values) / n
-    return mean, math.sqrt(math.fsum(((values - mean) ** 2).tolist()) / n)
+def decide_target(name: str, column: Array, task: str | None, place: str) -> Decision:
+    """Classes or a quantity, by the values, unless the task says which."""
+    _check_whole(column, place)
+    distinct = set(column.tolist())
+    is_text = column.dtype == object
+    whole = not is_text and all(value.is_integer() for value in distinct)
+    is_classes = is_text or (whole and len(distinct) <= _MOST_CLASSES)
+    if len(distinct) < 2:
+        raise ValueError(f"{place} is always {text_of(column[0])}, expected several values")
+    if task == "regression" or (task is None and not is_classes):
+        return decide(name, as_numbers(place, column), 1, True, place)
+    if is_text and len(distinct) == len(column) > 2:
+        raise ValueError(
+            f"{place} has another text in each row, expected classes"
+        )
+    counts = sorted(Counter(map(int, column) if whole else as_text(column).tolist()).items())
+    classes, rows = zip(*counts, strict=True)
+    return Decision(name, "classes", categories=classes, counts=rows)
 
 
 def _why_left_out(name: str, values: Array, rows: int, most: int) -> str:
@@ -127,6 +184,15 @@ def _why_left_out(name: str, values: Array, rows: int, most: int) -> str:
         elif _ID.search(name):
             why = f"an id, another number in each of {rows} rows"
     return why
+
+
+def _check_whole(column: Array, place: str) -> None:
+    rows = np.flatnonzero(missing(column))
+    if len(rows):
+        raise ValueError(
+            f"{place} has no value in {len(rows)} rows, the first of them row {rows[0] + 1}, "
+            "expected one in each"
+        )
 
 
 def _check_finite(place: str, numbers: Array) -> None:

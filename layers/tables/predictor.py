@@ -110,7 +110,8 @@ class TabularPredictor:
         stack: list[Layer] = []
         n_in = self.columns.n_in
         for width in self.hidden:
-            stack += [Dense(n_in, width), ReLU()]
+            # Not "he", whose larger weights fit the noise of few columns: docs/tables.md.
+            stack += [Dense(n_in, width, initializer="glorot"), ReLU()]
             n_in = width
         loss: Loss = SoftmaxCrossEntropy() if self.task == "classification" else MeanSquaredError()
         self.model = Sequential(

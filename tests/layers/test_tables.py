@@ -431,7 +431,7 @@ def test_the_target_is_named_or_asked_for():
             layers.Columns().fit(dict(zip(names, table.values(), strict=True)))
     with pytest.raises(ValueError, match="target is 'c', which is no column: the columns are"):
         layers.Columns("c").fit(table)
-    with pytest.raises(ValueError, match="target 'y' has another text in each of 3 rows"):
+    with pytest.raises(ValueError, match="target 'y' has another text in each row"):
         layers.Columns().fit({"a": [1, 1, 2], "y": ["u", "v", "w"]})
 
 
@@ -581,19 +581,24 @@ def test_the_columns_of_a_damaged_file_are_refused(tmp_path):
             layers.load(path)
         return str(caught.value)
 
-    assert "has 2 columns of features, expected 3" in error(
-        lambda c: c["decisions"].pop(0) and None
-    )
-    assert "is no decision" in error(lambda c: c["decisions"][0].update(deviation=0))
-    assert "is no decision" in error(lambda c: c["decisions"][0].update(mean="x"))
-    assert "is no decision" in error(lambda c: c["decisions"][0].update(kind="sort"))
-    assert "is no decision" in error(lambda c: c["decisions"][1].update(categories=[1, 2]))
-    assert "no classes" in error(lambda c: c.update(classes=["u", 1]))
-    assert "a target and decisions" in error(lambda c: c.pop("target"))
-    assert "a target and decisions" in error(lambda c: c["decisions"][0].update(more=1))
-    assert "has 3 classes, expected 2" in error(
-        lambda c: c.update(classes=list("uvw"), counts=[1, 1, 1])
-    )
+    def of(index, **changed):
+        return error(lambda c: c["columns"][index].update(changed))
+
+    assert "has 2 columns of features, expected 3" in error(lambda c: c["columns"].pop(1))
+    for index, changed in (
+        (0, {"categories": ["u", 1]}),
+        (0, {"counts": [1]}),
+        (1, {"deviation": 0}),
+        (1, {"mean": "x"}),
+        (1, {"kind": "sort"}),
+        (2, {"categories": [1, 2]}),
+        (2, {"name": None}),
+    ):
+        assert "is no decision on a column" in of(index, **changed)
+    assert "is no target" in of(0, kind="category", counts=[])
+    assert "a dict of columns and has_names" in of(1, more=1)
+    assert "a dict of columns and has_names" in error(lambda c: c.pop("has_names"))
+    assert "has 3 classes, expected 2" in of(0, categories=["u", "v", "w"], counts=[1, 1, 1])
 
 
 def test_a_table_is_checked_where_it_is_made():
@@ -677,7 +682,7 @@ def test_a_regression_on_the_command_line(run, tmp_path, monkeypatch):
     options = ("--target", "price", "--epochs", 3, "--quiet", "--save", "m.npz")
     code, out, _ = run("train", "a.csv", *options)
     assert code == 0
-    assert "price  target, a number: mean 11" in out
+    assert "price  target, number: mean 11" in out
     assert "decimal commas in b" in out
     assert re.search(
         r"Test error: [\d.]+ on average, in the unit of 'price' \(root of .*; R2 ", out
