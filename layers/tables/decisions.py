@@ -87,8 +87,11 @@ class Decision:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Decision":
         """The decision of a `config`."""
-        fields: dict[str, Any] = {**config}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in config.items()
+        }
+        return cls(**fields)
 
     def targets(self, column: Array, dtype: np.dtype[Any], place: str) -> Array:
         """What a model learns: class indices (n,), or standardised numbers (n, 1)."""
@@ -158,9 +161,7 @@ def decide_target(name: str, column: Array, task: str | None, place: str) -> Dec
     if task == "regression" or (task is None and not is_classes):
         return decide(name, as_numbers(place, column), 1, True, place)
     if is_text and len(distinct) == len(column) > 2:
-        raise ValueError(
-            f"{place} has another text in each row, expected classes"
-        )
+        raise ValueError(f"{place} has another text in each row, expected classes")
     counts = sorted(Counter(map(int, column) if whole else as_text(column).tolist()).items())
     classes, rows = zip(*counts, strict=True)
     return Decision(name, "classes", categories=classes, counts=rows)
@@ -170,19 +171,19 @@ def _why_left_out(name: str, values: Array, rows: int, most: int) -> str:
     """Why a column says nothing of a row, if so."""
     if not name or name.startswith("Unnamed: "):
         return "it has no name"
-    n = len(set(values.tolist()))
+    if len(values) == rows and (values == values[0]).all():
+        return f"always {text_of(values[0])}"
     why = ""
-    if n == 1 and len(values) == rows:
-        why = f"always {text_of(values[0])}"
-    elif values.dtype == object and n == len(values) > 2:
-        why = f"another text in each of {n} rows"
-    elif values.dtype == object and n > most:
-        why = f"{n} different texts in {len(values)} rows, more than {most}"
-    elif values.dtype != object and n == rows > 2 and (values == np.floor(values)).all():
-        if values.max() - values.min() == rows - 1:
-            why = "it counts the rows"
-        elif _ID.search(name):
-            why = f"an id, another number in each of {rows} rows"
+    if values.dtype == object:
+        n = len(set(values))
+        if n == len(values) > 2:
+            why = f"another text in each of {n} rows"
+        elif n > most:
+            why = f"{n} different texts in {len(values)} rows, more than {most}"
+    elif len(values) == rows > 2 and (values == np.floor(values)).all():
+        counts = values.max() - values.min() == rows - 1
+        if (counts or _ID.search(name)) and len(set(values.tolist())) == rows:
+            why = "it counts the rows" if counts else f"an id, another number in each of {rows} rows"
     return why
 
 
