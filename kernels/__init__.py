@@ -1,7 +1,9 @@
 """Hand-written Numba kernels for training dense neural networks: the checked, public doors.
 
 ``kernels.NAME(...)`` checks its arguments, ``kernels.NAME.bare(...)`` does not, and
-``kernels.reference.NAME(...)`` is the same in plain NumPy.
+``kernels.reference.NAME(...)`` is the same in plain NumPy. With an output, nothing is allocated and
+nothing returned. Without it, as on the blackboard, a new one is: ``dW =
+kernels.dense_backward_weights(x, dz)``; and lists of numbers are taken for arrays.
 """
 
 from kernels import reference

@@ -48,12 +48,11 @@ class _FastDoor(Door[P, None]):
     ) -> None:
         super().__init__(function, contract)  # type: ignore[arg-type]
         self.bare = self._bare
-        self.__signature__ = self.contract.python.replace(return_annotation=None)
         self._request = function
         self._kernel = kernel
         self._twin, self._small = kernel.serial, small.serial
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Try the arguments as they are; check them only where the kernel refuses."""
         answer = MISFIT
         try:
@@ -74,8 +73,7 @@ class _FastDoor(Door[P, None]):
             pass
         if answer == LARGE:
             answer = self._kernel.share_out(a, b, extra, out, number, then, flags)
-        if answer != DONE:
-            self.bare(*self.contract.check(args, kwargs))
+        return None if answer == DONE else super().__call__(*args, **kwargs)
 
     def _bare(self, *args: Any) -> None:
         a, b, extra, out, number, then, flags = self._request(*args)  # type: ignore[call-arg]

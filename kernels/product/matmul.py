@@ -190,12 +190,13 @@ def _in_one_frame(door):
             elif dtype is double:
                 answer = small.float64(a, b, out, flags)
             if answer == 0:  # DONE
-                return
+                return None
         except Exception:  # the door raises a better error
             pass
         given = {"a": a, "b": b, "out": out}
         given = {name: value for name, value in given.items() if value is not none}
-        door(**given, transpose_a=transpose_a, transpose_b=transpose_b, accumulate=accumulate)
+        flagged = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+        return door(**given, **flagged, accumulate=accumulate)
 
     return registered(matmul)
 
@@ -223,7 +224,8 @@ def matmul(
         float32 or float64, as all arrays here.
     b : ndarray, (k, n), or (n, k) with ``transpose_b``
     out : ndarray, (m, n)
-        Written; read only with ``accumulate``, which adds the chains to it in order.
+        Written; read only with ``accumulate``, which adds the chains to it in order. Where it is
+        left out, a new one is returned.
 
     Raises
     ------

@@ -106,7 +106,7 @@ def real(
     if value is None:
         raise TypeError(f"{place}: {name} is None, expected real numbers")
     if not isinstance(value, np.ndarray):
-        value = _made(place, name, value)
+        value = made(place, name, value)
     value = array(place, name, value)
     if value.dtype.kind not in "biuf":
         raise TypeError(f"{place}: {name} has dtype {value.dtype}, expected real numbers")
@@ -138,7 +138,7 @@ def real_dtype(place: str, dtype: Any) -> np.dtype:
     return known
 
 
-def _made(place: str, name: str, value: Any) -> Any:
+def made(place: str, name: str, value: Any) -> Any:
     """An array of a list, a frame, a tensor or whatever NumPy can read."""
     try:
         return np.asarray(detached(value))

@@ -73,6 +73,10 @@ class Contract:
     ``count threads``       the number of threads: last, and passed by `jit.Kernel` itself
     ======================  ==================================================================
 
+    An output whose name starts with ``out`` and whose shape the inputs give may be left out: a new
+    array is made and returned. Lists of numbers are taken for inputs, in the dtype of the arrays
+    beside them, or in float64.
+
     With ``as_matrices`` the compiled function takes its matrices as `numpy_arrays.Matrix`.
     """
 
@@ -82,16 +86,27 @@ class Contract:
         self.text = text
         self._array = Matrix if as_matrices else _array
         self.place = f"kernels.{function.__name__}"
-        self.python = inspect.signature(function)
+        python = inspect.signature(function)
         inputs, _, outputs = text.partition(" -> ")
         parsed = [_parse(part, False) for part in _split(inputs)]
         parsed += [_parse(part, True) for part in _split(outputs)]
         by_name = {argument.name: argument for argument in parsed}
-        if sorted(argument.name for argument in parsed) != sorted(self.python.parameters):
+        if sorted(argument.name for argument in parsed) != sorted(python.parameters):
             raise ValueError(f"{self.place}: contract and parameters differ: {text}")
-        self.arguments = [by_name[name] for name in self.python.parameters]
+        self.arguments = [by_name[name] for name in python.parameters]
         self._in_order = sorted(self.arguments, key=lambda argument: _ORDER.get(argument.kind, 1))
         self._refuse_nonsense()
+        self.optional = self._left_out(python)
+        # Without annotations, whose text NumPy makes long: the docstring says what is meant.
+        empty = inspect.Parameter.empty
+        self.python = inspect.Signature(
+            [
+                each.replace(
+                    default=None if name in self.optional else each.default, annotation=empty
+                )
+                for name, each in python.parameters.items()
+            ]
+        )
 
     def _refuse_nonsense(self) -> None:
         """The sizes that an argument is checked against must be known before it."""
@@ -113,19 +128,49 @@ class Contract:
             if argument.kind == "matrix":
                 known |= set(argument.sizes)
 
+    def _left_out(self, python: inspect.Signature) -> list[str]:
+        """Outputs that may be left out; what stands behind one in a call has a default too."""
+        optional: list[str] = []
+        for argument in reversed(self.arguments):
+            if self._follows(argument):
+                optional.append(argument.name)
+            elif python.parameters[argument.name].default is inspect.Parameter.empty:
+                break
+        return optional
+
+    def _follows(self, argument: _Argument) -> bool:
+        """Whether an output is only written, and its shape follows from the inputs."""
+        if not argument.is_output or not argument.name.startswith("out"):
+            return False
+        inputs = [other for other in self.arguments if not other.is_output]
+        if argument.kind == "any_shape":
+            return any(other.kind == "any_shape" for other in inputs)
+        named = {size for other in inputs for size in other.sizes}
+        return all(isinstance(size, int) or size in named for size in argument.sizes)
+
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Every argument checked, in the form that the compiled function takes."""
+        return self.prepare(args, kwargs)[0]
+
+    def prepare(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], list[np.ndarray]]:
+        """Every argument checked, and the outputs among them that were made for this call."""
         try:
             bound = self.python.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.place}: {error}") from None
         bound.apply_defaults()
-        state = _Call(self.place)
+        given = bound.arguments
+        state = _Call(self.place, [v for v in given.values() if isinstance(v, np.ndarray)])
+        missing = [name for name in self.optional if given[name] is None]
         for argument in self._in_order:
-            state.take(argument, bound.arguments[argument.name])
+            if argument.name not in missing:
+                state.take(argument, given[argument.name])
+        made = [state.make(argument) for argument in self.arguments if argument.name in missing]
         state.lay_out(self.arguments)
         checks.apart(self.place, state.arrays, state.outputs)
-        return tuple(state.taken[argument.name] for argument in self.arguments)
+        return tuple(state.taken[argument.name] for argument in self.arguments), made
 
     def signatures(self, dtype: np.dtype) -> list[tuple[types.Type, ...]]:
         """The Numba signatures for one dtype: one, or two where labels come in two forms."""
@@ -184,8 +229,13 @@ class Contract:
 class _Call:
     """The dtype, sizes and arrays of a call's arguments, as checked so far."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, arrays: Sequence[np.ndarray]) -> None:
         self.place = place
+        # What lists of numbers become: what the arrays are, which are then checked.
+        self.dtype_of_lists = next(
+            (checks.native(each.dtype) for each in arrays if each.dtype.kind == "f"),
+            np.dtype(np.float64),
+        )
         self.taken: dict[str, Any] = {}
         self.arrays: dict[str, np.ndarray] = {}
         self.outputs: dict[str, np.ndarray] = {}
@@ -196,6 +246,8 @@ class _Call:
 
     def take(self, argument: _Argument, value: Any) -> None:
         """Check one argument, and store the form that the compiled function takes."""
+        if isinstance(value, (list, tuple)) and not argument.is_output:
+            value = self._array_of(argument, value)
         taken = getattr(self, f"_{argument.kind}")(argument, value)
         self.taken[argument.name] = taken
         if isinstance(taken, np.ndarray):
@@ -205,6 +257,31 @@ class _Call:
                 self.arrays[argument.name] = checks.array(self.place, argument.name, value)
             if argument.is_output:
                 self.outputs[argument.name] = taken
+
+    def _array_of(self, argument: _Argument, value: Any) -> Any:
+        """A list of numbers as an array; a list of class indices as one of integers."""
+        if argument.kind in ("matrix", "any_shape"):
+            dtype = self.dtype_of_lists
+            if dtype not in checks.FLOATS:
+                return value
+            return checks.real(self.place, argument.name, value, dtype)
+        if argument.kind not in _COPIED:
+            return value
+        array = checks.made(self.place, argument.name, value)
+        if argument.kind == "labels" and array.ndim == 2 and array.dtype.kind in "iuf":
+            return array.astype(self.dtype)
+        return array
+
+    def make(self, argument: _Argument) -> np.ndarray:
+        """An output of zeros, of the shape that the inputs give."""
+        if argument.kind == "any_shape":
+            assert self.any_shape is not None
+            shape: tuple[Any, ...] = self.any_shape
+        else:
+            shape = self._known(argument.sizes)
+        made = np.zeros(shape, np.int64 if argument.kind == "indices" else self.dtype)
+        self.take(argument, made)
+        return made
 
     def _floating(self, argument: _Argument, value: Any) -> np.ndarray:
         value = checks.floating(self.place, argument.name, value, self.dtype, self.dtype_from)

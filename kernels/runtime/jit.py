@@ -270,6 +270,9 @@ def registered(made: Any) -> Any:
 class Door(Generic[P, R]):
     """A public kernel: calling it checks the arguments by a contract, then runs ``.bare``.
 
+    An output that is only written may be left out, where its shape follows from the inputs: a new
+    array is made and returned, or a tuple of several.
+
     Parameters
     ----------
     function : callable
@@ -293,11 +296,17 @@ class Door(Generic[P, R]):
     ) -> None:
         functools.update_wrapper(self, function)
         self.contract = contracts.Contract(function, contract, as_matrices=as_matrices)
+        self.__signature__ = self.contract.python
         self.bare = function
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Check the arguments, then run."""
-        return self.bare(*self.contract.check(args, kwargs))
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Check the arguments, then run; outputs that were left out are returned."""
+        taken, made = self.contract.prepare(args, kwargs)
+        returned = self.bare(*taken)
+        if not made:
+            return returned
+        results = made if returned is None else [*made, returned]
+        return results[0] if len(results) == 1 else tuple(results)
 
     def __reduce__(self) -> str:
         """Pickle by name, as functions are."""

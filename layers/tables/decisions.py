@@ -183,7 +183,9 @@ def _why_left_out(name: str, values: Array, rows: int, most: int) -> str:
     elif len(values) == rows > 2 and (values == np.floor(values)).all():
         counts = values.max() - values.min() == rows - 1
         if (counts or _ID.search(name)) and len(set(values.tolist())) == rows:
-            why = "it counts the rows" if counts else f"an id, another number in each of {rows} rows"
+            why = (
+                "it counts the rows" if counts else f"an id, another number in each of {rows} rows"
+            )
     return why
 
 
