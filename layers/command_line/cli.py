@@ -88,10 +88,11 @@ examples:
   python -m layers bench --full --out results
   python -m layers bench --cases small,epoch32 --sides numpy,torch --threads 1
 """
-# The last but one is raised by kernels under NUMBA_DISABLE_JIT=1.
+# NotImplementedError is raised by kernels under NUMBA_DISABLE_JIT=1, ImportError where a format
+# needs a library.
 _USER_ERRORS = (
     *(ValueError, TypeError, OSError, OverflowError, MemoryError),
-    *(NotImplementedError, layers.NonFiniteLoss),
+    *(NotImplementedError, layers.NonFiniteLoss, ImportError),
 )
 
 

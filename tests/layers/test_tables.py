@@ -261,6 +261,7 @@ def test_without_a_reader_it_is_said_what_to_install(tmp_path, name, package, mo
     path = write(tmp_path / name, b"")
     with pytest.raises(ImportError, match=f"pip install {package}"):
         layers.read_table(path)
+    assert cli.main(["train", str(path)]) == 2
 
 
 def test_feather_and_sheets(tmp_path):
