@@ -9,6 +9,7 @@
 ... )
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -83,6 +84,26 @@ from layers.training.rate_finder import find_learning_rate as find_learning_rate
 
 if TYPE_CHECKING:
     from layers.comparison.compare import Row
+    from layers.tables.columns import Columns as Columns
+    from layers.tables.predictor import TabularPredictor as TabularPredictor
+    from layers.tables.reading import read_table as read_table
+
+_LATE = {
+    "Columns": "layers.tables.columns",
+    "TabularPredictor": "layers.tables.predictor",
+    "read_table": "layers.tables.reading",
+}
+"""What is imported when it is first asked for: training on arrays needs none of it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
 
 
 def from_onnx(path: Any, loss: "Loss | None" = None, seed: Any = None) -> Sequential:

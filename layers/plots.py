@@ -88,24 +88,28 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _curves(figure: Any, history: History) -> None:
-    loss, accuracy = figure.subplots(2, 1, sharex=True)
+    shown = ["loss", "accuracy"] if "accuracy" in history else ["loss"]
+    every = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     epochs = np.arange(1, history.epochs + 1)
     marker = "o" if history.epochs == 1 else None  # a line needs two points
-    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
+    for axes, name in zip(every, shown, strict=True):
         for key, colour, label in (
             (name, _BLUE, "training, during the epoch"),
-            (f"val_{name}", _ORANGE, "test, after it"),
+            (f"val_{name}", _ORANGE, "rows held out, after it"),
         ):
             if key in history:
                 axes.plot(epochs, history[key], marker=marker, color=colour, label=label, lw=2)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    loss.legend(frameon=False)
-    loss.set(title="Loss", ylabel="cross-entropy per row (nats)")
-    _log_scale(loss.yaxis, loss)
-    accuracy.set(title="Accuracy", xlabel="epoch", ylabel="share of rows predicted right")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    every[0].legend(frameon=False)
+    unit = "cross-entropy per row (nats)" if "accuracy" in history else "mean over the rows"
+    every[0].set(title="Loss", ylabel=unit)
+    _log_scale(every[0].yaxis, every[0])
+    every[-1].set_xlabel("epoch")
+    every[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if "accuracy" in history:
+        every[-1].set(title="Accuracy", ylabel="share of rows predicted right")
+        every[-1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
 
 
 def _log_scale(axis: Any, axes: Any) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from kernels.runtime import checks
 from layers import runs, seeds
 from layers.backends import active, is_compiled
 from layers.base import Array, Layer, Part, for_inference
-from layers.columns import Columns
 from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
@@ -36,6 +35,10 @@ from layers.validation import (
     checked_widths,
 )
 from layers.weighting import Weighting, weighted
+
+if TYPE_CHECKING:
+    from layers.data.columns import NumberColumns
+    from layers.tables.columns import Columns
 
 _PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
 """Rows that go through the layers, and through the loss, together: no result depends on it."""
@@ -72,8 +75,9 @@ class Sequential(Trainable):
         Width of the data and of the scores.
     history : History
         Of all epochs so far.
-    columns : Columns or None
-        Of the table that it was trained on, where the command line did; it is saved with the model.
+    columns : layers.Columns, or None
+        Of the table that it was trained on, where `TabularPredictor` or the command line did; they
+        are saved with the model.
     classes : tuple of str, or None
         Names of the classes, in the order of their indices; saved with the model, and exported.
     """
@@ -101,7 +105,7 @@ class Sequential(Trainable):
         self.optimizer = Adam() if optimizer is None else optimizer
         self._metrics = checked_metrics(metrics, self.loss, self.n_out)
         self.history = History()
-        self.columns: Columns | None = None
+        self.columns: Columns | NumberColumns | None = None
         self._classes: tuple[str, ...] | None = None
         self._stopped: Stopped | None = None
         self._key = seeds.key_of("Sequential", seed)

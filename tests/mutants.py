@@ -3,7 +3,7 @@
 ::
 
     python tests/mutants.py                               # 20 changes of each module
-    python tests/mutants.py checks data --sample 60 --seed 1
+    python tests/mutants.py checks csv --sample 60 --seed 1
     python tests/mutants.py packing --all
 
 The changes are Cosmic Ray's: an operator replaced, a number off by one, a condition turned, a loop
@@ -75,7 +75,9 @@ MODULES = {
         "tests/layers/test_fitting.py tests/layers/test_held_inputs.py"
         " tests/layers/test_bad_input.py",
     ),
-    "data": Module("layers/data.py", "tests/layers/test_data.py"),
+    "csv": Module("layers/data/csv_of_numbers.py", "tests/layers/test_data.py -k csv"),
+    "lines": Module("layers/data/lines.py", "tests/layers/test_data.py -k csv"),
+    "idx": Module("layers/data/idx.py", "tests/layers/test_data.py -k 'not csv'"),
     "archive": Module(
         "layers/files/archive.py",
         "tests/layers/test_files.py tests/layers/test_data.py -k 'not csv'",

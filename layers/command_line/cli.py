@@ -5,7 +5,8 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ result.
 _EXAMPLES = """\
 examples:
   python -m layers
-  python -m layers train flowers.csv --hidden 64 32 --epochs 50 --save flowers.npz
-  python -m layers predict flowers.npz new-flowers.csv --out classes.csv
+  python -m layers train titanic.csv --target Survived --save titanic.npz
+  python -m layers predict titanic.npz test.csv --id PassengerId --out submission.csv
+  python -m layers evaluate titanic.npz titanic.csv
   python -m layers compare
   python -m layers bench
 
@@ -32,33 +34,45 @@ exit codes:
        finite; with --save, what train had learnt by then is saved
   130  Ctrl-C; likewise saved. A second Ctrl-C ends at once
   141  the output is a closed pipe
+
+Of train, predict, evaluate, compare and info, --json gives one JSON object on
+standard output instead of text; errors stay lines on standard error.
 """
 _TRAIN_EXAMPLES = """\
 DATA is one of
-  a CSV file      one example per row, with or without a header; the label is the
-                  column called label, class, target or y, else the last, or the
-                  one given by --label-column
+  a table         CSV (commas, semicolons or tabs; UTF-8, UTF-16 or cp1252), Excel,
+                  Parquet or Feather, one example per row. What is to be predicted
+                  is the column called label, class, target, y or species, where
+                  exactly one is, or the one given by --target
   an .npz file    with arrays x and y
   IDX images      MNIST's format; labels in the same folder, or see --labels
   a folder        of MNIST's four files; its t10k files are the test part
-CSV and IDX may be packed as .gz. Labels are whole numbers from 0. Features are
-not scaled (bytes of IDX are, to 0 ... 1): scale them to about -1 ... 1.
+CSV and IDX may be packed as .gz.
+
+Of a table, each column's part is printed before training, and kept with the
+model: numbers are standardised, text of few values is one-hot, missing values
+are marked; ids, constants and free text are left out. Text, or at most 20
+different whole numbers, are classes to predict; other numbers are a regression.
+Of 300 rows and more, a tenth is set apart to tell when training gets no better.
+
+Arrays are taken as they are (bytes of IDX are scaled to 0 ... 1): scale them to
+about -1 ... 1. Their labels are whole numbers from 0.
 
 examples:
-  python -m layers train flowers.csv
-  python -m layers train flowers.csv --label-column kind --hidden 64 32 --save flowers.npz
-  python -m layers train train.npz --test test.npz --epochs 50 --plot curves.png
+  python -m layers train titanic.csv --target Survived --drop Ticket --save t.npz
+  python -m layers train houses.csv --target price --hidden 64 32 --plot curves.png
+  python -m layers train train.npz --test test.npz --epochs 50
   python -m layers train /usr/share/datasets/fashion-mnist --epochs 5
 """
 _PREDICT_EXAMPLES = """\
-One line of CSV for each row of DATA. Where the CSV that the model was trained on
-and this one have names, its columns are found by name and others are left out.
-Else a CSV that is one column wider than the model's inputs has its label where
-training had it, and that column is left out. Standard error says which.
+Of a model of a table: a header, then one line of CSV for each row of DATA, with the
+id where --id asks for one, and the class by its name, or a number in the target's
+unit. Columns are found by name, in any order. Of a model of arrays: one line for
+each row, no header. What was understood is said on standard error.
 
 examples:
-  python -m layers predict flowers.npz new-flowers.csv
-  python -m layers predict flowers.npz flowers.csv --label-column kind --proba --out proba.csv
+  python -m layers predict t.npz test.csv --id PassengerId --out submission.csv
+  python -m layers predict t.npz test.csv --proba
 """
 _BENCH_EXAMPLES = """\
 Sides that are not installed are left out; pip install 'numba-layers[bench]'
@@ -74,10 +88,11 @@ examples:
   python -m layers bench --full --out results
   python -m layers bench --cases small,epoch32 --sides numpy,torch --threads 1
 """
-# The last but one is raised by kernels under NUMBA_DISABLE_JIT=1.
+# NotImplementedError is raised by kernels under NUMBA_DISABLE_JIT=1, ImportError where a format
+# needs a library.
 _USER_ERRORS = (
     *(ValueError, TypeError, OSError, OverflowError, MemoryError),
-    *(NotImplementedError, layers.NonFiniteLoss),
+    *(NotImplementedError, layers.NonFiniteLoss, ImportError),
 )
 
 
@@ -155,25 +170,26 @@ def _digits(_: argparse.Namespace) -> int:
     return digits.main()
 
 
-def _train(arguments: argparse.Namespace) -> int:
-    from layers.command_line import train_predict
+def _on_data(name: str, notes: bool = False) -> Callable[[argparse.Namespace], int]:
+    """A command of `train_predict`, and its report."""
 
-    train_predict.train(arguments)
-    return 0
+    def run(arguments: argparse.Namespace) -> int:
+        from layers.command_line import train_predict
+        from layers.command_line.outputs import Report
 
+        report = Report(arguments.json, notes)
+        getattr(train_predict, name)(arguments, report)
+        report.end()
+        return 0
 
-def _predict(arguments: argparse.Namespace) -> int:
-    from layers.command_line import train_predict
-
-    train_predict.predict(arguments)
-    return 0
+    return run
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     from layers.comparison.compare import compare, report
 
     rows = compare(arguments.dtype, seed=arguments.seed)
-    print(report(rows))
+    _print(report(rows), {"rows": [asdict(row) for row in rows]}, arguments.json)
     return 0 if all(row.ok for row in rows) else 1
 
 
@@ -187,8 +203,23 @@ def _bench(arguments: argparse.Namespace) -> int:
 def _info(arguments: argparse.Namespace) -> int:
     from layers.command_line import info
 
-    print(info.clear_cache() if arguments.clear_cache else info.report())
+    if arguments.clear_cache:
+        done = info.clear_cache()
+        _print(done, {"done": done}, arguments.json)
+    else:
+        _print(info.report(), {}, arguments.json, info.facts)
     return 0
+
+
+def _print(
+    text: str, facts: dict[str, Any], as_json: bool, more: Callable[[], dict[str, str]] = dict
+) -> None:
+    """Print text, or the same as JSON."""
+    from layers.command_line.outputs import Report
+
+    report = Report(as_json)
+    report.say(text, **facts, **more())
+    report.end()
 
 
 # --- the parser -----------------------------------------------------------------------------------
@@ -206,13 +237,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_train(commands)
     _add_predict(commands)
+    _add_evaluate(commands)
     compare = commands.add_parser("compare", help="every kernel compared with its NumPy reference")
     compare.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     compare.add_argument("--seed", type=int, default=0, help="of the inputs (default 0)")
+    _add_json(compare)
     compare.set_defaults(run=_compare)
     _add_bench(commands)
     info = commands.add_parser("info", help="versions, CPU, vectors, threads, compile cache")
     info.add_argument("--clear-cache", action="store_true", help="empty the compile cache instead")
+    _add_json(info)
     info.set_defaults(run=_info)
     return parser
 
@@ -220,10 +254,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
-        help="train a classifier on your own CSV, .npz or IDX file",
+        help="train on your own table, .npz or IDX file",
         usage="%(prog)s DATA [options]",  # DATA first: --hidden would parse it as a width
-        description="Train a classifier: dense layers with ReLU between them, softmax and "
-        "cross-entropy, Adam.",
+        description="Train dense layers with ReLU between them: a classifier, or a regression.",
         epilog=_TRAIN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -237,12 +270,30 @@ def _add_train(commands: Any) -> None:
     )
     output.add_argument("--threads", type=int, metavar="N", help="at most; 1 is always serial")
     output.add_argument("--quiet", action="store_true", help="no progress bar")
-    train.set_defaults(run=_train)
+    _add_json(output)
+    train.set_defaults(run=_on_data("train"))
+
+
+def _add_json(group: Any) -> None:
+    group.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
 
 def _add_data_options(group: Any) -> None:
     group.add_argument(
-        "--label-column", type=_column, metavar="C", help="of a CSV: an index from 0, or a name"
+        "--target",
+        "--label-column",
+        type=_column,
+        metavar="C",
+        help="of a table: the column to predict, its name, or its index from 0",
+    )
+    group.add_argument(
+        "--keep", nargs="+", metavar="C", help="of a table: these columns alone, whatever they hold"
+    )
+    group.add_argument("--drop", nargs="+", metavar="C", help="of a table: columns to leave out")
+    group.add_argument(
+        "--task",
+        choices=("classification", "regression"),
+        help="of a table (default: by the values of the target)",
     )
     _add_header_option(group)
     group.add_argument(
@@ -276,7 +327,22 @@ def _add_model_options(group: Any) -> None:
         metavar="N",
         help="widths of the hidden layers (default 128; none for no hidden layer)",
     )
-    group.add_argument("--epochs", type=int, default=10, metavar="N", help="default 10")
+    group.add_argument(
+        "--epochs", type=int, metavar="N", help="default: at most 100 on tables, 10 on arrays"
+    )
+    group.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="on tables: end after N epochs that were no better (default 10)",
+    )
+    group.add_argument(
+        "--validation-fraction",
+        type=float,
+        metavar="F",
+        help="on tables: this part of the rows tells which epochs are better (default 0.1, and "
+        "none of less than 300 rows)",
+    )
     group.add_argument("--batch-size", type=int, default=32, metavar="N", help="default 32")
     group.add_argument(
         "--learning-rate", type=float, default=0.001, metavar="R", help="default 0.001"
@@ -293,14 +359,31 @@ def _add_predict(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     predict.add_argument("model", type=Path, metavar="MODEL", help="what train --save wrote")
-    predict.add_argument("data", type=Path, metavar="DATA", help="a CSV, .npz or IDX file")
+    predict.add_argument("data", type=Path, metavar="DATA", help="a table, .npz or IDX file")
     predict.add_argument(
-        "--label-column", type=_column, metavar="C", help="of a CSV: its labels, left out"
+        "--id", metavar="C", help="of a table: a column to write before the answers"
+    )
+    predict.add_argument(
+        "--label-column",
+        type=_column,
+        metavar="C",
+        help="of a CSV for a model of arrays: its labels, left out",
     )
     _add_header_option(predict)
     predict.add_argument("--proba", action="store_true", help="probabilities instead of classes")
     predict.add_argument("--out", type=Path, metavar="FILE", help="by default standard output")
-    predict.set_defaults(run=_predict)
+    _add_json(predict)
+    predict.set_defaults(run=_on_data("predict", notes=True))
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="a saved model's predictions beside the truth")
+    evaluate.add_argument("model", type=Path, metavar="MODEL", help="what train --save wrote")
+    evaluate.add_argument("data", type=Path, metavar="DATA", help="a table, .npz or IDX file")
+    _add_header_option(evaluate)
+    evaluate.add_argument("--labels", type=Path, metavar="FILE", help="of IDX images")
+    _add_json(evaluate)
+    evaluate.set_defaults(run=_on_data("evaluate"))
 
 
 def _add_bench(commands: Any) -> None:

@@ -26,6 +26,11 @@ def report() -> str:
     return aligned([(f"{name}:", value) for name, value in _lines()], left=2)
 
 
+def facts() -> dict[str, str]:
+    """The lines of `report`, by name."""
+    return dict(_lines())
+
+
 def clear_cache() -> str:
     """Empty the compile cache; report what was freed."""
     folder = cache.directory()

@@ -26,12 +26,21 @@ def confusion(labels: Array, predicted: Array, n_classes: int) -> Array:
     return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def confusion_table(labels: Array, predicted: Array, n_classes: int) -> str:
+def confusion_table(
+    labels: Array, predicted: Array, n_classes: int, names: Sequence[str] | None = None
+) -> str:
     """Counts by label and prediction, with the share of each label predicted correctly."""
     counts = confusion(labels, predicted, n_classes)
-    rows = [["", *map(str, range(n_classes)), "right"]]
+    shown = [str(n) for n in range(n_classes)] if names is None else [_short(n) for n in names]
+    rows = [["", *shown, "right"]]
     for label, row in enumerate(counts):
         total = int(row.sum())
         share = f"{row[label] / total:.1%}" if total else "-"
-        rows.append([str(label), *(str(count) if count else "." for count in row), share])
+        rows.append([shown[label], *(str(count) if count else "." for count in row), share])
     return aligned(rows)
+
+
+def _short(name: str) -> str:
+    """A name that fits into a table."""
+    name = " ".join(name.split())
+    return name if len(name) <= 16 else f"{name[:15]}…"

@@ -7,19 +7,22 @@ seen; files of format 1 have none of these.
 import math
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kernels.runtime import checks
 from layers.base import Array, Layer
-from layers.columns import Columns
 from layers.files import parts
 from layers.files.archive import StrPath, load_arrays, save_arrays
 from layers.losses import Loss
 from layers.optimizers import Optimizer
 from layers.sequential import Sequential
 from layers.training.resuming import State, Stopped
+
+if TYPE_CHECKING:
+    from layers.data.columns import NumberColumns
+    from layers.tables.columns import Columns
 
 PLACE = "layers.load"
 _FORMAT = 2
@@ -118,7 +121,7 @@ def _model(architecture: Mapping[str, Any], place: str, custom: Mapping[str, Any
     )
     model._key = checks.integer(place, "seed_key", architecture.get("seed_key"), 0, 2**64 - 1)
     if architecture.get("columns") is not None:
-        model.columns = _columns(architecture["columns"], model.n_in, place)
+        model.columns = _columns(architecture["columns"], model, place)
     model.classes = architecture.get("classes")
     model._step, model._first_step = _steps(architecture, place)
     if model.optimizer.states and architecture.get("optimizer_state") is not True:
@@ -207,21 +210,31 @@ def _numbers(name: str, numbers: Any, place: str) -> list[float]:
         raise ValueError(f"{place}: history {name!r} has an integer beyond float64") from None
 
 
-def _columns(config: Any, n_in: int, place: str) -> Columns:
-    """Columns of the training data, one feature for each input."""
+def _columns(config: Any, model: Sequential, place: str) -> "Columns | NumberColumns":
+    """Columns of the training data, as many inputs and outputs as the model has."""
+    # Imported only here: few models have them.
+    kind: type[Columns] | type[NumberColumns]
+    if isinstance(config, dict) and "columns" in config:
+        from layers.tables.columns import Columns as kind
+
+        expected = "columns and has_names"
+    else:
+        from layers.data.columns import NumberColumns as kind
+
+        expected = "names, features and label"
     try:
-        columns = Columns.from_config(config)
+        columns = kind.from_config(config)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
     except (KeyError, TypeError) as error:  # missing or wrong fields
         raise ValueError(
             f"{place}: columns in its architecture is {checks.shown(config)}, expected a dict of "
-            "names, features and label"
+            f"{expected}"
         ) from error
-    if len(columns.features) != n_in:
-        raise ValueError(
-            f"{place} has {len(columns.features)} columns of features, expected {n_in}"
-        )
+    if columns.n_in != model.n_in:
+        raise ValueError(f"{place} has {columns.n_in} columns of features, expected {model.n_in}")
+    if columns.n_out not in (None, model.n_out):
+        raise ValueError(f"{place} has {columns.n_out} classes, expected {model.n_out}")
     return columns
 
 

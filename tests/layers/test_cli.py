@@ -15,7 +15,7 @@ import pytest
 import layers
 from kernels.runtime import cache, threads
 from layers import data, datasets, timing
-from layers.command_line import cli, digits, info, train_predict
+from layers.command_line import cli, digits, info, on_tables
 from layers.command_line.tables import aligned, confusion, confusion_table
 from layers.comparison import compare
 
@@ -34,7 +34,7 @@ def flowers(tmp_path):
     path = tmp_path / "flowers.csv"
     lines = [",".join(f"{value:.4f}" for value in row) for row in x]
     rows = "".join(f"{line},{label}\n" for line, label in zip(lines, labels, strict=True))
-    path.write_text(f"a,b,c,d,kind\n{rows}")
+    path.write_text(f"a,b,c,d,species\n{rows}")
     return path
 
 
@@ -244,85 +244,77 @@ def test_curves_of_one_epoch_of_zeros_and_without_a_test(losses, tmp_path):
 
 def test_train_save_and_predict_from_a_csv(run, flowers, tmp_path):
     model = tmp_path / "flowers.npz"
+    quiet = ("--save", model, "--quiet")
     code, out, err = run(
-        *("train", flowers, "--hidden", 8, "--epochs", 60, "--learning-rate", 0.02),
-        *("--save", model, "--quiet"),
+        "train", flowers, "--hidden", 8, "--epochs", 60, "--learning-rate", 0.02, *quiet
     )
     assert (code, err) == (0, "")
-    assert "72 rows to train on, 18 to test on, 4 features, 3 classes" in out
+    assert "72 rows to train on, none of them set apart to end in time, 18 to test on, 4 in" in out
+    assert "a        number: mean " in out
     assert re.search(r"Training: [\d.]+ s for 60 epochs \(kernels: .*\), last loss [\d.]+", out)
     assert float(re.search(r"Test accuracy: ([\d.]+)%", out)[1]) > 90
     assert f"Saved to {model}" in out
     assert out.splitlines()[-4].split() == ["0", "1", "2", "right"]
 
-    code, out, _ = run("predict", model, flowers, "--label-column", "kind")
-    x, labels = data.read_csv(flowers)
-    predicted = np.array([int(line) for line in out.split()])
-    assert code == 0
-    np.testing.assert_array_equal(predicted, layers.load(model).predict(x))
+    code, out, _ = run("predict", model, flowers)
+    labels = data.read_csv(flowers, "species")[1]
+    header, *lines = out.split()
+    predicted = np.array([int(line) for line in lines])
+    assert (code, header) == (0, "species")
+    np.testing.assert_array_equal(predicted, layers.TabularPredictor.load(model).predict(flowers))
     assert (predicted == labels).mean() > 0.9
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_probabilities_are_written_to_the_bit(run, flowers, tmp_path, dtype):
     run("train", flowers, "--epochs", 1, "--save", "m.npz", "--dtype", dtype, "--quiet")
-    options = ("--label-column", -1, "--proba", "--out", "probabilities.csv")
+    options = ("--proba", "--out", "probabilities.csv")
     code, out, _ = run("predict", "m.npz", flowers, *options)
     assert (code, out) == (0, "")
-    written = np.loadtxt(tmp_path / "probabilities.csv", delimiter=",", dtype=dtype)
-    expected = layers.load("m.npz").predict_proba(data.read_csv(flowers)[0])
+    path = tmp_path / "probabilities.csv"
+    assert path.read_text().startswith("0,1,2\n")
+    written = np.loadtxt(path, delimiter=",", dtype=dtype, skiprows=1)
+    expected = layers.TabularPredictor.load("m.npz").predict_proba(flowers)
     assert expected.dtype == dtype
     np.testing.assert_array_equal(written, expected)
 
 
-def test_the_width_tells_whether_a_csv_to_predict_has_labels(run, error_of, flowers, tmp_path):
+def test_columns_are_found_by_name_in_any_order(run, error_of, flowers, tmp_path):
     run("train", flowers, "--epochs", 1, "--save", "m.npz", "--quiet")
-    code, labelled, note = run("predict", "m.npz", flowers)
-    assert code == 0
-    assert note.splitlines() == [
-        f"{flowers}: first line taken as names: a, b, c, d, kind",
-        f"{flowers}: left out: column 5 ('kind')",
-    ]
-    lines = flowers.read_text().splitlines()
-    rows = [line.rpartition(",")[0] for line in lines]
-    (tmp_path / "plain.csv").write_text("\n".join(rows))
-    note = "plain.csv: first line taken as names: a, b, c, d\n"
-    assert run("predict", "m.npz", "plain.csv") == (0, labelled, note)
-    for text, expected in (
-        (rows[1:], "as an example, columns have no names\n"),
-        (lines[1:], "column 5 taken for the label and left out, as in training\n"),
-    ):
-        (tmp_path / "bare.csv").write_text("\n".join(text))
-        code, out, note = run("predict", "m.npz", "bare.csv")
-        assert (code, out) == (0, labelled)
-        assert note.endswith(expected)
-    (tmp_path / "wide.csv").write_text("1,2,3,4,5,6\n")
-    text = error_of("predict", "m.npz", "wide.csv")
-    assert "wide.csv has 6 columns of features, expected 4" in text
-    text = error_of("predict", "m.npz", "wide.csv", "--label-column", 0)
-    assert "wide.csv has 5 columns of features, expected 4" in text
+    code, expected, note = run("predict", "m.npz", flowers)
+    assert (code, note) == (0, f"{flowers}: first line taken as names: a, b, c, d, species\n")
+    fields = [line.split(",") for line in flowers.read_text().splitlines()]
+    turned = "\n".join(";".join([row[4], *row[3::-1]]) for row in fields)
+    (tmp_path / "turned.csv").write_text(turned)
+    assert run("predict", "m.npz", "turned.csv")[1] == expected
+    (tmp_path / "few.csv").write_text("a,b,d\n1,2,3\n")
+    text = error_of("predict", "m.npz", "few.csv")
+    assert "the table has no column 'c', expected those of training; it has 'a', 'b', 'd'" in text
+    (tmp_path / "bare.csv").write_text("1,2,3,4\n")
+    assert "no names in its first line" in error_of("predict", "m.npz", "bare.csv")
 
 
-def test_train_says_what_it_took_for_names_and_for_labels(run, flowers, tmp_path):
-    options = ("--epochs", 1, "--quiet", "--hidden")
-    out = run("train", flowers, *options)[1]
-    assert out.splitlines()[:2] == [
-        f"{flowers}: first line taken as names: a, b, c, d, kind",
-        f"{flowers}: labels taken from column 5 ('kind'), the last, since none is called label, "
-        "class, target, y",
-    ]
-    (tmp_path / "bare.csv").write_text("".join(flowers.read_text().splitlines(True)[1:]))
+def test_a_table_without_names_is_known_by_its_places(run, error_of, flowers, tmp_path):
+    lines = flowers.read_text().splitlines(True)[1:]
+    (tmp_path / "bare.csv").write_text("".join(lines))
+    text = error_of("train", "bare.csv", "--quiet")
+    assert (
+        "target (--target) has to say which is to be predicted; the columns are column 1, " in text
+    )
+    options = ("--epochs", 2, "--quiet", "--save", "m.npz", "--target", -1)
     out = run("train", "bare.csv", *options)[1]
-    assert out.splitlines()[:2] == [
-        "bare.csv: first line taken as an example, columns have no names",
-        "bare.csv: labels taken from column 5, the last, since no column has a name",
-    ]
+    assert "bare.csv: first line taken as an example, columns have no names" in out
+    expected = run("predict", "m.npz", "bare.csv")[1]
+    assert expected.startswith("column 5\n")
+    (tmp_path / "inputs.csv").write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
+    assert run("predict", "m.npz", "inputs.csv")[1] == expected
+    assert "has names in its first line" in error_of("predict", "m.npz", flowers)
 
 
 def test_numbers_as_names_are_for_the_user_to_decide(run, error_of, tmp_path):
     rows = "".join(f"{i / 8},{i / 4},{i % 3}\n" for i in range(6))
     (tmp_path / "frame.csv").write_text("0,1,2\n" + rows)
-    options = ("--epochs", 1, "--quiet", "--test-fraction", 0)
+    options = ("--epochs", 1, "--quiet", "--test-fraction", 0, "--target", -1)
     text = error_of("train", "frame.csv", *options)
     assert "line 1 is '0', '1', '2': an example, or the names" in text
     assert "--header" in text
@@ -331,8 +323,7 @@ def test_numbers_as_names_are_for_the_user_to_decide(run, error_of, tmp_path):
     assert "6 rows to train on" in out
     assert "7 rows to train on" in run("train", "frame.csv", *options, "--no-header")[1]
     assert "line 1" in error_of("predict", "m.npz", "frame.csv")
-    assert len(run("predict", "m.npz", "frame.csv", "--header")[1].split()) == 6
-    assert len(run("predict", "m.npz", "frame.csv", "--no-header")[1].split()) == 7
+    assert len(run("predict", "m.npz", "frame.csv", "--header")[1].split()) == 7
 
 
 @pytest.mark.parametrize("first", ["5.1,,1", "1.O,2,1", '"1,234",2,1', "1,2,", "NA,1,0", ",,"])
@@ -341,55 +332,32 @@ def test_no_first_row_with_a_fault_is_taken_for_names(error_of, tmp_path, first)
     text = error_of("train", "data.csv", "--quiet")
     assert "data.csv, line 1 has " in text
     assert "(--no-header)" in text
-    assert "data.csv, line 1, column" in error_of("train", "data.csv", "--no-header")
 
 
 def test_the_labels_of_kaggles_mnist_come_first(run, error_of, tmp_path):
     rows = [(i % 2, i * 9 % 256, i * 5 % 256) for i in range(20)]
     text = "".join(",".join(map(str, row)) + "\n" for row in rows)
     (tmp_path / "train.csv").write_text("label,pixel0,pixel1\n" + text)
-    options = ("--epochs", 1, "--quiet", "--save", "m.npz")
-    out = run("train", "train.csv", *options)[1]
-    assert "train.csv: labels taken from column 1 ('label'), by its name" in out
-    assert "2 features, 2 classes" in out
-    code, expected, note = run("predict", "m.npz", "train.csv")
-    assert code == 0
-    assert "left out: column 1 ('label')" in note
-    # The same columns in another order, by name, and without names where training had the label.
-    turned = "".join(f"{b},{label},{a}\n" for label, a, b in rows)
-    (tmp_path / "turned.csv").write_text("pixel1,label,pixel0\n" + turned)
-    (tmp_path / "bare.csv").write_text(text)
-    for name in ("turned.csv", "bare.csv"):
-        assert run("predict", "m.npz", name)[1] == expected
-        assert run("train", "train.csv", *options, "--test", name)[0] == 0
-    (tmp_path / "other.csv").write_text("pixel0,pixel2,label\n" + text)
-    assert "has 0 columns called 'pixel1'" in error_of("predict", "m.npz", "other.csv")
-    column = ("--label-column", "pixel1")
-    assert "is a feature of the model" in error_of("predict", "m.npz", "train.csv", *column)
+    out = run("train", "train.csv", "--epochs", 1, "--quiet", "--save", "m.npz")[1]
+    assert "label   target, 2 classes: 0 (" in out
+    assert "2 inputs, 2 classes" in out
+    text = error_of("train", "train.csv", "--drop", "pixel2")
+    assert "no column is called 'pixel2', expected one of 'label', 'pixel0', 'pixel1'" in text
 
 
-def test_a_feature_called_y_is_not_left_out(run, tmp_path):
-    rows = "".join(f"{i},{i / 2},{i % 2}\n" for i in range(20))
-    (tmp_path / "points.csv").write_text("x,y,kind\n" + rows)
-    options = ("--epochs", 1, "--quiet", "--save", "m.npz", "--label-column", "kind")
-    assert "column 3 ('kind'), as asked for" in run("train", "points.csv", *options)[1]
-    assert "left out: column 3 ('kind')" in run("predict", "m.npz", "points.csv")[2]
+def test_a_model_of_an_earlier_version_takes_its_columns_as_before(run, tmp_path):
+    from layers.data.columns import NumberColumns
 
-
-def test_a_model_in_float64_reads_what_the_file_has(run, tmp_path):
-    random = np.random.Generator(np.random.PCG64(3))
-    rows = "".join(f"{value!r},{value > 0.5:d}\n" for value in random.random(40).tolist())
-    (tmp_path / "data.csv").write_text("x,label\n" + rows)
-    options = ("--epochs", 2, "--quiet", "--test-fraction", 0, "--hidden", "--save")
-    run("train", "data.csv", *options, "m.npz", "--dtype", "float64")
-    x, y = data.read_csv("data.csv")
-    assert (x != x.astype(np.float32)).any()
-    ours = layers.Sequential([layers.Dense(1, 2)], None, layers.Adam(), 0, "float64")
-    ours.fit(x, y, 2, 32)
-    assert layers.load("m.npz").fingerprint() == ours.fingerprint()
-    _, out, _ = run("predict", "m.npz", "data.csv", "--proba")
-    written = np.loadtxt(out.splitlines(), delimiter=",")
-    np.testing.assert_array_equal(written, ours.predict_proba(x))
+    (tmp_path / "points.csv").write_text("x,y,kind\n0.5,1,0\n0.25,2,1\n")
+    model = layers.Sequential([layers.Dense(2, 2)], seed=0)
+    model.columns = NumberColumns(("x", "y", "kind"), (0, 1), 2)
+    model.save("m.npz")
+    code, out, note = run("predict", "m.npz", "points.csv")
+    x, labels = data.read_csv("points.csv", "kind")
+    assert (code, [int(line) for line in out.split()]) == (0, model.predict(x).tolist())
+    assert "left out: column 3 ('kind')" in note
+    wrong = np.count_nonzero(model.predict(x) != labels)
+    assert f"({wrong} of 2 wrong)" in run("evaluate", "m.npz", "points.csv")[1]
 
 
 def nest(folder, inner):
@@ -477,20 +445,20 @@ def test_train_with_a_file_to_test_on(run, flowers, tmp_path):
     lines = flowers.read_text().splitlines()
     (tmp_path / "few.csv").write_text("\n".join([lines[0], *lines[1:11]]))
     _, out, _ = run("train", flowers, "--test", "few.csv", "--epochs", 1, "--quiet")
-    assert "90 rows to train on, 10 to test on" in out
+    assert "90 rows to train on, none of them set apart to end in time, 10 to test on" in out
     assert re.search(r"\(\d+ of 10 wrong\)", out)
 
 
 def test_without_a_test_there_is_none(run, flowers):
     code, out, _ = run("train", flowers, "--test-fraction", 0, "--epochs", 1, "--quiet")
     assert code == 0
-    assert "90 rows to train on, 0 to test on" in out
+    assert "90 rows to train on, none of them set apart to end in time, 0 to test on" in out
     assert "accuracy" not in out
 
 
 def test_many_classes_have_no_table(run, tmp_path):
-    (tmp_path / "many.csv").write_text("".join(f"{i % 7},{i},{i % 21}\n" for i in range(63)))
-    _, out, _ = run("train", "many.csv", "--learning-rate", 1e-4, "--epochs", 1, "--quiet")
+    np.savez(tmp_path / "many.npz", x=np.arange(63)[:, None] / 63, y=np.arange(63) % 21)
+    _, out, _ = run("train", "many.npz", "--epochs", 1, "--quiet")
     assert "21 classes" in out
     assert "Test accuracy" in out
     assert "Rows: the label" not in out
@@ -503,7 +471,8 @@ def test_options_reach_the_model(run, flowers):
     run("train", flowers, *options, "b.npz", "--threads", 1)
     model = layers.load("a.npz")
     assert [repr(layer) for layer in model.layers] == [
-        "Dense(4, 5)", "ReLU()", "Dense(5, 6)", "ReLU()", "Dense(6, 3)",
+        "Dense(4, 5, initializer='glorot')", "ReLU()",
+        "Dense(5, 6, initializer='glorot')", "ReLU()", "Dense(6, 3)",
     ]  # fmt: skip
     assert (model.dtype, model.optimizer.learning_rate) == (np.float64, 0.3)
     assert model.fingerprint() == layers.load("b.npz").fingerprint()
@@ -513,10 +482,7 @@ def test_options_reach_the_model(run, flowers):
 
 def test_threads_are_limited_for_the_command_alone(run, flowers, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        train_predict, "_fit", lambda *_: seen.append(threads._limit) or layers.History()
-    )
-    monkeypatch.setattr(train_predict, "_report_test", lambda *_: None)
+    monkeypatch.setattr(on_tables, "train", lambda *_: seen.append(threads._limit))
     run("train", flowers, "--threads", 1)
     assert (seen, threads._limit) == ([1], None)
 
@@ -529,8 +495,10 @@ def test_the_bar_is_there_unless_it_is_quiet(run, flowers):
 def test_a_plot_is_written(run, flowers, tmp_path):
     plots = pytest.importorskip("layers.plots", reason="the plot needs the extra 'plot'")
     path = tmp_path / "curves.png"
-    code, out, _ = run("train", flowers, "--epochs", 2, "--plot", path, "--quiet")
+    options = ("--validation-fraction", 0.2, "--epochs", 2, "--quiet")
+    code, out, _ = run("train", flowers, *options, "--plot", path)
     assert code == 0
+    assert re.search(r"\nKept are the parameters after epoch \d: loss [\d.]+ on the rows", out)
     assert str(path) in out
     picture = pixels(path)
     assert near(picture, plots._BLUE) > 200
@@ -548,34 +516,37 @@ def test_a_pipe_loses_no_row(run, flowers):
 
 # --- errors ---------------------------------------------------------------------------------------
 
-TWO_ROWS = "1,2,0\n3,4,1\n5,6,1\n"
+ROWS = "a,b,label\n1,2,0\n3,4.5,1\n5,7,1\n2,8,0\n"
 
 
 @pytest.mark.parametrize(
     ("text", "arguments", "expected"),
     [
-        ("1,2,0\n3,4\n", (), "line 2"),
-        ("1,2,0\n3,x,1\n", (), "line 2"),
-        ("1,2,0\n3,4,0.5\n", (), "label 0.5, expected an integer"),
+        ("a,label\n1,0\n3\n", (), "line 3 has 1 columns, expected 2 as in line 1"),
         ("", (), "data.csv is empty"),
-        ("1,2,0\n3,4,-1\n5,6,1\n", (), "data.csv: labels run from -1 to 1"),
-        ("1,2,0\n3,4,100000\n5,6,1\n", (), "data.csv: labels run from 0 to 100000"),
-        ("1,2,0\n3,4,0\n5,6,0\n", (), "data.csv: labels run from 0 to 0"),
-        (TWO_ROWS, ("--epochs", 0), "epochs is 0"),
-        (TWO_ROWS, ("--batch-size", 0), "batch_size is 0"),
-        (TWO_ROWS, ("--learning-rate", -1), "learning_rate is -1.0"),
-        (TWO_ROWS, ("--learning-rate", "nan"), "learning_rate is nan"),
-        (TWO_ROWS, ("--hidden", 0), "n_out is 0"),
-        (TWO_ROWS, ("--hidden", 10**18), "an array holds no more"),
-        (TWO_ROWS, ("--seed", -1), "seed is -1"),
-        (TWO_ROWS, ("--threads", 0), "n is 0"),
-        (TWO_ROWS, ("--test-fraction", 2), "test_fraction is 2"),
-        (TWO_ROWS, ("--test", "nowhere.csv"), "nowhere.csv: No such file"),
-        (TWO_ROWS, ("--labels", "data.csv"), "labels is for IDX"),
-        (TWO_ROWS, ("--label-column", "kind"), "kind"),
-        (TWO_ROWS, ("--label-column", 3), "label_column 3"),
-        ("label,b,y,c\n" + "1,2,0,3\n" * 3, (), "'label', 'y' are all names of labels"),
-        ("1,nan,0\n3,4,1\n5,6,1\n", ("--test-fraction", 0), "epoch 1, batch 1"),
+        ("a,label\n1,0\n3,0\n", (), "target 'label' is always 0, expected several values"),
+        ("a,label\n1,0\n3,\n5,1\n", (), "target 'label' has no value in 1 rows, the first of them"),
+        ("a,label\n1,0\ninf,1\n", (), "column 'a', row 2 holds inf"),
+        ("a,label\n7,0\n7,1\n", (), "no column is left to learn from; keep (--keep)"),
+        (ROWS, ("--epochs", 0), "epochs is 0"),
+        (ROWS, ("--batch-size", 0), "batch_size is 0"),
+        (ROWS, ("--learning-rate", -1), "learning_rate is -1.0"),
+        (ROWS, ("--learning-rate", "nan"), "learning_rate is nan"),
+        (ROWS, ("--hidden", 0), "hidden is 0"),
+        (ROWS, ("--hidden", 10**18), "an array holds no more"),
+        (ROWS, ("--patience", 0), "patience is 0"),
+        (ROWS, ("--seed", -1), "seed is -1"),
+        (ROWS, ("--threads", 0), "n is 0"),
+        (ROWS, ("--test-fraction", 2), "test_fraction is 2"),
+        (ROWS, ("--test", "nowhere.csv"), "nowhere.csv: No such file"),
+        (ROWS, ("--labels", "data.csv"), "--labels is for IDX"),
+        (ROWS, ("--label-column", "kind"), "target is 'kind', which is no column"),
+        (ROWS, ("--target", 3), "target is 3, which is no column"),
+        (
+            "label,b,y\n" + "1,2,0\n" * 3,
+            (),
+            "2 of the columns are called label, class, target, y, s",
+        ),
     ],
 )
 def test_a_wrong_input_is_one_line_and_code_2(text, arguments, expected, error_of, tmp_path):
@@ -608,11 +579,11 @@ def test_where_nothing_can_be_written_is_said_before_the_training(
 
 
 def test_the_model_is_saved_even_where_the_test_fails(error_of, flowers, tmp_path):
-    (tmp_path / "nan.csv").write_text("1,2,nan,4,0\n")
+    (tmp_path / "inf.csv").write_text("a,b,c,d,species\n1,2,inf,4,0\n")
     text = error_of(
-        "train", flowers, "--test", "nan.csv", "--save", "m.npz", "--epochs", 1, "--quiet"
+        "train", flowers, "--test", "inf.csv", "--save", "m.npz", "--epochs", 1, "--quiet"
     )
-    assert "row 0 of x" in text
+    assert "column 'c', row 1 holds inf" in text
     assert layers.load("m.npz").history.epochs == 1
 
 
@@ -625,13 +596,14 @@ def test_missing_and_broken_files_are_named(error_of, tmp_path):
     assert "train-images" in error_of("train", tmp_path)
 
 
-def test_a_row_of_nan_is_named_and_nothing_is_written(run, error_of, flowers, tmp_path):
-    run("train", flowers, "--epochs", 1, "--save", "m.npz", "--quiet")
-    (tmp_path / "nan.csv").write_text("1,2,3,4\n1,nan,3,4\n")
-    assert "row 1 of x" in error_of("predict", "m.npz", "nan.csv", "--out", "classes.csv")
+def test_a_row_of_nan_is_named_and_nothing_is_written(run, error_of, tmp_path):
+    np.savez("data.npz", x=np.eye(4), y=np.arange(4) % 2)
+    run("train", "data.npz", "--epochs", 1, "--save", "m.npz", "--quiet")
+    np.savez("nan.npz", x=np.array([[1, 2, 3, 4], [1, np.nan, 3, 4]]))
+    assert "row 1 of x" in error_of("predict", "m.npz", "nan.npz", "--out", "classes.csv")
     assert not (tmp_path / "classes.csv").exists()
-    _, out, _ = run("predict", "m.npz", "nan.csv", "--proba")
-    assert out.splitlines()[1] == "nan,nan,nan"
+    _, out, _ = run("predict", "m.npz", "nan.npz", "--proba")
+    assert out.splitlines()[1] == "nan,nan"
 
 
 @pytest.mark.parametrize(
@@ -672,8 +644,9 @@ def test_an_error_of_our_own_is_not_hidden(run, monkeypatch):
     ("arguments", "words"),
     [
         ((), ("train", "predict", "compare", "info", "examples:")),
-        (("train",), ("--label-column", "--test-fraction", "examples:", "MNIST")),
-        (("predict",), ("--proba", "examples:")),
+        (("train",), ("--target", "--label-column", "--test-fraction", "examples:", "MNIST")),
+        (("predict",), ("--proba", "--id", "examples:")),
+        (("evaluate",), ("--json", "MODEL")),
         (("compare",), ("--dtype",)),
         (("info",), ("--clear-cache",)),
     ],

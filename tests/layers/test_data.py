@@ -127,7 +127,7 @@ def test_csv_large_and_negative_labels_are_exact(tmp_path):
 @pytest.mark.parametrize("n", [1023, 40_000])
 @pytest.mark.parametrize("piece", [7, 1 << 18])
 def test_csv_of_more_lines_than_a_piece(tmp_path, n, piece, monkeypatch):
-    monkeypatch.setattr(data, "_PIECE", piece * (n // 1000))
+    monkeypatch.setattr(data.lines, "PIECE", piece * (n // 1000))
     lines = "".join(f"{row},{row / 2},{row % 7}\n" for row in range(n))
     x, labels = data.read_csv(write(tmp_path / "a.csv", lines))
     rows = np.arange(n)
@@ -425,8 +425,8 @@ def peak_and_error(reader, path):
     ],
 )
 def test_csv_that_is_no_table_is_given_up_on(tmp_path, start, filling, message, monkeypatch):
-    monkeypatch.setattr(data, "_BLANK", 1 << 16)  # else most of the time is tracemalloc's
-    monkeypatch.setattr(data, "_PIECE", 1 << 16)
+    monkeypatch.setattr(data.lines, "_BLANK", 1 << 16)  # else most of the time is tracemalloc's
+    monkeypatch.setattr(data.lines, "PIECE", 1 << 16)
     size = 40 << 20
     path = write(tmp_path / "a.csv", gzip.compress(start + filling * (size // len(filling)), 1))
     peak, error = peak_and_error(data.read_csv, path)

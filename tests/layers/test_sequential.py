@@ -17,7 +17,7 @@ from numba.core.codegen import get_host_cpu_features
 
 import layers
 from layers import backends, datasets
-from layers.columns import Columns
+from layers.data.columns import NumberColumns
 from layers.files.archive import checksum
 
 pytestmark = pytest.mark.compiled
@@ -1206,7 +1206,7 @@ def test_the_columns_that_it_was_trained_on_are_saved(tmp_path):
     path = tmp_path / "model.npz"
     model.save(path)
     assert layers.load(path).columns is None
-    model.columns = Columns(("a", "kind", "b\n"), (2, 0), 1)
+    model.columns = NumberColumns(("a", "kind", "b\n"), (2, 0), 1)
     model.save(path)
     assert layers.load(path).columns == model.columns
     for columns, message in (

@@ -59,15 +59,27 @@ def test_import_loads_nothing_heavy(python: Callable):
     modules = json.loads(python(IMPORT))["modules"]
     assert {"layers", "kernels", "numba", "numpy"} <= set(modules)
     # Not scipy: Numba itself imports it where it is installed.
-    heavy = {"matplotlib", "sklearn", "pandas", "torch", "PIL", "IPython", "hypothesis", "pytest"}
+    heavy = {
+        "matplotlib",
+        "sklearn",
+        "pandas",
+        "torch",
+        "polars",
+        "pyarrow",
+        "PIL",
+        "IPython",
+        "hypothesis",
+        "pytest",
+    }
     assert heavy & set(modules) == set()
 
 
-def test_import_loads_nothing_of_the_comparison(python: Callable):
-    """What measures errors and derives their bounds is no part of training."""
+def test_import_loads_nothing_of_the_comparison_and_of_tables(python: Callable):
+    """What measures errors, and what reads files, is no part of training."""
     own = json.loads(python(IMPORT))["own"]
     assert "layers.sequential" in own
-    assert [name for name in own if name.startswith("layers.comparison")] == []
+    late = ("layers.comparison", "layers.data.", "layers.tables")
+    assert [name for name in own if name.startswith(late)] == []
 
 
 @pytest.mark.compiled

@@ -1,4 +1,4 @@
-"""Columns of a table: the header, the features and the label."""
+"""NumberColumns of a table: the header, the features and the label."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _FLAGS = "pass header=True (--header) where it holds names, header=False (--no-h
 
 
 @dataclass(frozen=True)
-class Columns:
+class NumberColumns:
     """The columns of a table: features and label.
 
     Parameters
@@ -44,9 +44,17 @@ class Columns:
         return {"names": self.names, "features": self.features, "label": self.label}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Columns":
+    def from_config(cls, config: dict[str, Any]) -> "NumberColumns":
         """The columns of a `config`."""
         return cls(tuple(config["names"]), tuple(config["features"]), config["label"])
+
+    n_out = None
+    """How many outputs the model has is not known from them."""
+
+    @property
+    def n_in(self) -> int:
+        """How many inputs the columns are."""
+        return len(self.features)
 
     def called(self, index: int) -> str:
         """One column in words, counted from 1."""
@@ -56,7 +64,9 @@ class Columns:
 # The first line.
 
 
-def are_names(fields: Sequence[str], header: bool | None, model: Columns | None, line: str) -> bool:
+def are_names(
+    fields: Sequence[str], header: bool | None, model: NumberColumns | None, line: str
+) -> bool:
     """Tell whether the fields of a first line are names of columns or an example.
 
     Parameters
@@ -65,7 +75,7 @@ def are_names(fields: Sequence[str], header: bool | None, model: Columns | None,
         Without spaces around them.
     header : bool or None
         True and False decide; None decides by the fields, and raises where they are ambiguous.
-    model : Columns or None
+    model : NumberColumns or None
         A model's columns: a line that holds all their names is a header.
     line : str
         The place, for the error.
@@ -120,7 +130,7 @@ def is_number(field: str) -> bool:
 
 def to_train_on(
     names: Sequence[str], width: int, label_column: int | str | None, place: str
-) -> tuple[Columns, str]:
+) -> tuple[NumberColumns, str]:
     """One column is the label, all others are features."""
     if width < 2:
         raise ValueError(f"{place} has 1 column, expected a feature and a label at least")
@@ -128,7 +138,7 @@ def to_train_on(
         label, why = _position(names, width, label_column, place), "as asked for"
     else:
         label, why = _label_by_name(names, width, place)
-    columns = Columns(tuple(names), _all_but(label, width), label)
+    columns = NumberColumns(tuple(names), _all_but(label, width), label)
     return columns, f"labels taken from {columns.called(label)}, {why}"
 
 
@@ -151,10 +161,10 @@ def to_predict_from(
     names: Sequence[str],
     width: int,
     label_column: int | str | None,
-    model: Columns | None,
+    model: NumberColumns | None,
     n_features: int | None,
     place: str,
-) -> tuple[Columns, str]:
+) -> tuple[NumberColumns, str]:
     """A model's features: by name where both have names, else by position.
 
     A feature column of the model is never omitted.
@@ -164,20 +174,22 @@ def to_predict_from(
         features = _by_name(names, label, model, place)
         if label is None:
             label = _label_of_model(names, features, model)
-        columns = Columns(tuple(names), features, label)
+        columns = NumberColumns(tuple(names), features, label)
         others = [columns.called(i) for i in range(width) if i not in set(features)]
         return columns, f"left out: {', '.join(others[:12])}" if others else ""
     why = "as asked for"
     if label is None and n_features is not None and width == n_features + 1:
         label, why = _extra(names, width, model, place)
     features = tuple(range(width)) if label is None else _all_but(label, width)
-    columns = Columns(tuple(names), features, label)
+    columns = NumberColumns(tuple(names), features, label)
     if label is None:
         return columns, ""
     return columns, f"{columns.called(label)} taken for the label and left out, {why}"
 
 
-def _extra(names: Sequence[str], width: int, model: Columns | None, place: str) -> tuple[int, str]:
+def _extra(
+    names: Sequence[str], width: int, model: NumberColumns | None, place: str
+) -> tuple[int, str]:
     """The label of a table with one column more than the model, and without its names."""
     called = _called_as_labels(names)
     trained = None if model is None or model.label is None else min(model.label, width - 1)
@@ -195,7 +207,7 @@ def _extra(names: Sequence[str], width: int, model: Columns | None, place: str) 
 
 
 def _by_name(
-    names: Sequence[str], label: int | None, model: Columns, place: str
+    names: Sequence[str], label: int | None, model: NumberColumns, place: str
 ) -> tuple[int, ...]:
     wanted = [model.names[index] for index in model.features]
     if tuple(names) == model.names:
@@ -223,7 +235,9 @@ def _by_name(
     return features
 
 
-def _label_of_model(names: Sequence[str], features: Sequence[int], model: Columns) -> int | None:
+def _label_of_model(
+    names: Sequence[str], features: Sequence[int], model: NumberColumns
+) -> int | None:
     """The position of the model's label, if present."""
     if model.label is None:
         return None

@@ -1,0 +1,1 @@
+"""A person's own tables: read, turned into numbers by stated decisions, and predicted from."""
