@@ -9,12 +9,16 @@
 ... )
 """
 
-from typing import TYPE_CHECKING
+import importlib
+import types
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+from kernels.runtime import cache as _cache
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
 from layers import schedules as schedules
+from layers import streams as _streams
 from layers.activations import ELU as ELU
 from layers.activations import GELU as GELU
 from layers.activations import SELU as SELU
@@ -72,6 +76,8 @@ from layers.training.rate_finder import find_learning_rate as find_learning_rate
 if TYPE_CHECKING:
     from layers.comparison.compare import Row
 
+_cache.before_compiling = _streams.note_of_compiling
+
 
 def compare(dtype: str = "float32", seed: int = 0, timed: bool = True) -> "list[Row]":
     """Run every public kernel and a training step on both backends.
@@ -92,3 +98,20 @@ def compare(dtype: str = "float32", seed: int = 0, timed: bool = True) -> "list[
     from layers.comparison import compare as comparison  # only here: training needs none of it
 
     return comparison.compare(dtype, seed, timed)
+
+
+_MODULES = ("data", "datasets", "plots", "schedules", "sklearn")
+"""Modules that belong to the public names; they are imported when they are asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"layers.{name}")
+    raise AttributeError(f"module 'layers' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Public names, without the modules of the inside."""
+    inside = [n for n, value in globals().items() if isinstance(value, types.ModuleType)]
+    names = {n for n in globals() if not n.startswith("_")} - {*inside, "TYPE_CHECKING", "Any"}
+    return sorted({*names, *_MODULES, "__version__"})

@@ -20,7 +20,7 @@ from layers.training.data_sources import (
 )
 from layers.training.held_out import held_out_rows
 from layers.training.history import History
-from layers.training.loop import Fitting, Function, checked_callbacks
+from layers.training.loop import Fitting, Function, NonFiniteLoss, checked_callbacks
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -107,7 +107,12 @@ class Trainable:
             checked.append(EarlyStopping(patience=patience))
         validation = _validation(model, validation_data, validation_fraction, source)
         model._forget()
-        return Fitting(model, source, epochs, shuffle, validation, checked, every).run(progress)
+        fitting = Fitting(model, source, epochs, shuffle, validation, checked, every)
+        try:
+            return fitting.run(progress)
+        except (KeyboardInterrupt, NonFiniteLoss) as error:
+            # Where in here it happened says nothing, and would fill a screen.
+            raise error.with_traceback(None) from None
 
     def partial_fit(self, x: Any, y: Any = None, batch_size: int = 32) -> History:
         """Go on training by one epoch, on rows that have just come; see `fit`.
