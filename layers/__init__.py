@@ -10,12 +10,15 @@
 """
 
 import importlib
+import types
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+from kernels.runtime import cache as _cache
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
 from layers import schedules as schedules
+from layers import streams as _streams
 from layers.activations import ELU as ELU
 from layers.activations import GELU as GELU
 from layers.activations import SELU as SELU
@@ -96,14 +99,7 @@ _LATE = {
 """What is imported when it is first asked for: training on arrays needs none of it."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATE[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+_cache.before_compiling = _streams.note_of_compiling
 
 
 def from_onnx(path: Any, loss: "Loss | None" = None, seed: Any = None) -> Sequential:
@@ -141,3 +137,22 @@ def compare(dtype: str = "float32", seed: int = 0, timed: bool = True) -> "list[
     from layers.comparison import compare as comparison  # only here: training needs none of it
 
     return comparison.compare(dtype, seed, timed)
+
+
+_MODULES = ("data", "datasets", "plots", "schedules", "sklearn")
+"""Modules that belong to the public names; they are imported when they are asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"layers.{name}")
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise AttributeError(f"module 'layers' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Public names, without the modules of the inside."""
+    inside = [n for n, value in globals().items() if isinstance(value, types.ModuleType)]
+    names = {n for n in globals() if not n.startswith("_")} - {*inside, "TYPE_CHECKING", "Any"}
+    return sorted({*names, *_MODULES, *_LATE, "__version__"})

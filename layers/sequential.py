@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from layers.metrics import Metric, checked_metrics, weighted_mean
 from layers.optimizer import Optimizer
 from layers.optimizers import Adam
 from layers.parameter_groups import ParameterGroups
-from layers.summary import summary
+from layers.summary import Summary, summary
 from layers.training.data_sources import Piece, as_batches, joined
 from layers.training.history import History
 from layers.training.resuming import Stopped
@@ -247,6 +247,21 @@ class Sequential(Trainable):
         for layer in self._layers:
             if layer.output is not None or layer.dinputs is not None:
                 layer.forget()
+
+    def __len__(self) -> int:
+        """How many layers there are."""
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers)
+
+    def __getitem__(self, index: int) -> Layer:
+        """A layer by its place; ``model[-1]`` is the last."""
+        return self._layers[index]
+
+    def __call__(self, x: Array, training: bool = False) -> Array:
+        """The same as `forward`."""
+        return self.forward(x, training)
 
     # --- one pass ---
 
@@ -584,8 +599,8 @@ class Sequential(Trainable):
             digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
-    def summary(self) -> str:
-        """A table of the layers, their output shapes and parameters."""
+    def summary(self) -> Summary:
+        """A table of the layers, their output shapes and parameters; of HTML in a notebook."""
         return summary(self)
 
     def save(self, path: Any, *, optimizer_state: bool = True) -> None:

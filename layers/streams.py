@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,9 +41,29 @@ class Nowhere(io.TextIOBase):
 
 
 def progress_bar(**options: Any) -> Any:
-    """A bar of tqdm on standard error; work never ends because the bar cannot be shown."""
+    """A bar of tqdm, a notebook's or on standard error; no work ends because none can be shown."""
+    if _in_notebook():
+        with warnings.catch_warnings():  # of widgets that are not installed: the bar is text then
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm as automatic
+        return automatic(file=sys.stdout, delay=1, **options)
     # The width is asked of the terminal: by itself tqdm does so only where it knows the stream.
     return tqdm(file=Notes(), dynamic_ncols=True, **options)
+
+
+def note_of_compiling() -> None:
+    """Say on a terminal or in a notebook why nothing moves for a while."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if _in_notebook() or sys.stderr.isatty():
+            print(
+                "numba-layers: compiling kernels for this CPU, once; this takes some seconds",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _in_notebook() -> bool:
+    return "ipykernel.zmqshell" in sys.modules
 
 
 @contextlib.contextmanager

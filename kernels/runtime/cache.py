@@ -86,6 +86,10 @@ class _State:
 _state = _State()
 
 
+def before_compiling() -> None:
+    """Called before the first compilation of the process; `layers` puts a note in its place."""
+
+
 def attach(dispatcher: Any) -> None:
     """Give a dispatcher (of ``numba.njit``) this cache, before its first compilation.
 
@@ -199,6 +203,8 @@ class _Entries(FunctionCache):
             overload = self._read(sig, target_context)
         if overload is not None:
             _state.loaded += 1
+        elif _state.compiled == 0:
+            before_compiling()
         return overload
 
     def _read(self, sig: Any, target_context: Any) -> Any:

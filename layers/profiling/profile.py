@@ -24,7 +24,7 @@ _FIT_SECONDS = 0.02
 
 
 def profile(
-    model: Sequential, x: Any, y: Any, batch_size: int = 32, *, repeats: int = 7, show: bool = True
+    model: Sequential, x: Any, y: Any, batch_size: int = 32, *, repeats: int = 7, show: bool = False
 ) -> Profile:
     """Measure where the time of one training step goes, pass by pass, on one thread.
 
@@ -45,7 +45,7 @@ def profile(
     repeats : int
         Samples of each pass, taken in turn; a row has their median.
     show : bool
-        Whether to print the table.
+        Whether to print the table too.
 
     Returns
     -------

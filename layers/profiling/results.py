@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from layers.command_line.tables import aligned
+from layers.notebook import html_table
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Row:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """What `profile` has measured, on one thread; as text it is a table.
 
@@ -67,21 +68,28 @@ class Profile:
         """
         return self.seconds - sum(row.seconds for row in self.rows)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        return "\n".join([aligned(self._lines(), left=2), *self._notes()])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._lines(), 2, self._notes())
+
+    def _lines(self) -> list[tuple[str, ...]]:
         rows = self.rows
         operations = sum(row.operations for row in rows)
-        lines = [
+        return [
             ("pass", "", "microseconds", "of step", "GFLOP/s", "of limit", "kB"),
             *((r.part, r.name, *self._shown(r.seconds, r.operations, r.bytes)) for r in rows),
             ("outside", "", *self._shown(self.outside)),
             ("step", "", *self._shown(self.seconds, operations)),
         ]
+
+    def _notes(self) -> list[str]:
         how = "compiled" if self.obstacle is None else f"layer by layer: {self.obstacle}"
-        return (
-            f"{aligned(lines, left=2)}\n"
-            f"batch of {self.batch_size}, {self.dtype}, one thread, {how}\n"
-            f"limit {self.limit / 1e9:.1f} GFLOP/s: multiply-adds with everything in registers"
-        )
+        return [
+            f"batch of {self.batch_size}, {self.dtype}, one thread, {how}",
+            f"limit {self.limit / 1e9:.1f} GFLOP/s: multiply-adds with everything in registers",
+        ]
 
     def _shown(self, seconds: float, operations: int = 0, moved: int = 0) -> tuple[str, ...]:
         rate = operations / seconds if operations else 0.0

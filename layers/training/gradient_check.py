@@ -10,6 +10,7 @@ import numpy as np
 from kernels.runtime import checks
 from layers import runs
 from layers.base import Array, Layer
+from layers.notebook import html_table
 from layers.optimizers import SGD
 from layers.training.mistakes import Case, likely_mistake
 
@@ -74,15 +75,7 @@ class GradientCheck:
         return next(row.verdict for row in self.rows if row.name == name)
 
     def __repr__(self) -> str:
-        lines = [("", "elements", "gradient", "difference", "error", "verdict")]
-        for row in self.rows:
-            worst = int(np.abs(row.analytic - row.numeric).argmax()) if row.analytic.size else None
-            gradient, difference = (
-                "" if worst is None else f"{array[worst]:.6g}"
-                for array in (row.analytic, row.numeric)
-            )
-            size, error = f"{row.analytic.size:,}", f"{row.error:.1e}"
-            lines.append((row.name, size, gradient, difference, error, row.verdict))
+        lines = self._lines()
         widths = [max(len(line[column]) for line in lines) for column in range(5)]
         return "\n".join(
             "  ".join(
@@ -91,6 +84,23 @@ class GradientCheck:
             )
             for line in lines
         )
+
+    def _repr_html_(self) -> str:
+        return html_table(self._lines())
+
+    def _lines(self) -> list[tuple[str, ...]]:
+        lines: list[tuple[str, ...]] = [
+            ("", "elements", "gradient", "difference", "error", "verdict")
+        ]
+        for row in self.rows:
+            worst = int(np.abs(row.analytic - row.numeric).argmax()) if row.analytic.size else None
+            gradient, difference = (
+                "" if worst is None else f"{array[worst]:.6g}"
+                for array in (row.analytic, row.numeric)
+            )
+            size, error = f"{row.analytic.size:,}", f"{row.error:.1e}"
+            lines.append((row.name, size, gradient, difference, error, row.verdict))
+        return lines
 
 
 def check_gradients(model: "Sequential", x: Any, y: Any, *, elements: int = 200) -> GradientCheck:

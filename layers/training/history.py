@@ -1,6 +1,10 @@
 """What `Sequential.fit` has seen, epoch by epoch."""
 
 import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from layers.plots.figure import Picture
 
 _HIGHER = frozenset(["accuracy", "precision", "recall", "f1", "r2", "auc", "top"])
 
@@ -55,6 +59,23 @@ class History(dict[str, list[float]]):
             raise ValueError(f"History.best: {monitor} is NaN in each epoch, expected a number")
         _, at = min(numbers)
         return {"epoch": at + 1} | {name: values[at] for name, values in self.items()}
+
+    def plot(self, path: Any = None) -> "Picture":
+        """The curves of all that was measured, by epoch; see `layers.plots.curves`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to write the picture, too.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            It needs matplotlib: ``pip install 'numba-layers[plot]'``.
+        """
+        from layers import plots
+
+        return plots.curves(self, path)
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in self.last().items())

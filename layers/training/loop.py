@@ -234,6 +234,8 @@ class Fitting:
     def _epoch(self, epoch: int, history: History, bar: Any) -> None:
         totals, batch, before = Totals(), 0, bar.n
         for batch, totals in self._steps(epoch):
+            if bar.n == 0:
+                bar.unpause()  # kernels were compiled: how long that took says nothing of the rest
             if not bar.disable:
                 bar.update(before + totals.rows - bar.n)
             called = [

@@ -14,6 +14,7 @@ from layers.training.trainable import source_of
 from layers.validation import check_batches
 
 if TYPE_CHECKING:
+    from layers.plots.figure import Picture
     from layers.sequential import Sequential
 
 _PLACE = "find_learning_rate"
@@ -37,6 +38,12 @@ class LearningRates(NamedTuple):
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     suggestion: float
+
+    def plot(self, path: Any = None) -> "Picture":
+        """The curve of the losses; see `layers.plots.learning_rates`."""
+        from layers import plots
+
+        return plots.learning_rates(self, path)
 
     def __repr__(self) -> str:
         return (

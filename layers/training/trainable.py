@@ -20,7 +20,7 @@ from layers.training.data_sources import (
 )
 from layers.training.held_out import held_out_rows
 from layers.training.history import History
-from layers.training.loop import Fitting, Function, checked_callbacks
+from layers.training.loop import Fitting, Function, NonFiniteLoss, checked_callbacks
 from layers.validation import check_rows
 from layers.weighting import Weighting, checked_class_weight, weighted
 
@@ -127,7 +127,11 @@ class Trainable:
             check_rows(model.layers, PLACE, "x", source.rows, min(batch_size, source.rows))
         model._forget()
         fitting = Fitting(model, source, epochs, shuffle, validation, checked, every)
-        return fitting.run(progress)
+        try:
+            return fitting.run(progress)
+        except (KeyboardInterrupt, NonFiniteLoss) as error:
+            # Where in here it happened says nothing, and would fill a screen.
+            raise error.with_traceback(None) from None
 
     def partial_fit(
         self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None

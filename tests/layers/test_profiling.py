@@ -449,7 +449,7 @@ def test_the_table_says_it_all():
     )
 
 
-def test_the_table_is_printed_unless_it_is_not_to_be_shown(capsys, monkeypatch):
+def test_the_table_is_printed_where_it_is_asked_for(capsys, monkeypatch):
     model = make()
     shown = quick(model, show=True)
     assert capsys.readouterr() == (f"{shown}\n", "")
