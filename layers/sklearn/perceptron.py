@@ -49,6 +49,11 @@ def choice(place: str, name: str, value: Any, choices: Any) -> None:
         raise ValueError(f"{place}: {name} is {checks.shown(value)}, expected one of {expected}")
 
 
+def trains_on_batches(estimator: "Perceptron") -> bool:
+    """Whether the solver is one that `partial_fit` can go on with."""
+    return bool(estimator.solver != "lbfgs")
+
+
 class _SparseBatches:
     """Batches of a sparse matrix, dense one by one, in an order of its own for each epoch."""
 
@@ -93,7 +98,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
     best_validation_score_: Any
     _best: layers.Sequential | None
     _stopped: bool
-    _no_improvement: int
+    _no_improvement_count: int
     n_iter_: int
 
     def _checked_xy(self, X: Any, y: Any, first: bool, incremental: bool) -> tuple[Any, Any, Any]:
@@ -204,8 +209,8 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         if first:
             self._start(X.shape[1], batch_size, incremental)
         elif not incremental:
-            self.model_.optimizer = self._optimizer(batch_size)
-        self._no_improvement = 0 if not incremental else self._no_improvement
+            self.model_.optimizer = self._new_optimizer(batch_size)
+        self._no_improvement_count = 0 if not incremental else self._no_improvement_count
         epochs = 1 if incremental else self.max_iter
         self.n_iter_ = self.n_iter_ if incremental else 0
         self._train(X, targets, weights, held_out, epochs, batch_size)
@@ -231,7 +236,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
 
     def _set_apart(self, X: Any, y: Any, targets: Any, weights: Any) -> Any:
         """Rows to train on, and rows to score on after each epoch; as many of each class."""
-        stratify = y if self._is_classifier and np.ndim(targets) == 1 else None
+        stratify = y if self._is_classifier and y.ndim == 1 else None
         rows, held = train_test_split(
             np.arange(X.shape[0]),
             random_state=self._random(),
@@ -279,12 +284,12 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         self.model_ = layers.Sequential(
             stack,
             self._objective().loss,
-            self._optimizer(batch_size),
+            self._new_optimizer(batch_size),
             seed=seed,
             dtype=self.dtype,
         )
         self.n_layers_ = len(self._dense()) + 1
-        self.n_iter_ = self.t_ = self._no_improvement = 0
+        self.n_iter_ = self.t_ = self._no_improvement_count = 0
         self.loss_curve_ = []
         self.best_loss_ = None if self.early_stopping else math.inf
         self.validation_scores_ = [] if self.early_stopping else None
@@ -293,7 +298,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         self._best = None
         self._stopped = False
 
-    def _optimizer(self, batch_size: int) -> layers.Optimizer:
+    def _new_optimizer(self, batch_size: int) -> layers.Optimizer:
         """As scikit-learn's: alpha / batch size decays weights, beside the sum over outputs."""
         scale = self._objective().scale
         decay = self.alpha / batch_size / scale
@@ -335,11 +340,11 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         better = self._is_better(held_out)
-        self._no_improvement = 0 if better else self._no_improvement + 1
+        self._no_improvement_count = 0 if better else self._no_improvement_count + 1
         if self.solver == "sgd" and self.learning_rate == "invscaling":
             rate = self.learning_rate_init * self._objective().scale
             self.model_.optimizer.learning_rate = rate / (self.t_ + 1) ** self.power_t
-        if self._no_improvement <= self.n_iter_no_change:
+        if self._no_improvement_count <= self.n_iter_no_change:
             return False
         what = "Validation score" if held_out else "Training loss"
         message = (
@@ -349,7 +354,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         rate = getattr(self.model_.optimizer, "learning_rate", 0.0)
         if self.solver == "sgd" and self.learning_rate == "adaptive" and rate > 1e-6:
             self.model_.optimizer.learning_rate = rate / 5.0
-            self._no_improvement = 0
+            self._no_improvement_count = 0
             if self.verbose:
                 print(f"{message} Setting learning rate to {rate / 5.0:f}")
             return False

@@ -4,11 +4,12 @@ from typing import Any, Self
 
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d, validate_data
 
 import layers
 from layers.backends import active
-from layers.sklearn.perceptron import TAKEN, Objective, Perceptron, choice
+from layers.sklearn.perceptron import TAKEN, Objective, Perceptron, choice, trains_on_batches
 
 _LOSSES: dict[str, Any] = {  # by name: the class, and scikit-learn's gradient and loss over ours
     "squared_error": (layers.MeanSquaredError, 0.5, 0.5),
@@ -79,6 +80,7 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
     ) -> None:
         self._keep(locals())
 
+    @available_if(trains_on_batches)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train by one epoch on rows that have just come; the arguments are those of `fit`."""
         return self._fit(X, y, sample_weight, incremental=True)
