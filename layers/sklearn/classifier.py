@@ -111,7 +111,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
-    @available_if(trains_on_batches)
+    @available_if(trains_on_batches)  # type: ignore[untyped-decorator] # scikit-learn's
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train by one epoch on rows that have just come.
 

@@ -80,7 +80,7 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
     ) -> None:
         self._keep(locals())
 
-    @available_if(trains_on_batches)
+    @available_if(trains_on_batches)  # type: ignore[untyped-decorator] # scikit-learn's
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train by one epoch on rows that have just come; the arguments are those of `fit`."""
         return self._fit(X, y, sample_weight, incremental=True)
