@@ -153,7 +153,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
     @property
     def intercepts_(self) -> list[Any]:
         """The biases of each dense layer, (n_out,): the model's own arrays."""
-        return [np.reshape(dense.biases, -1) for dense in self._dense()]
+        return [np.reshape(dense.biases, -1) for dense in self._dense() if dense.biases is not None]
 
     def _dense(self) -> list[layers.Dense]:
         check_is_fitted(self)
