@@ -206,10 +206,11 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
             held_out = None
         n = X.shape[0]
         batch_size = self._batch_size(n)
+        batch_weight = batch_size * (1.0 if weights is None else float(np.mean(weights)))
         if first:
-            self._start(X.shape[1], batch_size, incremental)
+            self._start(X.shape[1], batch_weight)
         elif not incremental:
-            self.model_.optimizer = self._new_optimizer(batch_size)
+            self.model_.optimizer = self._new_optimizer(batch_weight)
         self._no_improvement_count = 0 if not incremental else self._no_improvement_count
         epochs = 1 if incremental else self.max_iter
         self.n_iter_ = self.n_iter_ if incremental else 0
@@ -267,7 +268,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
             )
         return min(size, n)
 
-    def _start(self, n_in: int, batch_size: int, incremental: bool) -> None:
+    def _start(self, n_in: int, batch_weight: float) -> None:
         """A new model, and empty curves."""
         stack: list[layers.Layer] = []
         width = n_in
@@ -284,7 +285,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         self.model_ = layers.Sequential(
             stack,
             self._objective().loss,
-            self._new_optimizer(batch_size),
+            self._new_optimizer(batch_weight),
             seed=seed,
             dtype=self.dtype,
         )
@@ -298,10 +299,10 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         self._best = None
         self._stopped = False
 
-    def _new_optimizer(self, batch_size: int) -> layers.Optimizer:
-        """As scikit-learn's: alpha / batch size decays weights, beside the sum over outputs."""
+    def _new_optimizer(self, batch_weight: float) -> layers.Optimizer:
+        """As scikit-learn's, whose penalty is over a batch's weights, beside a sum over outputs."""
         scale = self._objective().scale
-        decay = self.alpha / batch_size / scale
+        decay = self.alpha / batch_weight / scale
         if self.solver == "adam":
             return layers.Adam(
                 self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon, weight_decay=decay

@@ -13,7 +13,7 @@ import pytest
 
 import kernels
 import layers
-from layers.columns import Columns
+from layers.data.columns import NumberColumns
 
 ROOT = Path(__file__).parents[2]
 FILES = Path(__file__).parent / "files"
@@ -36,7 +36,7 @@ def test_a_file_of_format_1():
     model = layers.load(FILES / "format1.npz")
     expected = "1baae07d7c6e15332080cd73150c125c4c947f65f1c30238b44af0685e61db31"
     assert model.fingerprint() == expected
-    assert model.columns == Columns(("a", "b", "c", "d", "class"), (0, 1, 2, 3), 4)
+    assert model.columns == NumberColumns(("a", "b", "c", "d", "class"), (0, 1, 2, 3), 4)
     assert model.history.epochs == 3
     assert np.isnan(model.history["val_loss"][:2]).all()
     assert model.history["val_loss"][2] > 0
