@@ -10,7 +10,7 @@ import numpy as np
 from kernels.runtime import checks
 from layers import runs, seeds
 from layers.backends import active, is_compiled
-from layers.base import Array, Layer, Part
+from layers.base import Array, DType, Layer, Part
 from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
@@ -88,7 +88,7 @@ class Sequential(Trainable, Usable):
         loss: Loss | None = None,
         optimizer: Optimizer | None = None,
         seed: Any = None,
-        dtype: str = "float32",
+        dtype: DType = "float32",
         *,
         metrics: Sequence[Metric] | None = None,
     ) -> None:
