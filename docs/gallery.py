@@ -1,7 +1,7 @@
 """Make the pictures of docs/gallery.md anew: run the lines of the page.
 
-    python docs/gallery.py
-    python docs/gallery.py FOLDER    # into FOLDER/gallery
+python docs/gallery.py
+python docs/gallery.py FOLDER    # into FOLDER/gallery
 """
 
 import os
@@ -25,7 +25,9 @@ def main(folder: Path) -> None:
     for path in pictures.glob("*.png"):
         picture = Image.open(path).convert("RGB")
         picture.thumbnail((WIDTH, WIDTH))
-        picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ model = layers.Sequential(
 )
 model.layers[0].adapt(x)
 
-history = model.fit(
-    x, y, epochs=200, class_weight="balanced", validation_fraction=0.1, patience=10
-)
+history = model.fit(x, y, epochs=200, class_weight="balanced", validation_fraction=0.1, patience=10)
 best = history.best("val_loss")
 print(f"{history.epochs} epochs, epoch {best['epoch']} kept: F1 {best['val_f1']:.3f}")
 
