@@ -83,6 +83,17 @@ def test_a_confusion_matrix_counts():
     assert [text.get_text() for text in axes.get_xticklabels()] == ["no", "yes"]
 
 
+@pytest.mark.parametrize(("names", "expected"), [(None, ["a", "b"]), (["b", "a"], ["b", "a"])])
+def test_a_confusion_matrix_takes_names_of_classes(names, expected):
+    axes = plots.confusion(np.array(["b", "a", "a"]), ["b", "b", "a"], names).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == expected
+    counts = {text.get_position(): text.get_text() for text in axes.texts}
+    first, second = expected.index("a"), expected.index("b")
+    assert counts == {(first, first): "1", (second, second): "1", (second, first): "1"}
+    with pytest.raises(ValueError, match="names has not 'a', which is a class"):
+        plots.confusion(["a"], ["a"], ["b"])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

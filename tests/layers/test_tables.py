@@ -738,3 +738,7 @@ def test_the_page_on_tables_runs_as_it_is_written(run, passengers):
     assert names["predictor"].evaluate("truth.csv")["accuracy"] >= 0.75
     assert set(names["names"]) == {0, 1}
     assert (passengers / "submission.csv").read_text().startswith("PassengerId,Survived\n")
+
+
+def test_a_predictor_shows_its_target_before_it_is_fitted():
+    assert "target='Survived'" in repr(layers.TabularPredictor("Survived"))
