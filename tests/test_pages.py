@@ -25,18 +25,19 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 @pytest.mark.compiled
 @pytest.mark.parametrize("page", ["README", "training", "saving", "exchange", "estimators", "book"])
-def test_the_code_of_a_page_runs(tmp_path, page, python):
+def test_the_code_of_a_page_runs(tmp_path, page, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     if page == "book":
         write_fashion(tmp_path / "fashion_mnist")
     if page == "README":
         write_passengers(tmp_path)
     found = blocks(page)
     assert len(found) >= 3
-    script = [f"import os; os.chdir({str(tmp_path)!r})"]
-    if not find_spec("matplotlib"):
-        found = [(needed, code) for needed, code in found if "plot" not in code]
-    script += [block for needed, block in found if not needed or find_spec(needed)]
-    python("\n".join(script))
+    names = {"__name__": page}
+    for needed, block in found:
+        needed = needed or ("matplotlib" if "plot" in block else "")
+        if not needed or find_spec(needed):
+            exec(compile(block, f"{page}.md", "exec"), names)
 
 
 def write_passengers(folder: Path) -> None:
