@@ -18,6 +18,7 @@ import pytest
 import layers
 from layers import datasets as packaged
 from layers.command_line import cli
+from layers.files.archive import checksum
 from layers.tables import text as text_reader
 from layers.tables.table import Table, table_of
 
@@ -574,6 +575,10 @@ def test_the_columns_of_a_damaged_file_are_refused(tmp_path):
     def error(change):
         architecture = json.loads(whole["architecture.json"])
         change(architecture["architecture"]["columns"])
+        arrays = {
+            name: np.load(io.BytesIO(whole[f"{name}.npy"])) for name in architecture["arrays"]
+        }
+        architecture["sha256"] = checksum(architecture["architecture"], arrays, "")
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in whole.items():
                 changed = json.dumps(architecture) if name == "architecture.json" else content
