@@ -1,4 +1,4 @@
-"""What files say of a network: metrics, containers, how layers are trained; and going on from it."""
+"""What files say of a network: metrics, containers, how layers are trained; and going on."""
 
 import numpy as np
 import pytest
