@@ -41,6 +41,16 @@ def torch_views(model: "Sequential") -> dict[str, Array]:
     return views
 
 
+def array_of(tensor: Any) -> Array:
+    """A tensor's numbers; half precision in float32."""
+    tensor = tensor.detach().cpu()
+    kind = str(tensor.dtype)
+    array: Array = (
+        tensor if kind in ("torch.float32", "torch.float64") else tensor.float()
+    ).numpy()
+    return array
+
+
 def load(model: "Sequential", source: Any) -> None:
     """Fill a model's parameters; see `Sequential.load_parameters`."""
     given = source if isinstance(source, Mapping) else _from_file(source)
