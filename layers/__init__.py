@@ -86,6 +86,7 @@ from layers.training.rate_finder import LearningRates as LearningRates
 from layers.training.rate_finder import find_learning_rate as find_learning_rate
 
 if TYPE_CHECKING:
+    from layers.base import DType
     from layers.comparison.compare import Row
     from layers.tables.columns import Columns as Columns
     from layers.tables.predictor import TabularPredictor as TabularPredictor
@@ -118,7 +119,7 @@ def from_onnx(path: Any, loss: "Loss | None" = None, seed: Any = None) -> Sequen
     return onnx_import.from_onnx(path, loss, seed)
 
 
-def compare(dtype: str = "float32", seed: int = 0, timed: bool = True) -> "list[Row]":
+def compare(dtype: "DType" = "float32", seed: int = 0, timed: bool = True) -> "list[Row]":
     """Run every public kernel and a training step on both backends.
 
     Parameters
