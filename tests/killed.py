@@ -3,10 +3,10 @@
     python -m tests.killed --kills 300
 
 Each child trains from the newest checkpoint and saves one after every epoch: most of its time goes
-into saving. What it leaves has to be whole; in the end the parameters have to be those of a run
-that was never killed. At least half of the children have to leave a newer checkpoint than they
-found, or nothing would have been tried. Children are forked, and compute with NumPy: none waits for
-a compilation.
+into saving. It is killed soon after the end of its first, second or third epoch. What it leaves has
+to be whole; in the end the parameters have to be those of a run that was never killed. At least
+half of the children have to leave a newer checkpoint than they found, or nothing would have been
+tried. Children are forked, and compute with NumPy: none waits for a compilation.
 """
 
 import argparse
@@ -77,7 +77,8 @@ def main() -> int:
         begun, begins = os.pipe()
         child = in_a_child(lambda to=begins: train(path, ENOUGH, lambda _: os.write(to, b".")))
         os.close(begins)
-        os.read(begun, 1)  # an epoch has ended, and is about to be saved
+        for _ in range(moments.randint(1, 3)):
+            os.read(begun, 1)  # an epoch has ended, and is about to be saved
         time.sleep(moments.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)

@@ -63,7 +63,7 @@ def made(
         layers(architecture, place, custom),
         loss=parts.made(architecture.get("loss"), Loss, "loss", place, custom),
         seed=0,
-        dtype=dtype(architecture, place).name,
+        dtype=dtype(architecture, place),
         metrics=metrics,
         **given,
     )
