@@ -76,7 +76,7 @@ class Chain:
         if not users or self.at in self.graph.outputs:
             return None
         several = len(users) > 1 or users[0].op_type == "Gather"
-        return self.graph.join(self.at, users) if several else None
+        return self.graph.join(self.at, users, self._inside) if several else None
 
     def _see(self, *nodes: Any) -> None:
         self.graph.seen.update(map(id, nodes))

@@ -33,6 +33,10 @@ class Graph:
         self._constants = {each.name: each for each in graph.initializer}
         self.nodes: list[Any] = []
         for node in graph.node:
+            if not node.output:
+                raise ValueError(
+                    f"operator {node.op_type[:80]!r} gives nothing, expected an output"
+                )
             if node.op_type == "Constant":
                 self._constants[node.output[0]] = self._attribute(node, "value", None)
             else:
@@ -89,11 +93,22 @@ class Graph:
                 waiting += node.input
         return found
 
-    def join(self, start: str, users: list[Any]) -> Any:
-        """The first Add or Concat in which all ways from a value meet; None without one."""
+    def join(self, start: str, users: list[Any], inside: dict[int, Any] | None) -> Any:
+        """The first Add or Concat in which all ways from a value meet; None without one.
+
+        Parameters
+        ----------
+        start : str
+        users : list of nodes
+            With which the ways begin.
+        inside : dict, optional
+            The nodes of the branch that ``start`` is in, by id.
+        """
         wanted = {id(each) for each in users}
         for node in self._behind(users):
             if node.op_type not in ("Add", "Concat") or any(map(self.is_constant, node.input)):
+                continue
+            if inside is not None and id(node) not in inside:
                 continue
             parts = [self.between(start, each) for each in node.input]
             if None in parts:
@@ -145,6 +160,12 @@ class Graph:
             raise ValueError(f"input {index} is {name[:80]!r}, expected a constant of the file")
         if tensor.data_location == self._onnx.TensorProto.EXTERNAL:
             raise ValueError(f"{name[:80]!r} lies in another file, expected it in this one")
+        types = self._onnx.TensorProto
+        if tensor.data_type not in (types.FLOAT, types.DOUBLE, types.FLOAT16, types.INT64):
+            raise ValueError(
+                f"{name[:80]!r} has the data type {tensor.data_type}, expected floating-point "
+                "numbers or 64-bit integers"
+            )
         size = 1
         for each in tensor.dims:
             size *= max(each, 0)

@@ -165,16 +165,16 @@ READERS: dict[str, Read] = {
 def embedding(graph: Graph, x: str, join: Any) -> Found | None:
     """Columns of numbers, then vectors of columns of categories, side by side; None if not."""
     ends = [graph.producer(each) for each in join.input]
-    if not all(each is not None and each.op_type == "Gather" for each in ends):
+    if not all(_is(each, "Gather", 2) for each in ends):
         return None
     passed: list[int] = []
     if ends[0].input[0] == x:
         passed = graph.needed(ends.pop(0), 1, 1, "i").tolist()
     columns, tables = [], []
     for end in ends:
-        cast = graph.producer(end.input[1])
-        number = None if cast is None else graph.producer(cast.input[0])
-        if number is None or (cast.op_type, number.op_type) != ("Cast", "Gather"):
+        cast: Any = graph.producer(end.input[1])
+        number: Any = graph.producer(cast.input[0]) if _is(cast, "Cast", 1) else None
+        if not _is(number, "Gather", 2) or number.input[0] != x:
             return None
         if graph.attribute(end, "axis", 0) != 0 or graph.attribute(number, "axis", 0) != 1:
             return None
@@ -186,3 +186,7 @@ def embedding(graph: Graph, x: str, join: Any) -> Found | None:
     sizes = [len(table) for table in tables]
     layer = layers.Embedding(len(passed) + len(columns), columns, sizes, widths.pop())
     return layer, {"weights": np.concatenate(tables)}
+
+
+def _is(node: Any, operator: str, inputs: int) -> bool:
+    return node is not None and node.op_type == operator and len(node.input) == inputs

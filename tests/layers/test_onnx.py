@@ -265,6 +265,31 @@ def test_float64_is_rounded(tmp_path):
     assert not (tmp_path / "other.onnx").exists()
 
 
+@pytest.mark.parametrize("change", ["axis", "another input", "columns"])
+def test_vectors_of_another_form_are_refused(tmp_path, change):
+    model = layers.Sequential([layers.Embedding(2, [1], [3], 2), layers.Dense(3, 3)], seed=0)
+    path = tmp_path / "net.onnx"
+    model.save(path)
+    changed = onnx.load(path)
+    changed.producer_name = ""
+    del changed.metadata_props[:]
+    number = next(
+        n for n in changed.graph.node if n.name.startswith("0.Gather") and "column" in n.input[1]
+    )
+    if change == "axis":
+        number.attribute[0].i = 0
+    elif change == "another input":
+        changed.graph.node.insert(0, helper.make_node("Relu", ["x"], ["other"]))
+        number.input[0] = "other"
+    else:
+        next(t for t in changed.graph.initializer if t.name == "0.column.1").CopyFrom(
+            numpy_helper.from_array(np.array(0), "0.column.1")
+        )
+    path.write_bytes(changed.SerializeToString())
+    with pytest.raises(ValueError, match="operator Concat: operator 'Gather' in the chain"):
+        layers.load(path)
+
+
 class Own(layers.ReLU):
     pass
 
@@ -335,6 +360,8 @@ REFUSED = [
     ([("Identity", ["x"], ["y"])], {}, "no operator that is a layer"),
     ([("Gemm", ["x", "w", "c"], ["y"])], {"c": np.zeros(2, "f4")}, "its biases have shape"),
     ([GEMM, ("Identity", ["g"], ["x"])], {}, "circle"),
+    ([GEMM, ("Relu", ["g"], [])], {}, "operator 'Relu' gives nothing, expected an output"),
+    ([("Gemm", ["x", "i", "b"], ["y"])], {"i": np.zeros((6, 3), "i4")}, "has the data type 6, exp"),
     (
         [GEMM, ("Relu", ["g"], ["h"]), ("Tanh", ["g"], ["k"]), ("Add", ["h", "k"], ["y"])],
         {},
