@@ -16,9 +16,8 @@ from layers.exchange.onnx_columns import Around, around
 from layers.exchange.onnx_library import PRODUCER, onnx, signed
 from layers.exchange.onnx_writers import WRITERS, standardized
 from layers.files import parts
-from layers.files.archive import StrPath
 from layers.losses_of_labels import LossOfLabels
-from layers.replacing import replace_file
+from layers.replacing import StrPath, replace_file
 from layers.sequential import Sequential
 
 PLACE = "Sequential.save"

@@ -15,8 +15,8 @@ from layers.exchange.onnx_chain import Chain, check_whole
 from layers.exchange.onnx_graph import Graph
 from layers.exchange.onnx_library import description, onnx
 from layers.files import parts
-from layers.files.archive import StrPath
 from layers.losses import Loss
+from layers.replacing import StrPath
 from layers.sequential import Sequential
 
 PLACE = "layers.from_onnx"

@@ -78,7 +78,8 @@ def load(model: "Sequential", source: Any) -> None:
 def _from_file(path: Any) -> Mapping[str, Any]:
     from layers import files
     from layers.exchange import safetensors_file
-    from layers.files.archive import array_names, check_sizes, open_archive, read_array
+    from layers.files.archive import check_sizes
+    from layers.files.npz import array_names, open_archive, read_array
     from layers.replacing import checked_path
 
     text = checked_path(path, PLACE)

@@ -10,8 +10,8 @@ import numpy as np
 
 from layers.base import Array
 from layers.files import network, parts
-from layers.files.archive import StrPath, checksum
-from layers.replacing import replace_file
+from layers.files.archive import checksum
+from layers.replacing import StrPath, replace_file
 from layers.sequential import Sequential
 
 _KEY, _CHECKSUM = "numba-layers", "numba-layers-sha256"

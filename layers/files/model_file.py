@@ -10,8 +10,9 @@ from typing import Any
 
 from kernels.runtime import checks
 from layers.files import network, numbers, parts, stopping
-from layers.files.archive import StrPath, load_arrays, save_arrays
+from layers.files.archive import load_arrays, save_arrays
 from layers.optimizers import Optimizer
+from layers.replacing import StrPath
 from layers.sequential import Sequential
 from layers.training.resuming import Stopped
 
