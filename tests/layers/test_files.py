@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from layers.files import archive
+from layers.files import archive, npz
 from tests import fuzz_files
 
 ROOT = Path(__file__).parents[2]
@@ -272,7 +272,7 @@ def test_symbolic_link_is_followed(tmp_path):
 CHILD = """
 import os, signal, sys
 import numpy as np
-from layers.files import archive
+from layers.files import archive, npz
 from tests import fuzz_files
 path, where = sys.argv[1:]
 
@@ -533,7 +533,7 @@ def test_shapes_are_compared_before_anything_is_read(tmp_path, monkeypatch, shap
     path = tmp_path / "model.npz"
     archive.save_arrays(path, {"a": np.zeros((3, 2))}, {})
     archive.load_arrays(path, lambda architecture: {"a": (3, 2)})
-    monkeypatch.delattr(archive, "read_promised")
+    monkeypatch.delattr(npz, "read_promised")
     with pytest.raises(ValueError, match=message):
         archive.load_arrays(path, lambda architecture: shapes)
 

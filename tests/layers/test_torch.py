@@ -252,15 +252,20 @@ def test_tensors_are_taken(dtype, grad):
         np.testing.assert_array_equal(one.predict(x), other.predict(plain))
 
 
-def test_a_data_loader_is_taken():
-    data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_data_loader_is_taken(dtype, grad):
+    x = torch.tensor(X.round(), dtype=getattr(torch, dtype), requires_grad=grad)
+    data = torch.utils.data.TensorDataset(x, torch.tensor(Y))
     loader = torch.utils.data.DataLoader(data, batch_size=16)
     with layers.backend("numpy"):
         one, other = model_with(layers.ReLU()), model_with(layers.ReLU())
         one.fit(loader, epochs=2, validation_data=loader)
-        other.fit(X, Y, 2, 16, shuffle=False)
+        plain = X.round()
+        other.fit(plain, Y, 2, 16, (plain, Y), shuffle=False)
         assert one.fingerprint() == other.fingerprint()
-        assert one.evaluate(loader) == other.evaluate(X, Y)
+        assert one.history == other.history
+        assert one.evaluate(loader) == other.evaluate(plain, Y)
 
 
 class ByDLPack:
