@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-from kernels.runtime import cache as _cache
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
 from layers import schedules as schedules
 from layers import streams as _streams
@@ -100,7 +99,7 @@ _LATE = {
 """What is imported when it is first asked for: training on arrays needs none of it."""
 
 
-_cache.before_compiling = _streams.note_of_compiling
+_streams.announce_compiling()
 
 
 def from_onnx(path: Any, loss: "Loss | None" = None, seed: Any = None) -> Sequential:
