@@ -137,6 +137,12 @@ def check_sizes(archive: zipfile.ZipFile, place: str) -> None:
                 f"{place}: {member.filename[:200]!r} is compressed, expected all members stored as "
                 "they are"
             )
+        # zipfile reads as much at once as this says.
+        if member.compress_size != member.file_size:
+            raise ValueError(
+                f"{place}: not a whole .npz file, {member.filename[:200]!r} has "
+                f"{member.compress_size} bytes by its directory, expected {member.file_size}"
+            )
     claimed, whole = sum(member.file_size for member in members), _size(archive)
     if claimed > whole:
         raise ValueError(

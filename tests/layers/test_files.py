@@ -272,7 +272,7 @@ def test_symbolic_link_is_followed(tmp_path):
 CHILD = """
 import os, signal, sys
 import numpy as np
-from layers.files import archive, npz
+from layers.files import archive
 from tests import fuzz_files
 path, where = sys.argv[1:]
 
@@ -505,6 +505,17 @@ def test_members_that_share_their_bytes_are_refused_unread(tmp_path, monkeypatch
     assert path.stat().st_size < 9000
     monkeypatch.delattr(zipfile.ZipFile, "open")
     with pytest.raises(ValueError, match=r"its members have 24\d+ bytes .* the size of the file"):
+        archive.load_arrays(path)
+
+
+def test_a_stored_size_of_its_own_is_refused_unread(tmp_path, monkeypatch):
+    """By which zipfile would take a gigabyte of memory at once."""
+    path = tmp_path / "model.npz"
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("architecture.json", document())
+        opened.getinfo("architecture.json").compress_size = 2**30
+    monkeypatch.delattr(zipfile.ZipFile, "open")
+    with pytest.raises(ValueError, match=r"'architecture.json' has 1073741824 bytes by its direct"):
         archive.load_arrays(path)
 
 
