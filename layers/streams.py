@@ -61,10 +61,11 @@ def announce_compiling() -> None:
 def note_of_compiling() -> None:
     """Say on a terminal or in a notebook why nothing moves for a while."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        if _in_notebook() or sys.stderr.isatty():
+        notebook = _in_notebook()  # it shows what comes on standard error in red
+        if notebook or sys.stderr.isatty():
             print(
                 "numba-layers: compiling kernels for this CPU, once; this takes some seconds",
-                file=sys.stderr,
+                file=sys.stdout if notebook else sys.stderr,
                 flush=True,
             )
 

@@ -24,9 +24,11 @@ def confusion(
 
     Parameters
     ----------
-    labels, predicted : array_like of int, (n,)
+    labels, predicted : array_like of int or str, (n,)
+        Class indices, or both names of classes.
     names : sequence of str, optional
-        Of the classes.
+        Of the classes, in the order of their indices; where labels are names, in the order that
+        the picture is to have.
     path : path, optional
         Where to write the picture, too.
 
@@ -34,6 +36,7 @@ def confusion(
     -------
     matplotlib.figure.Figure
     """
+    labels, predicted, names = _with_names(np.asarray(labels), np.asarray(predicted), names)
     labels, predicted = _indices("labels", labels), _indices("predicted", predicted)
     if len(labels) != len(predicted):
         raise ValueError(
@@ -122,6 +125,23 @@ def decision_regions(
     axes.set(xlabel=columns[0], ylabel=columns[1], title="Predicted class by place")
     axes.spines[["top", "right"]].set_visible(False)
     return written(figure, path)
+
+
+def _with_names(
+    labels: Array, predicted: Array, names: Sequence[str] | None
+) -> tuple[Array, Array, Sequence[str] | None]:
+    """Indices in the place of names."""
+    if not all(each.ndim == 1 and each.dtype.kind in "UO" for each in (labels, predicted)):
+        return labels, predicted, names
+    found = sorted({*map(str, labels), *map(str, predicted)})
+    order = found if names is None else [str(name) for name in names]
+    if unknown := [name for name in found if name not in order]:
+        raise ValueError(
+            f"plots.confusion: names has not {unknown[0]!r}, which is a class: {order}"
+        )
+    index = {name: at for at, name in enumerate(order)}
+    first, second = (np.array([index[str(n)] for n in each]) for each in (labels, predicted))
+    return first, second, order
 
 
 def _indices(name: str, value: Any) -> Array:

@@ -13,6 +13,8 @@ from layers.replacing import replace_file
 # Okabe and Ito's colours, told apart by all common kinds of colour vision.
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#666666"
 OF_CLASSES = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", RED, "#F0E442", "#000000")
+_SHOWN = 80
+"""Pixels of a notebook's page, per inch."""
 
 
 class Picture(Figure):
@@ -23,11 +25,12 @@ class Picture(Figure):
         super().__init__(figsize=(width, height), dpi=150, layout=layout)
         FigureCanvasAgg(self)  # a file, whatever display there is
 
-    def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """What a notebook shows, and at what size: smaller than its pixels, so that it is sharp."""
         file = io.BytesIO()
         self.savefig(file, format="png")
-        return file.getvalue()
+        width, height = (round(inches * _SHOWN) for inches in self.get_size_inches())
+        return file.getvalue(), {"width": width, "height": height}
 
 
 def formats() -> set[str]:

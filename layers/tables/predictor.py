@@ -238,4 +238,4 @@ class TabularPredictor:
         return self.columns.transform(source, self.dtype)
 
     def __repr__(self) -> str:
-        return f"TabularPredictor(target={self.columns.target!r}, hidden={self.hidden!r})"
+        return f"TabularPredictor({self.columns!r}, hidden={self.hidden!r})"

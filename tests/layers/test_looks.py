@@ -57,7 +57,9 @@ def test_each_picture_is_a_figure_and_a_file(model, tmp_path):
         figure = make(path)
         assert isinstance(figure, matplotlib.figure.Figure), name
         assert path.read_bytes().startswith(b"\x89PNG")
-        assert figure._repr_png_().startswith(b"\x89PNG")
+        shown, size = figure._repr_png_()
+        assert shown.startswith(b"\x89PNG")
+        assert size["width"] <= 800
         assert make(None).get_size_inches().min() > 1
     assert "matplotlib.pyplot" not in sys.modules or matplotlib.pyplot.get_fignums() == []
 
@@ -79,6 +81,17 @@ def test_a_confusion_matrix_counts():
         (1, 1): "2",
     }
     assert [text.get_text() for text in axes.get_xticklabels()] == ["no", "yes"]
+
+
+@pytest.mark.parametrize(("names", "expected"), [(None, ["a", "b"]), (["b", "a"], ["b", "a"])])
+def test_a_confusion_matrix_takes_names_of_classes(names, expected):
+    axes = plots.confusion(np.array(["b", "a", "a"]), ["b", "b", "a"], names).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == expected
+    counts = {text.get_position(): text.get_text() for text in axes.texts}
+    first, second = expected.index("a"), expected.index("b")
+    assert counts == {(first, first): "1", (second, second): "1", (second, first): "1"}
+    with pytest.raises(ValueError, match="names has not 'a', which is a class"):
+        plots.confusion(["a"], ["a"], ["b"])
 
 
 @pytest.mark.parametrize(
@@ -166,6 +179,10 @@ def test_a_note_of_compiling_is_for_people(monkeypatch):
         assert bool(stream.getvalue()) is terminal
     monkeypatch.setattr(sys, "stderr", None)
     streams.note_of_compiling()
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", sys)  # a notebook: standard error is red
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    streams.note_of_compiling()
+    assert "compiling kernels" in sys.stdout.getvalue()
 
 
 def test_the_note_comes_before_the_first_compilation(monkeypatch):

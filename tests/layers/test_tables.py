@@ -18,6 +18,7 @@ import pytest
 import layers
 from layers import datasets as packaged
 from layers.command_line import cli
+from layers.files.archive import checksum
 from layers.tables import text as text_reader
 from layers.tables.table import Table, table_of
 
@@ -574,6 +575,10 @@ def test_the_columns_of_a_damaged_file_are_refused(tmp_path):
     def error(change):
         architecture = json.loads(whole["architecture.json"])
         change(architecture["architecture"]["columns"])
+        arrays = {
+            name: np.load(io.BytesIO(whole[f"{name}.npy"])) for name in architecture["arrays"]
+        }
+        architecture["sha256"] = checksum(architecture["architecture"], arrays, "")
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in whole.items():
                 changed = json.dumps(architecture) if name == "architecture.json" else content
@@ -738,3 +743,7 @@ def test_the_page_on_tables_runs_as_it_is_written(run, passengers):
     assert names["predictor"].evaluate("truth.csv")["accuracy"] >= 0.75
     assert set(names["names"]) == {0, 1}
     assert (passengers / "submission.csv").read_text().startswith("PassengerId,Survived\n")
+
+
+def test_a_predictor_shows_its_target_before_it_is_fitted():
+    assert "target='Survived'" in repr(layers.TabularPredictor("Survived"))
