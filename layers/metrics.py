@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels.runtime import checks
 from layers.backends import active
-from layers.base import Array
+from layers.base import Array, Part
 
 if TYPE_CHECKING:
     from layers.losses import Loss
@@ -20,16 +20,19 @@ _ROWS = 16_384
 """Rows whose errors are taken together: no result depends on it."""
 
 
-class Metric:
+class Metric(Part):
     """A number that says how good scores are, of all rows at once.
 
-    A subclass of your own has a `name`, and `of`, which may use NumPy.
+    A subclass of your own has a `name`, and `of`, which may use NumPy. For a model's file, `config`
+    gives the arguments of its constructor.
 
     Attributes
     ----------
     name : str
         What it is called in `evaluate`'s result and, behind ``val_``, in a history.
     """
+
+    _PASSES = ("of",)
 
     name = "metric"
 
@@ -50,6 +53,10 @@ class Metric:
             What rows count for; None where all have 1.
         """
         raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor, for a model's file."""
+        return {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -84,6 +91,10 @@ class TopK(Metric):
         right = np.empty((len(scores), 1), scores.dtype)
         active().top_k_rows(scores, targets, self.k, right)
         return weighted_mean(right, weights)
+
+    def config(self) -> dict[str, Any]:
+        """The k."""
+        return {"k": self.k}
 
     def __repr__(self) -> str:
         return f"TopK({self.k})"

@@ -61,7 +61,7 @@ class Sequential(Trainable, Usable):
     metrics : list of Metric, optional
         What `evaluate`, and `fit` of validation data, measure besides the loss and its accuracy:
         `TopK(5)`, `F1()`, `MAE()`, `R2()`. By default MAE and R squared for losses of numbers. They
-        may be assigned, and are not in files.
+        may be assigned, and are saved with the model.
 
     Attributes
     ----------

@@ -3,8 +3,10 @@
     python -m tests.killed --kills 300
 
 Each child trains from the newest checkpoint and saves one after every epoch: most of its time goes
-into saving. What it leaves has to be whole; in the end the parameters have to be those of a run
-that was never killed. Children are forked, and compute with NumPy: none waits for a compilation.
+into saving. It is killed soon after the end of its first, second or third epoch. What it leaves has
+to be whole; in the end the parameters have to be those of a run that was never killed. At least
+half of the children have to leave a newer checkpoint than they found, or nothing would have been
+tried. Children are forked, and compute with NumPy: none waits for a compilation.
 """
 
 import argparse
@@ -44,6 +46,12 @@ def train(path: Path, last: int, each_epoch: Callable[..., object] = id) -> laye
     return model
 
 
+def epochs_of(path: Path) -> int:
+    """The epochs that the newest checkpoint has, which is read as a whole."""
+    newest = layers.Checkpoint(path, best=False).latest()
+    return 0 if newest is None else layers.load(newest).history.epochs
+
+
 def in_a_child(work: Callable[[], object]) -> int:
     child = os.fork()
     if child == 0:
@@ -64,11 +72,13 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp())
     path, moments = folder / "{epoch}.npz", random.Random(arguments.seed)
+    epochs, went_on = 0, 0
     for _ in range(arguments.kills):
         begun, begins = os.pipe()
         child = in_a_child(lambda to=begins: train(path, ENOUGH, lambda _: os.write(to, b".")))
         os.close(begins)
-        os.read(begun, 1)  # an epoch has ended, and is about to be saved
+        for _ in range(moments.randint(1, 3)):
+            os.read(begun, 1)  # an epoch has ended, and is about to be saved
         time.sleep(moments.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
@@ -76,8 +86,15 @@ def main() -> int:
         if not os.WIFSIGNALED(status):
             print("a child could not go on from what the one before it had left")
             return 1
-    newest = layers.Checkpoint(path, best=False).latest()
-    last = 3 + (0 if newest is None else layers.load(newest).history.epochs)
+        before, epochs = epochs, epochs_of(path)
+        if epochs < before:
+            print(f"{before} epochs were saved, and {epochs} are left")
+            return 1
+        went_on += epochs > before
+    if 2 * went_on < arguments.kills:
+        print(f"{went_on} of {arguments.kills} children saved anything before they were killed")
+        return 1
+    last = 3 + epochs
     whole = folder / "whole" / "{epoch}.npz"
     whole.parent.mkdir()
     expected, found = train(whole, last), train(path, last)
@@ -88,7 +105,10 @@ def main() -> int:
     if left != sorted([f"{last - 1}.npz", f"{last}.npz"]):
         print(f"left behind: {left}")
         return 1
-    print(f"killed {arguments.kills} times in {last} epochs: the same bits")
+    print(
+        f"killed {arguments.kills} times in {last} epochs, {went_on} times after a new checkpoint: "
+        "the same bits"
+    )
     return 0
 
 

@@ -82,6 +82,10 @@ MODULES = {
         "layers/files/archive.py",
         "tests/layers/test_files.py tests/layers/test_data.py -k 'not csv'",
     ),
+    "npz": Module(
+        "layers/files/npz.py",
+        "tests/layers/test_files.py tests/layers/test_data.py -k 'not csv'",
+    ),
     "packing": Module(
         "kernels/product/packing.py",
         PRODUCT,

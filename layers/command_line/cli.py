@@ -24,6 +24,7 @@ examples:
   python -m layers train titanic.csv --target Survived --save titanic.npz
   python -m layers predict titanic.npz test.csv --id PassengerId --out submission.csv
   python -m layers evaluate titanic.npz titanic.csv
+  python -m layers export model.npz model.onnx
   python -m layers compare
   python -m layers bench
 
@@ -35,7 +36,7 @@ exit codes:
   130  Ctrl-C; likewise saved. A second Ctrl-C ends at once
   141  the output is a closed pipe
 
-Of train, predict, evaluate, compare and info, --json gives one JSON object on
+Of train, predict, evaluate, export, compare and info, --json gives one JSON object on
 standard output instead of text; errors stay lines on standard error.
 """
 _TRAIN_EXAMPLES = """\
@@ -63,6 +64,8 @@ examples:
   python -m layers train houses.csv --target price --hidden 64 32 --plot curves.png
   python -m layers train train.npz --test test.npz --epochs 50
   python -m layers train /usr/share/datasets/fashion-mnist --epochs 5
+  python -m layers train houses.csv --target price --checkpoint run.npz
+  python -m layers train houses.csv --target price --resume run.npz
 """
 _PREDICT_EXAMPLES = """\
 Of a model of a table: a header, then one line of CSV for each row of DATA, with the
@@ -238,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_predict(commands)
     _add_evaluate(commands)
+    _add_export(commands)
     compare = commands.add_parser("compare", help="every kernel compared with its NumPy reference")
     compare.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     compare.add_argument("--seed", type=int, default=0, help="of the inputs (default 0)")
@@ -265,6 +269,19 @@ def _add_train(commands: Any) -> None:
     _add_model_options(train.add_argument_group("the network and its training"))
     output = train.add_argument_group("the rest")
     output.add_argument("--save", type=Path, metavar="PATH", help="write the trained model")
+    output.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="write what training needs to go on, after every epoch",
+    )
+    output.add_argument(
+        "--resume",
+        type=Path,
+        metavar="PATH",
+        help="go on from such a file, to the bit, with the same data and options; it is written on "
+        "after every epoch, or the one of --checkpoint",
+    )
     output.add_argument(
         "--plot", type=Path, metavar="PATH", help="draw loss and accuracy (.png, .svg, .pdf)"
     )
@@ -384,6 +401,19 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--labels", type=Path, metavar="FILE", help="of IDX images")
     _add_json(evaluate)
     evaluate.set_defaults(run=_on_data("evaluate"))
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="a saved model for other programs",
+        description="Write a model as ONNX, with class names and standardisation inside where its "
+        "columns are numbers, or its parameters as safetensors.",
+    )
+    export.add_argument("model", type=Path, metavar="MODEL", help="what train --save wrote")
+    export.add_argument("out", type=Path, metavar="OUT", help="a .onnx or a .safetensors file")
+    _add_json(export)
+    export.set_defaults(run=_on_data("export"))
 
 
 def _add_bench(commands: Any) -> None:

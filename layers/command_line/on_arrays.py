@@ -12,7 +12,7 @@ from layers import data
 from layers.base import Array
 from layers.command_line.outputs import Report, check_room, plot, write_answers
 from layers.command_line.tables import confusion, confusion_table
-from layers.command_line.training import train_and_save
+from layers.command_line.training import begun, checkpoints, train_and_save
 from layers.data.columns import NumberColumns
 
 _EPOCHS = 10
@@ -45,6 +45,8 @@ def train(arguments: argparse.Namespace, report: Report) -> None:
         report.say(f"The inputs run up to {largest:.3g}, expected about -1 ... 1: scale them")
     model = _new_model(arguments, x.shape[1], n_classes)
     model.columns = table.columns
+    planned = _EPOCHS if arguments.epochs is None else arguments.epochs
+    model = begun(model, arguments, report, planned)
     report.say(f"\n{model.summary()}\n")
     check_room(model, arguments.save)
     test = (x_test, y_test) if len(x_test) else None
@@ -53,10 +55,11 @@ def train(arguments: argparse.Namespace, report: Report) -> None:
         return model.fit(
             x,
             y,
-            _EPOCHS if arguments.epochs is None else arguments.epochs,
+            planned - model.history.epochs,
             arguments.batch_size,
             validation_data=test,
             progress=not arguments.quiet,
+            callbacks=checkpoints(arguments),
         )
 
     history = train_and_save(model, fit, arguments.save, report)

@@ -13,7 +13,7 @@ import layers
 from layers import data
 from layers.command_line.outputs import Report, check_room, plot, write_answers
 from layers.command_line.tables import confusion, confusion_table
-from layers.command_line.training import train_and_save
+from layers.command_line.training import begun, checkpoints, train_and_save
 from layers.tables.predictor import TabularPredictor
 from layers.tables.table import Table, as_text
 
@@ -44,12 +44,12 @@ def train(arguments: argparse.Namespace, report: Report) -> None:
         + (f"{len(predictor.classes)} classes" if predictor.classes else "a regression"),
         rows={"train": len(x) - set_apart, "validation": set_apart, "test": n_test},
     )
-    model = predictor.model
+    model = predictor.model = begun(predictor.model, arguments, report, predictor.epochs)
     report.say(f"\n{model.summary()}\n")
     check_room(model, arguments.save)
 
     def fit() -> layers.History:
-        return predictor.train(x, y, progress=not arguments.quiet)
+        return predictor.train(x, y, not arguments.quiet, checkpoints(arguments))
 
     history = train_and_save(model, fit, arguments.save, report)
     if "val_loss" in history:

@@ -73,7 +73,14 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     """Check before training that the output files can be written."""
     given = (arguments.data, arguments.labels, arguments.test, arguments.test_labels)
     inputs = [path for path in given if path is not None]
-    for option, path in (("--save", arguments.save), ("--plot", arguments.plot)):
+    goes_on = arguments.resume is not None and arguments.checkpoint is None
+    if arguments.resume is not None and not goes_on:
+        inputs.append(arguments.resume)
+    checkpoint = "--resume", arguments.resume
+    if not goes_on:
+        checkpoint = "--checkpoint", arguments.checkpoint
+    outputs = checkpoint, ("--save", arguments.save), ("--plot", arguments.plot)
+    for option, path in outputs:
         if path is not None:
             _check_output(path, option, inputs)
             check_can_replace(path, option)
@@ -138,6 +145,14 @@ def check_answers(arguments: argparse.Namespace) -> None:
     elif not _is_stream(arguments.out):
         _check_output(arguments.out, "--out", [arguments.model, arguments.data])
         check_can_replace(arguments.out, "--out")
+
+
+def check_export(arguments: argparse.Namespace) -> None:
+    """Check before the work that the file has a known format, and can be written."""
+    if arguments.out.suffix.lower() not in (".onnx", ".safetensors"):
+        raise ValueError(f"{arguments.out}: expected a file that ends in .onnx or .safetensors")
+    _check_output(arguments.out, "OUT", [arguments.model])
+    check_can_replace(arguments.out, "OUT")
 
 
 def _is_stream(path: Path) -> bool:

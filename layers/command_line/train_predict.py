@@ -1,4 +1,4 @@
-"""The commands ``train``, ``predict`` and ``evaluate``: on tables, or on arrays."""
+"""The commands ``train``, ``predict``, ``evaluate`` and ``export``: on tables, or on arrays."""
 
 import argparse
 import contextlib
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import layers
 from layers.command_line import on_arrays, on_tables
-from layers.command_line.outputs import Report, check_answers, check_outputs
+from layers.command_line.outputs import Report, check_answers, check_export, check_outputs
 from layers.tables.columns import Columns
 from layers.tables.reading import kind_of
 from layers.timing import kernel_threads
@@ -34,6 +34,14 @@ def evaluate(arguments: argparse.Namespace, report: Report) -> None:
     model = layers.load(arguments.model)
     of = on_tables if isinstance(model.columns, Columns) else on_arrays
     of.evaluate(model, arguments, report)
+
+
+def export(arguments: argparse.Namespace, report: Report) -> None:
+    """Write a saved model in the format of another program."""
+    check_export(arguments)
+    layers.load(arguments.model).save(arguments.out)
+    path = str(arguments.out.resolve())
+    report.say(f"Written to {path}", written=path)
 
 
 def _is_table(path: Path) -> bool:

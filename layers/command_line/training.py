@@ -1,5 +1,6 @@
-"""A training whose result is kept, however it ends."""
+"""A training whose result is kept, however it ends, and that may be gone on with."""
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +9,54 @@ from layers.command_line.outputs import Report
 from layers.timing import timed
 
 
+def begun(
+    model: layers.Sequential, arguments: argparse.Namespace, report: Report, planned: int
+) -> layers.Sequential:
+    """The model, untrained; or as ``--resume`` has it after some of the planned epochs.
+
+    Raises
+    ------
+    ValueError
+        The checkpoint is of another model than data and options make, or of more epochs.
+    """
+    path = arguments.resume
+    if path is None:
+        return model
+    found = layers.load(path)
+    for what, there, here in (
+        ("the network", repr(found), repr(model)),
+        ("the seed", found._key, model._key),
+        ("the columns", *(each.columns and each.columns.config() for each in (found, model))),
+    ):
+        if there != here:
+            raise ValueError(
+                f"--resume {path}: {what} of the checkpoint differs from that of the data and "
+                "options, expected those it was begun with"
+            )
+    done = found.history.epochs
+    if found._stopped is None:
+        raise ValueError(f"--resume {path} is no checkpoint, expected what --checkpoint wrote")
+    if done > planned:
+        raise ValueError(
+            f"--resume {path}: it has {done} epochs, expected at most the {planned} of --epochs"
+        )
+    report.say(f"Going on after {done} of {planned} epochs", resumed=done)
+    return found
+
+
+def checkpoints(arguments: argparse.Namespace) -> list[layers.Checkpoint]:
+    """What saves after every epoch, where that is asked for."""
+    path = arguments.checkpoint or arguments.resume
+    return [] if path is None else [layers.Checkpoint(path, best=False)]
+
+
 def train_and_save(
     model: layers.Sequential, fit: Callable[[], layers.History], path: Path | None, report: Report
 ) -> layers.History:
-    """Train, then save before anything else can fail; also save if training is stopped."""
+    """Train, then save before anything else can fail; also save if training is stopped.
+
+    Returns the history of all epochs, those before a checkpoint too.
+    """
     untrained = None if path is None else model.fingerprint()
     try:
         with timed() as training:
@@ -22,16 +67,17 @@ def train_and_save(
         if path is not None:
             report.say(_save_learnt(model, path, untrained))
         raise
-    epochs = f"{history.epochs} epoch{'s' if history.epochs > 1 else ''}"
+    epochs = f"{history.epochs} epoch{'' if history.epochs == 1 else 's'}"
     report.say(
         f"Training: {training.seconds:.2f} s for {epochs} ({training.kernels()}), "
-        f"last loss {history.last()['loss']:.4f}",
+        f"last loss {model.history.last()['loss']:.4f}",
         seconds=training.seconds,
-        history=dict(history),
+        history=dict(model.history),
+        fingerprint=model.fingerprint(),
     )
     if path is not None:
         report.say(f"Saved to {path.resolve()}", saved=str(path.resolve()))
-    return history
+    return model.history
 
 
 def _save_learnt(model: layers.Sequential, path: Path, untrained: str | None) -> str:

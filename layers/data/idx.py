@@ -25,7 +25,8 @@ from layers.data.checks import (
 from layers.data.mnist_files import labels_beside, unpacked
 from layers.data.npz import feature, width_of
 from layers.data.opening import open_data
-from layers.files.archive import StrPath, as_array, read_promised
+from layers.files.npz import as_array, read_promised
+from layers.replacing import StrPath
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 

@@ -18,7 +18,8 @@ from layers.data.checks import (
 )
 from layers.data.columns import shortened
 from layers.data.opening import MAGIC_BYTES, refuse_foreign, zip_archive
-from layers.files.archive import StrPath, array_names, array_shape, open_archive, read_array
+from layers.files.npz import array_names, array_shape, open_archive, read_array
+from layers.replacing import StrPath
 
 _NPZ_INPUTS = ("x", "X", "data", "images")
 _NPZ_LABELS = ("y", "labels", "target")

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels.runtime import checks
-from layers.base import Array
 
 if TYPE_CHECKING:
     from layers.losses import Loss
@@ -43,7 +42,7 @@ def from_torch(
         It names the module that has no counterpart here.
     """
     from layers.exchange.default_loss import default_loss
-    from layers.exchange.parameters import torch_views
+    from layers.exchange.parameters import array_of, torch_views
     from layers.sequential import Sequential
 
     parts = [(name, each) for name, each in _flat(module, "") if _kind(each) not in _LEFT_OUT]
@@ -66,7 +65,7 @@ def from_torch(
     if optimizer is not None and hasattr(optimizer, "param_groups"):
         from layers.exchange import torch_optimizers
 
-        torch_optimizers.take(model, [each for _, each in parts], optimizer)
+        torch_optimizers.take(PLACE, model, [each for _, each in parts], optimizer)
     elif optimizer is not None:
         model.optimizer = optimizer
     return model
@@ -102,16 +101,16 @@ def _layer(name: str, module: Any) -> Any:
             f"{', '.join([*torch_tables.BY_MODULE, *_LEFT_OUT])}"
         )
     try:
-        return getattr(layers, pair.layer)(**pair.to_layer(module))
+        layer = getattr(layers, pair.layer)(**pair.to_layer(module))
+        layer.trainable = _is_trained(module)
+        return layer
     except (TypeError, ValueError) as error:
         raise ValueError(f"{PLACE}: {name}, {_kind(module)}: {error}") from error
 
 
-def array_of(tensor: Any) -> Array:
-    """A tensor's numbers; half precision in float32."""
-    tensor = tensor.detach().cpu()
-    kind = str(tensor.dtype)
-    array: Array = (
-        tensor if kind in ("torch.float32", "torch.float64") else tensor.float()
-    ).numpy()
-    return array
+def _is_trained(module: Any) -> bool:
+    """Whether its parameters require gradients; what has none counts as trained."""
+    wanted = {bool(each.requires_grad) for each in module.parameters()}
+    if len(wanted) > 1:
+        raise ValueError("some of its parameters require gradients, expected all or none")
+    return wanted != {False}

@@ -41,6 +41,16 @@ def torch_views(model: "Sequential") -> dict[str, Array]:
     return views
 
 
+def array_of(tensor: Any) -> Array:
+    """A tensor's numbers; half precision in float32."""
+    tensor = tensor.detach().cpu()
+    kind = str(tensor.dtype)
+    array: Array = (
+        tensor if kind in ("torch.float32", "torch.float64") else tensor.float()
+    ).numpy()
+    return array
+
+
 def load(model: "Sequential", source: Any) -> None:
     """Fill a model's parameters; see `Sequential.load_parameters`."""
     given = source if isinstance(source, Mapping) else _from_file(source)
@@ -68,7 +78,8 @@ def load(model: "Sequential", source: Any) -> None:
 def _from_file(path: Any) -> Mapping[str, Any]:
     from layers import files
     from layers.exchange import safetensors_file
-    from layers.files.archive import array_names, check_sizes, open_archive, read_array
+    from layers.files.archive import check_sizes
+    from layers.files.npz import array_names, open_archive, read_array
     from layers.replacing import checked_path
 
     text = checked_path(path, PLACE)

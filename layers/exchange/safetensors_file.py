@@ -3,17 +3,15 @@
 import importlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from kernels.runtime import checks
-from layers.base import Array, Layer
-from layers.files import parts
-from layers.files.archive import StrPath, checksum
-from layers.losses import Loss
-from layers.replacing import replace_file
+from layers.base import Array
+from layers.files import network, parts
+from layers.files.archive import checksum
+from layers.replacing import StrPath, replace_file
 from layers.sequential import Sequential
 
 _KEY, _CHECKSUM = "numba-layers", "numba-layers-sha256"
@@ -23,13 +21,7 @@ def save(model: Sequential, path: StrPath) -> None:
     """Write parameters, statistics and the architecture; see `Sequential.save`."""
     place, named = "Sequential.save", dict[str, Any]()
     library = _library(place).numpy
-    architecture: dict[str, Any] = {
-        "dtype": model.dtype.name,
-        "layers": [parts.described(layer, place, named) for layer in model.layers],
-        "loss": parts.described(model.loss, place, named),
-    }
-    if model.classes is not None:
-        architecture["classes"] = list(model.classes)
+    architecture = network.described(model, place, named)
     # In C order: the library writes the memory of an array as it lies, whatever its strides.
     arrays = {
         name: np.ascontiguousarray(array)
@@ -51,26 +43,21 @@ def load(path: StrPath, *, custom: Iterable[Any] = ()) -> Sequential:
     with _opened(library, path, place) as file:
         metadata = file.metadata() or {}
         try:
-            architecture = json.loads(metadata[_KEY])
-            wanted = metadata[_CHECKSUM]
+            architecture, wanted = json.loads(metadata[_KEY]), metadata[_CHECKSUM]
+            if not isinstance(architecture, dict):
+                raise ValueError(architecture)
         except (KeyError, ValueError, RecursionError):
             raise ValueError(
                 f"{place}: its metadata hold no architecture of ours, expected a file by "
                 "Sequential.save; model.load_parameters(path) takes parameters alone"
             ) from None
         try:
-            described = architecture["layers"]
-            made = [
-                parts.made(each, Layer, f"layer {index}", place, given)
-                for index, each in enumerate(described)
-            ]
-            loss = parts.made(architecture["loss"], Loss, "loss", place, given)
-            dtype = np.dtype(checks.real_dtype(place, architecture["dtype"]))
-            _check(file, made, dtype, place)
-            model = Sequential(made, loss, seed=0, dtype=dtype)
-            model.classes = architecture.get("classes")
+            # Shapes are looked at before a model allocates what the architecture claims.
+            parameters, statistics = network.shapes(network.layers(architecture, place, given))
+            _check(file, parameters | statistics, network.dtype(architecture, place), place)
+            model = network.made(architecture, place, given)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-        except (TypeError, KeyError, ValueError, library.SafetensorError) as error:
+        except (TypeError, ValueError, library.SafetensorError) as error:
             text = str(error)
             raise ValueError(text if text.startswith(place) else f"{place}: {text}") from error
     own = model.parameters() | model.statistics()
@@ -92,13 +79,10 @@ def read_arrays(path: StrPath, place: str) -> dict[str, Array]:
             raise ValueError(f"{place}: {os.fsdecode(path)}: {error}") from error
 
 
-def _check(file: Any, made: list[Layer], dtype: np.dtype[Any], place: str) -> None:
-    """Names, shapes and dtype, before anything is allocated."""
-    shapes = {
-        f"{index}.{name}": shape
-        for index, layer in enumerate(made)
-        for name, shape in (layer.parameter_shapes() | layer.statistic_shapes()).items()
-    }
+def _check(
+    file: Any, shapes: Mapping[str, tuple[int, int]], dtype: np.dtype[Any], place: str
+) -> None:
+    """The file's arrays have these names and shapes, and this dtype."""
     names = set(file.keys())
     if names != set(shapes):
         raise ValueError(f"{place} holds the arrays {sorted(names)}, expected {sorted(shapes)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from layers.replacing import checked_path
 
 if TYPE_CHECKING:
-    from layers.files.archive import StrPath
+    from layers.replacing import StrPath
     from layers.sequential import Sequential
 
 _SAFETENSORS, _ONNX = ".safetensors", ".onnx"

@@ -7,50 +7,26 @@ architecture. Nothing in it is pickled, so reading a stranger's file runs no cod
 Format 1 has no checksum but those that a zip archive has of each member by itself.
 """
 
-import errno
 import hashlib
 import json
-import lzma
-import math
 import os
-import struct
-import tokenize
-import warnings
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import IO, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from layers.replacing import StrPath as StrPath
-from layers.replacing import checked_path, replace_file
+from layers.files.npz import NUMBERS, SUFFIX, open_archive, read_array
+from layers.replacing import StrPath, checked_path, replace_file
 
 __all__ = ["load_arrays", "save_arrays"]
 
 _ARCHITECTURE = "architecture.json"
 _FORMAT = 2  # of architecture.json; readers refuse unknown formats
 _READ = (1, 2)
-_SUFFIX = ".npy"
-_NUMBERS = "biufc"  # kinds of numeric dtypes: no objects, text, dates or records
-_PIECE = 1 << 20
 _MOST_ARCHITECTURE = 1 << 26
 """Bytes, enough for half a million epochs. Decoded JSON takes up to thirty times as many."""
-
-# What zipfile and its decompressors raise for a damaged archive. Not OSError: a failing disk or an
-# unreadable file is not a damaged archive.
-_DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    struct.error,
-    UnicodeDecodeError,
-    OverflowError,
-    RuntimeError,  # an encrypted member; NotImplementedError, a method that zipfile lacks
-)
 
 
 def save_arrays(
@@ -85,7 +61,7 @@ def save_arrays(
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(zipfile.ZipInfo(_ARCHITECTURE), text)
             for name, array in checked.items():
-                member = zipfile.ZipInfo(name + _SUFFIX)
+                member = zipfile.ZipInfo(name + SUFFIX)
                 with archive.open(member, "w", force_zip64=True) as stream:
                     np.lib.format.write_array(stream, array, allow_pickle=False)
 
@@ -130,7 +106,7 @@ def load_arrays(
             )
         array_list, architecture, expected = _from_json(archive.read(_ARCHITECTURE), place)
         # A wrong length in the archive's directory hides members from zipfile without an error.
-        if sorted(names) != sorted([_ARCHITECTURE, *(name + _SUFFIX for name in array_list)]):
+        if sorted(names) != sorted([_ARCHITECTURE, *(name + SUFFIX for name in array_list)]):
             raise ValueError(
                 f"{place} holds {', '.join(names)[:200]}, expected {_ARCHITECTURE} and the arrays"
                 f" that it lists: {', '.join(array_list)[:200] or 'none'}"
@@ -161,6 +137,12 @@ def check_sizes(archive: zipfile.ZipFile, place: str) -> None:
                 f"{place}: {member.filename[:200]!r} is compressed, expected all members stored as "
                 "they are"
             )
+        # zipfile reads as much at once as this says.
+        if member.compress_size != member.file_size:
+            raise ValueError(
+                f"{place}: not a whole .npz file, {member.filename[:200]!r} has "
+                f"{member.compress_size} bytes by its directory, expected {member.file_size}"
+            )
     claimed, whole = sum(member.file_size for member in members), _size(archive)
     if claimed > whole:
         raise ValueError(
@@ -179,128 +161,6 @@ def _size(archive: zipfile.ZipFile) -> int:
     file = archive.fp
     assert file is not None
     return os.fstat(file.fileno()).st_size
-
-
-# Reading an archive; shared with layers.data.
-
-
-@contextmanager
-def open_archive(path: StrPath, place: str) -> Iterator[zipfile.ZipFile]:
-    """Open a .npz file; damage found while it is read becomes a ValueError at `place`."""
-    with open(path, "rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                yield archive
-        except _DAMAGED as error:
-            raise _not_whole(error, place) from error
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            # A damaged directory made zipfile seek to before the start of the file.
-            raise _not_whole(error, place) from error
-
-
-def _not_whole(error: Exception, place: str) -> ValueError:
-    reason = f"{error}" or type(error).__name__
-    return ValueError(
-        f"{place}: not a whole .npz file ({reason}), expected a zip archive of arrays"
-    )
-
-
-def array_names(archive: zipfile.ZipFile) -> list[str]:
-    """Names of the arrays in a .npz file, in file order."""
-    members = archive.namelist()
-    return [member.removesuffix(_SUFFIX) for member in members if member.endswith(_SUFFIX)]
-
-
-def array_shape(archive: zipfile.ZipFile, name: str, place: str) -> tuple[int, ...]:
-    """Shape of one array of a .npz file, by its header alone."""
-    with archive.open(name + _SUFFIX) as member:
-        return _read_header(member, f"{place}, array {name!r}")[0]
-
-
-def read_array(
-    archive: zipfile.ZipFile, name: str, place: str, expected: tuple[int, ...] | None = None
-) -> NDArray[Any]:
-    """Read one array of a .npz file, C-contiguous, writable and native; check its shape if given.
-
-    Not by ``numpy.load``, which allocates what the array's header claims before it reads the bytes.
-    """
-    place = f"{place}, array {name!r}"
-    with archive.open(name + _SUFFIX) as member:
-        shape, fortran_order, dtype = _read_header(member, place)
-        if dtype.hasobject:
-            raise ValueError(f"{place} holds pickled Python objects, expected numbers")
-        if dtype.kind not in _NUMBERS:
-            raise ValueError(f"{place} has dtype {dtype}, expected numbers")
-        if expected is not None and shape != expected:
-            raise ValueError(f"{place} has shape {shape}, expected {expected}")
-        body = read_promised(member, dtype.itemsize * math.prod(shape), place)
-    array = as_array(body, dtype, shape if not fortran_order else shape[::-1], place)
-    return np.asarray(array.T if fortran_order else array, order="C")
-
-
-class _Readable(Protocol):
-    """A stream that is read in pieces: a file, a gzip stream, a member of an archive."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
-def read_promised(stream: _Readable, promised: int, place: str) -> bytearray:
-    """Read the rest of `stream`, which must have as many bytes as a header promised.
-
-    It is read in pieces: a single read would first allocate the promised size, however large.
-    """
-    body = bytearray()
-    while len(body) < promised:
-        piece = stream.read(min(promised - len(body), _PIECE))
-        if not piece:
-            raise ValueError(
-                f"{place}: truncated, {len(body)} bytes of data, expected {promised} by its header"
-            )
-        body += piece
-    # This read also reaches the end of a gzip stream or zip member, where checksums are compared.
-    if stream.read(1):
-        raise ValueError(f"{place}: more data than the {promised} bytes promised by its header")
-    return body
-
-
-def as_array(
-    body: bytearray, dtype: np.dtype[Any], shape: tuple[int, ...], place: str
-) -> NDArray[Any]:
-    """Give `body` a dtype, a shape and the native byte order, in place."""
-    try:
-        array = np.frombuffer(body, dtype).reshape(shape)
-    except ValueError as error:  # more dimensions than NumPy has, or no element in a huge shape
-        raise ValueError(f"{place} has shape {shape} by its header: {error}") from error
-    if not array.dtype.isnative:
-        array.byteswap(inplace=True)
-    return array.view(dtype.newbyteorder("="))
-
-
-def _read_header(member: IO[bytes], place: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the header of a .npy file: shape, Fortran order, dtype."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
-            header = _header_of(member)
-        if any(isinstance(size, bool) for size in header[0]):  # Python counts True as an int
-            raise ValueError(f"shape {header[0]} is not one of integers")
-        if min(header[0], default=0) < 0:
-            raise ValueError(f"shape {header[0]} has a negative size")
-    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError) as error:
-        raise ValueError(f"{place}: its header is not that of a .npy file ({error})") from error
-    return header
-
-
-def _header_of(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(member)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(member)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(member)
-    # 3.0 exists for the names in record dtypes only.
-    raise ValueError(f"format version {version}, expected (1, 0) or (2, 0)")
 
 
 # Checks before a save, and the architecture.
@@ -322,7 +182,7 @@ def _numbers(name: str, value: object, place: str) -> NDArray[Any]:
         raise TypeError(
             f"{place}: array {name!r} is a {type(value).__name__}, expected a plain NumPy array"
         )
-    if value.dtype.kind not in _NUMBERS:
+    if value.dtype.kind not in NUMBERS:
         raise TypeError(f"{place}: array {name!r} has dtype {value.dtype}, expected numbers")
     # Not ascontiguousarray, which adds a dimension to a zero-dimensional array.
     return np.asarray(value, order="C")

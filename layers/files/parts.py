@@ -1,4 +1,4 @@
-"""Layers, losses and optimizers as JSON, and back.
+"""Layers, losses, optimizers and metrics as JSON, and back.
 
 A part is described by its class's name and by what its `config` gives: numbers, text, lists, other
 parts and functions. Code is never in a file: a class or a function of the user's own is named
@@ -16,6 +16,7 @@ from kernels.runtime import checks
 from layers import schedules
 from layers.base import Layer, Part
 from layers.losses import Loss
+from layers.metrics import Metric
 from layers.optimizers import Optimizer
 
 _WORDS = ("type", "custom", "schedule", "function")
@@ -33,7 +34,7 @@ def known(kind: type) -> dict[str, Any]:
     }
 
 
-_BASES = (Layer, Loss, Optimizer)
+_BASES = (Layer, Loss, Optimizer, Metric)
 _PLAIN = tuple(kind.config for kind in _BASES)
 _TRAINING = ("trainable", "learning_rate_scale")
 _MODELS_OWN = {"seed", "dtype"}
@@ -44,11 +45,11 @@ _MODELS_OWN = {"seed", "dtype"}
 
 
 def described(part: Part, place: str, named: dict[str, Any]) -> dict[str, Any]:
-    """A layer, a loss or an optimizer.
+    """A layer, a loss, an optimizer or a metric.
 
     Parameters
     ----------
-    part : Layer, Loss or Optimizer
+    part : Layer, Loss, Optimizer or Metric
     place : str
         The beginning of messages.
     named : dict
@@ -155,7 +156,7 @@ def checked_custom(custom: Any, place: str) -> dict[str, Any]:
 
 
 def made(description: Any, kind: type, what: str, place: str, custom: Mapping[str, Any]) -> Any:
-    """A layer, loss or optimizer as a file describes it.
+    """A layer, loss, optimizer or metric as a file describes it.
 
     Raises
     ------

@@ -139,6 +139,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
             )
         return self._fit(X, y, sample_weight, incremental=True)
 
+    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
+        super()._fit(X, y, sample_weight, incremental)
+        one_of_many = not self._binarizer.y_type_.startswith("multilabel")
+        is_named = self.classes_.tolist() != list(range(len(self.classes_)))
+        if one_of_many and is_named and len(self.classes_) == max(self.model_.n_out, 2):
+            self.model_.classes = [str(name) for name in self.classes_]  # exported with it
+        return self
+
     def _checked_xy(self, X: Any, y: Any, first: bool, incremental: bool) -> tuple[Any, Any, Any]:
         X, y = validate_data(self, X, y, **TAKEN, multi_output=True, reset=first)
         check_classification_targets(y)

@@ -43,6 +43,8 @@ class Columns:
     ----------
     decisions : tuple of Decision
         Of all columns but the target.
+    goal : Decision
+        Of the target.
     has_names : bool
         Whether training's table had names.
     """
@@ -68,7 +70,7 @@ class Columns:
         self._drop = tuple(drop)
         self._most = checks.integer("Columns", "categories_up_to", categories_up_to, 1)
         self.decisions: tuple[Decision, ...] = ()
-        self._goal, self.has_names = Decision("", "left out"), True
+        self.goal, self.has_names = Decision("", "left out"), True
 
     def fit(self, source: Any) -> "Columns":
         """Decide by the values of a table, or what `layers.read_table` takes; returns itself."""
@@ -82,7 +84,7 @@ class Columns:
                     f"{shortened(table.names)}"
                 )
         where = f"{place}: target {target!r}"
-        self._goal = decide_target(target, table[target], self._task, where)
+        self.goal = decide_target(target, table[target], self._task, where)
         self.decisions = tuple(
             self._decide(name, column, place)
             for name, column in zip(table.names, table.columns, strict=True)
@@ -135,7 +137,7 @@ class Columns:
         if not has_target:
             return x, None
         where = f"{place}: target {self.target!r}"
-        return x, self._goal.targets(table[self.target], x.dtype, where)
+        return x, self.goal.targets(table[self.target], x.dtype, where)
 
     def read(self, source: Any, header: bool | None = None, text: Sequence[str] = ()) -> Table:
         """Read a table as training's was read: text as text, nameless columns by place."""
@@ -161,12 +163,12 @@ class Columns:
 
     def answers(self, predicted: Array) -> Array:
         """What a model's `predict` means: names of classes, or numbers in the target's unit."""
-        return self._goal.answers(predicted)
+        return self.goal.answers(predicted)
 
     @property
     def target(self) -> str:
         """The column to predict; empty before `fit`."""
-        return self._goal.name
+        return self.goal.name
 
     @property
     def task(self) -> str:
@@ -176,7 +178,7 @@ class Columns:
     @property
     def classes(self) -> tuple[Any, ...]:
         """Text or integers, in ascending order; none of a regression."""
-        return self._goal.categories
+        return self.goal.categories
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -196,7 +198,7 @@ class Columns:
     def lines(self) -> list[tuple[str, str]]:
         """Each column's name, and what becomes of it; the target first."""
         rest = [(each.name or "(no name)", str(each)) for each in self.decisions]
-        return [(self.target, f"target, {self._goal}"), *rest]
+        return [(self.target, f"target, {self.goal}"), *rest]
 
     def __str__(self) -> str:
         if not self.target:
@@ -209,16 +211,16 @@ class Columns:
 
     def config(self) -> dict[str, Any]:
         """The decisions, JSON-serialisable, for a saved model; the target's first."""
-        every = [self._goal, *self.decisions]
+        every = [self.goal, *self.decisions]
         return {"has_names": self.has_names, "columns": [each.config() for each in every]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Columns":
         """The columns of a `config`; ValueError, TypeError or KeyError where it is none."""
         made = cls()
-        made._goal, *decisions = map(Decision.from_config, config["columns"])
-        if made._goal.kind not in ("classes", "number"):
-            raise ValueError(f"{made._goal!r} is no target")
+        made.goal, *decisions = map(Decision.from_config, config["columns"])
+        if made.goal.kind not in ("classes", "number"):
+            raise ValueError(f"{made.goal!r} is no target")
         made.decisions, made.has_names = tuple(decisions), config["has_names"]
         made._wanted, made._task = made.target, made.task
         return made

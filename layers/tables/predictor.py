@@ -124,17 +124,31 @@ class TabularPredictor:
         self.model.columns = self.columns
         return x, y
 
-    def train(self, x: Array, y: Array, progress: bool = False) -> History:
-        """Train on what `prepare` gave, with rows set apart and the best parameters kept."""
+    def train(
+        self, x: Array, y: Array, progress: bool = False, callbacks: Sequence[Any] = ()
+    ) -> History:
+        """Train on what `prepare` gave, with rows set apart and the best parameters kept.
+
+        Parameters
+        ----------
+        x, y : ndarray
+        progress : bool
+            Whether to show a bar.
+        callbacks : sequence of functions
+            As of `Sequential.fit`. A model from a `Checkpoint`, given as ``model``, goes on to the
+            same number of epochs in all.
+        """
         fraction = self.fraction_set_apart(len(x))
+        done = self.model.history.epochs if self.model._stopped else 0
         return self.model.fit(
             x,
             y,
-            self.epochs,
+            self.epochs - done,
             self.batch_size,
             progress=progress,
             validation_fraction=fraction,
             patience=self.patience if fraction else None,
+            callbacks=callbacks,
         )
 
     def fraction_set_apart(self, n: int) -> float:

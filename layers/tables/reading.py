@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from layers import data
-from layers.files.archive import array_names, open_archive, read_array
+from layers.files.npz import array_names, open_archive, read_array
 from layers.replacing import StrPath
 from layers.tables.table import Table, table_of
 from layers.tables.text import read_text

@@ -21,7 +21,7 @@ from layers.training.loop import Callback, Progress, learning_rate
 from layers.training.resuming import State, Stopped
 
 if TYPE_CHECKING:
-    from layers.files.archive import StrPath
+    from layers.replacing import StrPath
     from layers.sequential import Sequential
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from layers.files import archive
+from layers.files import archive, npz
 from tests import fuzz_files
 
 ROOT = Path(__file__).parents[2]
@@ -508,6 +508,17 @@ def test_members_that_share_their_bytes_are_refused_unread(tmp_path, monkeypatch
         archive.load_arrays(path)
 
 
+def test_a_stored_size_of_its_own_is_refused_unread(tmp_path, monkeypatch):
+    """By which zipfile would take a gigabyte of memory at once."""
+    path = tmp_path / "model.npz"
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("architecture.json", document())
+        opened.getinfo("architecture.json").compress_size = 2**30
+    monkeypatch.delattr(zipfile.ZipFile, "open")
+    with pytest.raises(ValueError, match=r"'architecture.json' has 1073741824 bytes by its direct"):
+        archive.load_arrays(path)
+
+
 def test_a_large_architecture_is_neither_read_nor_written(tmp_path, monkeypatch):
     path = tmp_path / "model.npz"
     monkeypatch.setattr(archive, "_MOST_ARCHITECTURE", 1000)
@@ -533,7 +544,7 @@ def test_shapes_are_compared_before_anything_is_read(tmp_path, monkeypatch, shap
     path = tmp_path / "model.npz"
     archive.save_arrays(path, {"a": np.zeros((3, 2))}, {})
     archive.load_arrays(path, lambda architecture: {"a": (3, 2)})
-    monkeypatch.delattr(archive, "read_promised")
+    monkeypatch.delattr(npz, "read_promised")
     with pytest.raises(ValueError, match=message):
         archive.load_arrays(path, lambda architecture: shapes)
 

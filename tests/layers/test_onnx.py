@@ -121,8 +121,137 @@ def test_categories(tmp_path):
     model.save(path)
     expected = model.predict_proba(x)
     np.testing.assert_allclose(run(path, x)["probabilities"], expected, rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match=r"operator 'Gather' after the scores has no layer here"):
+    back = layers.load(path)
+    assert repr(back.layers) == repr(model.layers)
+    assert back.fingerprint() == model.fingerprint()
+
+
+def silu(*widths):
+    return [layers.SiLU(), layers.Dense(*widths)]
+
+
+CONTAINERS = {
+    "residual": lambda: [layers.Residual([layers.Dense(6, 6, bias=False), layers.ReLU()])],
+    "silu first": lambda: [layers.Residual(silu(6, 6)), layers.Residual(silu(6, 6))],
+    "nested": lambda: [layers.Residual([layers.Residual([layers.BatchNorm(6)]), layers.Tanh()])],
+    "side by side": lambda: [layers.Concatenate([silu(6, 2), [], silu(6, 4)]), layers.Dense(12, 6)],
+    "in order": lambda: [layers.Concatenate([layers.Dense(6, 2), layers.Dense(6, 4)])],
+    "all kinds": lambda: [
+        layers.Concatenate(
+            [
+                [layers.Residual([layers.Dense(6, 6)]), layers.Dense(6, 2)],
+                [layers.Concatenate([[], [layers.Dense(6, 1, bias=False)]])],
+                [layers.Dropout(0.5), layers.Residual([layers.LayerNorm(6)])],
+            ]
+        ),
+        layers.Dense(15, 6),
+    ],
+    "vectors beside numbers": lambda: [
+        layers.Concatenate([layers.Embedding(6, [0, 4], [2, 2], 3), layers.Standardize(6)]),
+        layers.Dense(16, 6),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_branches_both_ways(tmp_path, name):
+    path, x = tmp_path / "net.onnx", X.copy()
+    x[:, [0, 4]] = x[:, [0, 4]] > 0
+    model = layers.Sequential([*CONTAINERS[name](), layers.Dense(6, 3)], seed=1)
+    for layer in layers.validation.all_inside(model.layers[0]):
+        if isinstance(layer, layers.Standardize):
+            layer.adapt(x)
+    model.fit(x, Y, 2)
+    model.save(path)
+    expected = model.predict_proba(x)
+    np.testing.assert_allclose(run(path, x)["probabilities"], expected, rtol=1e-5, atol=1e-6)
+    back = layers.load(path)
+    assert repr(back.layers) == repr(model.layers)
+    assert back.fingerprint() == model.fingerprint()
+
+
+# --- what the columns of a table do ---------------------------------------------------------------
+
+TABLE = {
+    "age": 20 + np.arange(60.0) % 17,
+    "year": 1990 + np.arange(60.0) ** 2 % 31,
+    "class": np.array(["red", "green", "blue"])[np.arange(60) % 3],
+    "code": np.array([2, 3, 5])[np.arange(60) % 3],
+    "price": 1e3 + 1e3 * np.sin(np.arange(60.0)),
+}
+
+
+def predictor(target, **table):
+    made = layers.TabularPredictor(target, [4], 3)
+    return made.fit({name: TABLE[name] for name in ("age", "year", target)} | table)
+
+
+def test_standardisation_and_names_of_classes_are_inside(tmp_path):
+    path, raw = tmp_path / "net.onnx", np.stack([TABLE["age"], TABLE["year"]], 1).astype("f4")
+    for target in ("class", "code"):
+        made = predictor(target)
+        made.save(path)
+        given, table = run(path, raw), {name: TABLE[name] for name in ("age", "year")}
+        assert given["label"].tolist() == made.predict(table).tolist()
+        expected = made.predict_proba(table)
+        np.testing.assert_allclose(given["probabilities"], expected, rtol=1e-5, atol=1e-6)
+        back = layers.load(path)
+        assert repr(back.layers[0]) == "Standardize(2)"
+        np.testing.assert_allclose(back.predict_proba(raw), expected, rtol=1e-5, atol=1e-6)
+        assert back.classes == (None if target == "code" else ("blue", "green", "red"))
+
+
+def test_a_regression_is_in_the_unit_of_its_target(tmp_path):
+    path, raw = tmp_path / "net.onnx", np.stack([TABLE["age"], TABLE["year"]], 1).astype("f4")
+    made = predictor("price")
+    made.save(path)
+    expected = made.predict({name: TABLE[name] for name in ("age", "year")})
+    np.testing.assert_allclose(run(path, raw)["predictions"][:, 0], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="operator 'Mul' in the chain has no layer here"):
         layers.load(path)
+
+
+def test_columns_that_a_graph_cannot_read(tmp_path):
+    path = tmp_path / "net.onnx"
+    gaps = TABLE["age"].copy()
+    gaps[3] = np.nan
+    for name, values, words in (
+        ("class", TABLE["class"], "'class' is a category: blue, green, red; a graph takes numbers"),
+        ("age", gaps, "'age' is a number: .*missing in 1 rows, marked; a graph takes numbers"),
+    ):
+        made = predictor("price", **{name: values})
+        with pytest.raises(ValueError, match=rf"^Sequential.save: column {words}"):
+            made.save(path)
+        made.model.columns = None
+        made.save(path)
+        assert len(layers.load(path).parameters()) == 4
+
+
+# --- files of ours that were changed --------------------------------------------------------------
+
+
+def test_a_changed_file_is_refused(tmp_path):
+    path = tmp_path / "net.onnx"
+    model = trained(layers.Dense(6, 3))
+    model.save(path)
+    whole = path.read_bytes()
+    weights = model.layers[0].weights.tobytes()
+    assert whole.count(weights) == 1
+    other = (model.layers[0].weights * 2).tobytes()
+    for wrong in (
+        whole.replace(weights, other),
+        whole.replace(b"numba-layers-sha256", b"numba-layers-sha255"),
+        whole.replace(b'{"loss"', b'{"lost"'),
+    ):
+        assert wrong != whole
+        path.write_bytes(wrong)
+        with pytest.raises(ValueError, match=r"net.onnx: its contents have another checksum than"):
+            layers.load(path)
+    changed = onnx.load_from_string(whole.replace(weights, other))
+    changed.producer_name = "another program"
+    del changed.metadata_props[:]
+    path.write_bytes(changed.SerializeToString())
+    np.testing.assert_array_equal(layers.load(path).layers[0].weights, 2 * model.layers[0].weights)
 
 
 def test_float64_is_rounded(tmp_path):
@@ -134,6 +263,31 @@ def test_float64_is_rounded(tmp_path):
     with pytest.raises(ValueError, match=r"0.weights holds numbers beyond float32"):
         model.save(tmp_path / "other.onnx")
     assert not (tmp_path / "other.onnx").exists()
+
+
+@pytest.mark.parametrize("change", ["axis", "another input", "columns"])
+def test_vectors_of_another_form_are_refused(tmp_path, change):
+    model = layers.Sequential([layers.Embedding(2, [1], [3], 2), layers.Dense(3, 3)], seed=0)
+    path = tmp_path / "net.onnx"
+    model.save(path)
+    changed = onnx.load(path)
+    changed.producer_name = ""
+    del changed.metadata_props[:]
+    number = next(
+        n for n in changed.graph.node if n.name.startswith("0.Gather") and "column" in n.input[1]
+    )
+    if change == "axis":
+        number.attribute[0].i = 0
+    elif change == "another input":
+        changed.graph.node.insert(0, helper.make_node("Relu", ["x"], ["other"]))
+        number.input[0] = "other"
+    else:
+        next(t for t in changed.graph.initializer if t.name == "0.column.1").CopyFrom(
+            numpy_helper.from_array(np.array(0), "0.column.1")
+        )
+    path.write_bytes(changed.SerializeToString())
+    with pytest.raises(ValueError, match="operator Concat: operator 'Gather' in the chain"):
+        layers.load(path)
 
 
 class Own(layers.ReLU):
@@ -195,7 +349,7 @@ def test_graphs_of_others(tmp_path, nodes, constants):
 GEMM = ("Gemm", ["x", "w", "b"], ["g"])
 REFUSED = [
     ([GEMM, ("Conv", ["g", "w"], ["y"])], {}, "operator 'Conv' in the chain has no layer here"),
-    ([GEMM, ("Relu", ["g"], ["h"]), ("Add", ["g", "h"], ["y"])], {}, "'(Relu|Add)' after the sc"),
+    ([GEMM, ("Relu", ["g"], ["h"]), ("Mul", ["g", "h"], ["y"])], {}, "'(Relu|Mul)' after the sc"),
     ([GEMM, ("Softmax", ["g"], ["y"], {"axis": 0})], {}, "operator Softmax: axis is 0, expected 1"),
     ([GEMM, ("Selu", ["g"], ["y"], {"alpha": 1.0})], {}, "operator Selu: alpha is 1 "),
     ([("Gemm", ["x", "w", "b"], ["y"], {"transA": 1})], {}, "operator Gemm: transA is 1"),
@@ -206,6 +360,23 @@ REFUSED = [
     ([("Identity", ["x"], ["y"])], {}, "no operator that is a layer"),
     ([("Gemm", ["x", "w", "c"], ["y"])], {"c": np.zeros(2, "f4")}, "its biases have shape"),
     ([GEMM, ("Identity", ["g"], ["x"])], {}, "circle"),
+    ([GEMM, ("Relu", ["g"], [])], {}, "operator 'Relu' gives nothing, expected an output"),
+    ([("Gemm", ["x", "i", "b"], ["y"])], {"i": np.zeros((6, 3), "i4")}, "has the data type 6, exp"),
+    (
+        [GEMM, ("Relu", ["g"], ["h"]), ("Tanh", ["g"], ["k"]), ("Add", ["h", "k"], ["y"])],
+        {},
+        "operator Add: it adds two branches",
+    ),
+    (
+        [GEMM, ("Relu", ["g"], ["h"]), ("Concat", ["g", "h"], ["y"], {"axis": 0})],
+        {},
+        "operator Concat: axis is 0, expected 1",
+    ),
+    (
+        [GEMM, ("Relu", ["g"], ["h"]), ("Conv", ["h", "w"], ["k"]), ("Add", ["g", "k"], ["y"])],
+        {},
+        "operator Add: operator 'Conv' in the chain has no layer here",
+    ),
 ]
 
 
@@ -214,6 +385,20 @@ def test_graphs_that_are_refused(tmp_path, nodes, more, message):
     path = graph(tmp_path / "net.onnx", nodes, {"w": W, "b": B} | more)
     with pytest.raises(ValueError, match=rf"^layers.from_onnx: .*net.onnx: .*{message}"):
         layers.load(path)
+
+
+def test_an_output_beside_the_chain_is_refused(tmp_path):
+    nodes = [
+        GEMM,
+        ("Relu", ["g"], ["h"]),
+        ("Add", ["g", "h"], ["y"]),
+        ("Tanh", ["h"], ["other"]),
+    ]
+    path = tmp_path / "net.onnx"
+    with pytest.raises(ValueError, match="operator 'Tanh' beside the chain has no layer here"):
+        layers.load(graph(path, nodes, {"w": W, "b": B}, ("y", "other")))
+    back = layers.load(graph(path, nodes, {"w": W, "b": B}))  # nothing needs it
+    assert repr(back.layers) == "(Dense(6, 3), Residual([ReLU()]))"
 
 
 def test_forms_that_are_refused(tmp_path):

@@ -244,3 +244,12 @@ def test_importing_layers_does_not_import_scikit_learn():
     )
     assert done.stdout.strip() == "False"
     assert layers.__name__ == "layers"
+
+
+def test_the_model_has_the_names_of_classes_that_are_no_indices():
+    x, y = IRIS
+    for labels, names in ((NAMES, tuple(np.unique(NAMES))), (y + 1, ("1", "2", "3")), (y, None)):
+        fitted = MLPClassifier((4,), max_iter=1, random_state=0).fit(x, labels)
+        assert fitted.model_.classes == names
+    two = MLPClassifier((4,), max_iter=1, random_state=0).fit(x[:100], NAMES[:100])
+    assert two.model_.classes == ("setosa", "versicolor")

@@ -100,6 +100,45 @@ def test_training_goes_on_there_and_back_here(optimizer):
             np.testing.assert_allclose(array, whole.parameters()[name], rtol=1e-9, atol=1e-12)
 
 
+def test_rates_of_layers_and_frozen_layers_come_along():
+    with layers.backend("numpy"):
+        model = layers.Sequential(
+            [
+                layers.Dense(6, 5, bias=False, trainable=False),
+                layers.Tanh(),
+                layers.Dense(5, 4, bias=False, learning_rate_scale=0.25),
+                layers.Dense(4, 3),
+            ],
+            optimizer=layers.Adam(0.01, weight_decay=0.1),
+            seed=0,
+            dtype="float64",
+        )
+        whole = layers.base.copy.deepcopy(model)
+        for each, steps in ((model, 2), (whole, 6)):
+            for _ in range(steps):
+                each.train_step(X, Y)
+        module, trained = model.to_torch(optimizer=True)
+        assert [p.requires_grad for p in module.parameters()] == [False, True, True, True]
+        for _ in range(2):
+            trained.zero_grad()
+            scores = module(torch.tensor(X, dtype=torch.float64))
+            nn.functional.cross_entropy(scores, torch.tensor(Y)).backward()
+            trained.step()
+        back = layers.from_torch(module, optimizer=trained)
+        assert repr(back) == repr(model)
+        for _ in range(2):
+            back.train_step(X, Y)
+        for name, array in back.parameters().items():
+            np.testing.assert_allclose(array, whole.parameters()[name], rtol=1e-9, atol=1e-12)
+
+
+def test_a_module_that_is_frozen_in_part():
+    module = nn.Linear(6, 3)
+    module.bias.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"module, Linear: some of its parameters require grad"):
+        layers.from_torch(module)
+
+
 def test_sequences_within_sequences_and_modules_that_change_nothing():
     inner = nn.Sequential(nn.Linear(6, 5), nn.ReLU())
     module = nn.Sequential(nn.Flatten(), inner, nn.Identity(), nn.Sequential(nn.Linear(5, 3)))
@@ -155,11 +194,25 @@ def test_what_has_no_counterpart_there():
         ValueError, match=r"^Sequential.to_torch: layer 0, Standardize\(6\), has no"
     ):
         layers.Sequential([layers.Standardize(6), layers.Dense(6, 3)]).to_torch()
-    for optimizer in (layers.Lion(), layers.SGD(layers.schedules.Step(0.1, 5))):
+    for optimizer in (
+        layers.Lion(),
+        layers.SGD(layers.schedules.Step(0.1, 5)),
+        layers.Adam(clip_norm=1.0),
+        layers.SGD(clip_value=0.5),
+    ):
         model = layers.Sequential([layers.Dense(6, 3)], optimizer=optimizer)
         model.to_torch()
         with pytest.raises(ValueError, match=r"^Sequential.to_torch: the optimizer is "):
             model.to_torch(optimizer=True)
+    for stack, message in (
+        ([layers.Dense(6, 3, l2=0.1)], "layer 0 is .*, whose penalty"),
+        ([layers.Dense(6, 3, trainable=False)], "every layer is frozen"),
+        ([layers.Residual([layers.Dense(6, 6)])], r"layer 0, Residual\(.*\), has no counterpart"),
+        ([layers.Concatenate([[], layers.Dense(6, 3)])], "layer 0, Concatenate.* has no"),
+        ([layers.Embedding(6, [0], [2], 2)], "layer 0, Embedding.* has no counterpart"),
+    ):
+        with pytest.raises(ValueError, match=rf"^Sequential.to_torch: {message}"):
+            layers.Sequential(stack).to_torch(optimizer=True)
 
 
 @pytest.mark.parametrize(
@@ -199,15 +252,20 @@ def test_tensors_are_taken(dtype, grad):
         np.testing.assert_array_equal(one.predict(x), other.predict(plain))
 
 
-def test_a_data_loader_is_taken():
-    data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_data_loader_is_taken(dtype, grad):
+    x = torch.tensor(X.round(), dtype=getattr(torch, dtype), requires_grad=grad)
+    data = torch.utils.data.TensorDataset(x, torch.tensor(Y))
     loader = torch.utils.data.DataLoader(data, batch_size=16)
     with layers.backend("numpy"):
         one, other = model_with(layers.ReLU()), model_with(layers.ReLU())
         one.fit(loader, epochs=2, validation_data=loader)
-        other.fit(X, Y, 2, 16, shuffle=False)
+        plain = X.round()
+        other.fit(plain, Y, 2, 16, (plain, Y), shuffle=False)
         assert one.fingerprint() == other.fingerprint()
-        assert one.evaluate(loader) == other.evaluate(X, Y)
+        assert one.history == other.history
+        assert one.evaluate(loader) == other.evaluate(plain, Y)
 
 
 class ByDLPack:
