@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-from kernels.runtime import cache as _cache
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
 from layers import schedules as schedules
 from layers import streams as _streams
@@ -86,6 +85,7 @@ from layers.training.rate_finder import LearningRates as LearningRates
 from layers.training.rate_finder import find_learning_rate as find_learning_rate
 
 if TYPE_CHECKING:
+    from layers.base import DType
     from layers.comparison.compare import Row
     from layers.tables.columns import Columns as Columns
     from layers.tables.predictor import TabularPredictor as TabularPredictor
@@ -99,7 +99,7 @@ _LATE = {
 """What is imported when it is first asked for: training on arrays needs none of it."""
 
 
-_cache.before_compiling = _streams.note_of_compiling
+_streams.announce_compiling()
 
 
 def from_onnx(path: Any, loss: "Loss | None" = None, seed: Any = None) -> Sequential:
@@ -118,7 +118,7 @@ def from_onnx(path: Any, loss: "Loss | None" = None, seed: Any = None) -> Sequen
     return onnx_import.from_onnx(path, loss, seed)
 
 
-def compare(dtype: str = "float32", seed: int = 0, timed: bool = True) -> "list[Row]":
+def compare(dtype: "DType" = "float32", seed: int = 0, timed: bool = True) -> "list[Row]":
     """Run every public kernel and a training step on both backends.
 
     Parameters

@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernels import reference
 from kernels.runtime.checks import real_dtype, shown
 from kernels.runtime.families import OPERATIONS
 from kernels.runtime.jit import COMPILED, PUBLIC
+
+if TYPE_CHECKING:
+    from layers.base import DType
 
 # The layers have checked their arguments, so they call the kernels behind the doors.
 _BACKENDS: dict[str, Any] = {
@@ -53,7 +56,7 @@ def backend(name: str) -> Iterator[None]:
         _active.reset(token)
 
 
-def warmup(dtype: str = "float32", *, parallel: bool = True) -> None:
+def warmup(dtype: "DType" = "float32", *, parallel: bool = True) -> None:
     """Compile every kernel for one dtype, or load it from the cache, so that no later call waits.
 
     Parameters

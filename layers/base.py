@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from operator import is_not
 from types import MethodType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from kernels.runtime import checks
 
 Array = NDArray[Any]
+DType = Literal["float32", "float64"] | np.dtype[Any]
+Initializer = Literal["glorot", "he", "zeros"]
 
 
 class Part:

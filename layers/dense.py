@@ -8,7 +8,7 @@ import numpy as np
 
 from kernels.runtime import checks
 from layers import initializers, seeds
-from layers.base import Array, Layer
+from layers.base import Array, DType, Initializer, Layer
 from layers.settings import Setting
 
 _MOST_WEIGHTS = sys.maxsize // 8
@@ -62,7 +62,7 @@ class Dense(Layer):
         n_in: int,
         n_out: int,
         *,
-        initializer: str | None = None,
+        initializer: Initializer | None = None,
         bias: bool = True,
         l1: float = 0.0,
         l2: float = 0.0,
@@ -71,7 +71,7 @@ class Dense(Layer):
         trainable: bool = True,
         learning_rate_scale: float = 1.0,
         seed: Any = None,
-        dtype: str = "float32",
+        dtype: DType = "float32",
     ) -> None:
         self._n_in = checks.integer("Dense", "n_in", n_in, 1)
         self._n_out = checks.integer("Dense", "n_out", n_out, 1)

@@ -8,7 +8,7 @@ import numpy as np
 from kernels.embedding import EMBEDDING_FORWARD, EMBEDDING_INPUTS, EMBEDDING_WEIGHTS
 from kernels.runtime import checks
 from layers import initializers, seeds
-from layers.base import Array
+from layers.base import Array, DType
 from layers.parametrized import Parametrized
 
 _MOST_CATEGORIES = 2**24
@@ -61,7 +61,7 @@ class Embedding(Parametrized):
         width: int,
         *,
         seed: Any = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
     ) -> None:
         super().__init__(dtype)
         self._n_in = checks.integer("Embedding", "n_in", n_in, 1)

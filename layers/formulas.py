@@ -242,6 +242,11 @@ class ElementwiseOptimizer(Optimizer):
         clips = {name: getattr(self, name) for name in self._clips}
         return {"update": self._formula, "states": self._states, **self._numbers, **clips}
 
+    def __repr__(self) -> str:
+        clips = {name: getattr(self, name) for name in self._clips}
+        given = [f"{name}={value:g}" for name, value in (self._numbers | clips).items()]
+        return f"{type(self).__name__}({', '.join(given)})"
+
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the formula, which is compiled anew."""
         return {k: v for k, v in self.__dict__.items() if k != "_entry"}

@@ -8,7 +8,7 @@ import numpy as np
 from kernels import norms
 from kernels.product.column_sum import COLUMN_SUM
 from kernels.runtime import checks
-from layers.base import Array
+from layers.base import Array, DType
 from layers.parametrized import Parametrized
 
 
@@ -114,7 +114,7 @@ class BatchNorm(Normalization):
     least_rows = 2
 
     def __init__(
-        self, n: int, momentum: float = 0.1, epsilon: float = 1e-5, *, dtype: Any = "float32"
+        self, n: int, momentum: float = 0.1, epsilon: float = 1e-5, *, dtype: DType = "float32"
     ) -> None:
         super().__init__(n, epsilon, dtype)
         self._momentum = checks.number("BatchNorm", "momentum", momentum, 0)
@@ -234,7 +234,7 @@ class LayerNorm(Normalization):
     J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer Normalization", 2016.
     """
 
-    def __init__(self, n: int, epsilon: float = 1e-5, *, dtype: Any = "float32") -> None:
+    def __init__(self, n: int, epsilon: float = 1e-5, *, dtype: DType = "float32") -> None:
         super().__init__(n, epsilon, dtype)
 
     def run_forward(self, run: Any, x: Any, training: bool) -> Any:

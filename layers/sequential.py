@@ -10,17 +10,18 @@ import numpy as np
 from kernels.runtime import checks
 from layers import runs, seeds
 from layers.backends import active, is_compiled
-from layers.base import Array, Layer, Part, for_inference
+from layers.base import Array, DType, Layer, Part
 from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
+from layers.inference import Usable
 from layers.losses import Loss, SoftmaxCrossEntropy
-from layers.metrics import Metric, checked_metrics, weighted_mean
+from layers.metrics import Metric, checked_metrics
 from layers.optimizer import Optimizer
 from layers.optimizers import Adam
 from layers.parameter_groups import ParameterGroups
 from layers.summary import Summary, summary
-from layers.training.data_sources import Piece, as_batches, joined
+from layers.training.data_sources import Piece
 from layers.training.history import History
 from layers.training.resuming import Stopped
 from layers.training.trainable import Trainable
@@ -40,11 +41,8 @@ if TYPE_CHECKING:
     from layers.data.columns import NumberColumns
     from layers.tables.columns import Columns
 
-_PREDICT_ROWS, _EVALUATE_ROWS = 1024, 16_384
-"""Rows that go through the layers, and through the loss, together: no result depends on it."""
 
-
-class Sequential(Trainable):
+class Sequential(Trainable, Usable):
     """Layers one after another, trained on a loss.
 
     Parameters
@@ -90,7 +88,7 @@ class Sequential(Trainable):
         loss: Loss | None = None,
         optimizer: Optimizer | None = None,
         seed: Any = None,
-        dtype: str = "float32",
+        dtype: DType = "float32",
         *,
         metrics: Sequence[Metric] | None = None,
     ) -> None:
@@ -421,141 +419,6 @@ class Sequential(Trainable):
     def _groups(self) -> ParameterGroups:
         """What training moves, and by which numbers."""
         return ParameterGroups(self._layers, self._buffers, self._optimizer)
-
-    # --- use ---
-
-    def evaluate(self, x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
-        """Mean loss, accuracy and other metrics over all rows.
-
-        Parameters
-        ----------
-        x : array_like, (n, n_in), or iterable of batches
-            Without ``y``, an iterable of pairs (x, y) or triples (x, y, sample_weight) that ends;
-            they are put together in memory.
-        y : array_like
-            Class indices (n,), or target rows (n, n_classes).
-        sample_weight : array_like, (n,), optional
-            What each row counts for, at least 0: each mean is over the sum of weights.
-
-        Returns
-        -------
-        dict
-            ``{"loss": ..., "accuracy": ...}``, and those of `metrics`. A row whose scores hold NaN
-            counts as wrong, and makes the loss NaN.
-        """
-        batches = as_batches(x, y)
-        if batches is not None:
-            if sample_weight is not None:
-                raise ValueError(
-                    "Sequential.evaluate: sample_weight is given and x an iterable of batches, "
-                    "expected triples (x, y, sample_weight) in it"
-                )
-            return self._evaluate(*joined("Sequential.evaluate", "x", batches, self))
-        checked = self._checked_data("evaluate", "x", x)
-        targets = self._targets("evaluate", "y", y, len(checked))
-        weights = self._weights("evaluate", y, targets, sample_weight)
-        return self._evaluate(checked, targets, weights)
-
-    def _evaluate(self, x: Array, targets: Array, weights: Array | None = None) -> dict[str, float]:
-        metrics, names = self.metrics, self.loss.measures
-        losses = np.empty((len(x), 1), self.dtype)
-        measures = [np.empty_like(losses) for _ in names]
-        compiled = self._compiled()
-        if metrics:
-            scores = self._scores(x)
-            self._score_rows(scores, targets, losses, measures)
-        elif compiled is not None:
-            compiled.evaluate(x, targets, losses, measures[0] if measures else losses)
-        else:
-            for start in range(0, len(x), _EVALUATE_ROWS):
-                part = slice(start, start + _EVALUATE_ROWS)
-                outputs = losses[part], [each[part] for each in measures]
-                self._score_rows(self._scores(x[part]), targets[part], *outputs)
-        found = {"loss": weighted_mean(losses, weights)} | {
-            name: weighted_mean(each, weights) for name, each in zip(names, measures, strict=True)
-        }
-        return found | {each.name: each.of(self.loss, scores, targets, weights) for each in metrics}
-
-    def _score_rows(
-        self, scores: Array, targets: Array, losses: Array, measures: Sequence[Array]
-    ) -> None:
-        """The loss and the measures of each row of scores."""
-        for start in range(0, len(scores), _EVALUATE_ROWS):
-            part = slice(start, start + _EVALUATE_ROWS)
-            checks.unshrunk("Sequential", "y", targets)
-            losses[part], measured, _ = self.loss.run(scores[part], targets[part])
-            for each, values in zip(measures, measured, strict=True):
-                each[part] = values
-
-    def predict(self, x: Array) -> Array:
-        """Class index of each row, or 0 and 1 of each label; of a regression, the scores.
-
-        Parameters
-        ----------
-        x : array_like, (n, n_in)
-
-        Returns
-        -------
-        ndarray of int64, (n,), or (n, n_out) of several labels; or of numbers, (n, n_out)
-            The same for a row alone as in any batch.
-
-        Raises
-        ------
-        ValueError
-            The scores of a row hold NaN: it names the first such row.
-        """
-        checked = self._checked_data("predict", "x", x)
-        if self.loss.prediction is None:
-            return self._scores(checked)
-        predictions = self.loss.predictions(len(checked), self.n_out, self.dtype)
-        compiled = self._compiled()
-        if compiled is not None:
-            without = compiled.predictions(checked, predictions)
-        else:
-            self.loss.predict(self._scores(checked), predictions)
-            without = int(np.count_nonzero(predictions < 0))
-        if without:
-            row = int(np.flatnonzero((predictions < 0).reshape(len(checked), -1).any(axis=1))[0])
-            raise ValueError(
-                f"Sequential.predict: the scores of row {row} of x hold NaN, expected numbers "
-                "(predict_proba gives NaN for such a row)"
-            )
-        return predictions
-
-    def predict_proba(self, x: Array) -> Array:
-        """Probabilities of each row's classes, or of each label; NaN stays in its row.
-
-        Parameters
-        ----------
-        x : array_like, (n, n_in)
-
-        Returns
-        -------
-        ndarray, (n, n_out)
-            The same bits for a row alone as in any batch.
-        """
-        if self.loss.takes == "numbers":
-            raise ValueError(
-                f"Sequential.predict_proba: the loss is {self.loss!r}, whose predictions are "
-                "numbers, expected a loss of classes (predict gives the numbers)"
-            )
-        scores = self._scores(self._checked_data("predict_proba", "x", x))
-        return (
-            scores if self.layers[-1].gives == "probabilities" else self.loss.probabilities(scores)
-        )
-
-    def _scores(self, x: Array) -> Array:
-        scores = np.empty((len(x), self.n_out), self.dtype)
-        compiled = self._compiled()
-        if compiled is not None:
-            compiled.scores(x, scores)
-            return scores
-        layers = [for_inference(layer) for layer in self.layers]  # another thread may be training
-        for start in range(0, len(x), _PREDICT_ROWS):
-            checks.unshrunk("Sequential", "x", x)
-            part = slice(start, start + _PREDICT_ROWS)
-            scores[part] = self._forward(x[part], False, layers)
-        return scores
 
     # --- what is inside ---
 

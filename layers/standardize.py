@@ -8,7 +8,7 @@ import numpy as np
 from kernels.runtime import checks
 from kernels.standardize import STANDARDIZE_BACKWARD, STANDARDIZE_FORWARD
 from layers.backends import active
-from layers.base import Array, Layer
+from layers.base import Array, DType, Layer
 
 
 class Standardize(Layer):
@@ -33,7 +33,7 @@ class Standardize(Layer):
 
     gives = "scores"
 
-    def __init__(self, n: int, *, dtype: Any = "float32") -> None:
+    def __init__(self, n: int, *, dtype: DType = "float32") -> None:
         self._n = checks.integer("Standardize", "n", n, 1)
         self.dtype = checks.real_dtype("Standardize", dtype)
 

@@ -51,6 +51,13 @@ def progress_bar(**options: Any) -> Any:
     return tqdm(file=Notes(), dynamic_ncols=True, **options)
 
 
+def announce_compiling() -> None:
+    """Have the first compilation of the process noted."""
+    from kernels.runtime import cache  # not before `layers` has looked whose package it is
+
+    cache.before_compiling = note_of_compiling
+
+
 def note_of_compiling() -> None:
     """Say on a terminal or in a notebook why nothing moves for a while."""
     with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -56,7 +56,7 @@ LAYOUTS = {
     "unaligned": unaligned,
     "byte-swapped": byte_swapped,
 }
-FEW = 20_000  # elements: every layout up to here, beyond it one in turn
+FEW = 100  # elements: every layout up to here, beyond it one in turn
 
 MARGIN = 64  # elements on both sides of an output
 UNTOUCHED = 0xA5

@@ -11,7 +11,7 @@ import numpy as np
 from kernels import reference
 from kernels.runtime import checks
 from kernels.runtime.jit import PUBLIC
-from layers.base import Array
+from layers.base import Array, DType
 from layers.command_line.tables import aligned
 from layers.comparison.bounds import CASES, arguments, bounds, results
 from layers.comparison.bounds.case import Arguments
@@ -53,7 +53,7 @@ class Row:
     ok: bool
 
 
-def compare(dtype: str = "float32", seed: int = 0, timed: bool = True) -> list[Row]:
+def compare(dtype: DType = "float32", seed: int = 0, timed: bool = True) -> list[Row]:
     """Run every public kernel and a training step on both backends.
 
     Parameters
@@ -212,5 +212,5 @@ def _step_model(dtype: np.dtype[Any]) -> Any:
         loss=SoftmaxCrossEntropy(),
         optimizer=SGD(learning_rate=_LEARNING_RATE),
         seed=0,
-        dtype=dtype.name,
+        dtype=dtype,
     )

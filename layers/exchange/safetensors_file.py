@@ -67,7 +67,7 @@ def load(path: StrPath, *, custom: Iterable[Any] = ()) -> Sequential:
             loss = parts.made(architecture["loss"], Loss, "loss", place, given)
             dtype = np.dtype(checks.real_dtype(place, architecture["dtype"]))
             _check(file, made, dtype, place)
-            model = Sequential(made, loss, seed=0, dtype=dtype.name)
+            model = Sequential(made, loss, seed=0, dtype=dtype)
             model.classes = architecture.get("classes")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
         except (TypeError, KeyError, ValueError, library.SafetensorError) as error:

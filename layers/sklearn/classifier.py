@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d, validate_data
 
 import layers
+from layers.base import DType
 from layers.sklearn.perceptron import TAKEN, Objective, Perceptron, trains_on_batches
 
 
@@ -89,7 +90,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
         class_weight: Any = None,
         dropout: float = 0.0,
         batch_norm: bool = False,
-        dtype: str = "float32",
+        dtype: DType = "float32",
         progress: bool = False,
     ) -> None:
         self._keep(locals())

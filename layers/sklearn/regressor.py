@@ -9,6 +9,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 import layers
 from layers.backends import active
+from layers.base import DType
 from layers.sklearn.perceptron import TAKEN, Objective, Perceptron, choice, trains_on_batches
 
 _LOSSES: dict[str, Any] = {  # by name: the class, and scikit-learn's gradient and loss over ours
@@ -75,7 +76,7 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
         quantile: float = 0.5,
         dropout: float = 0.0,
         batch_norm: bool = False,
-        dtype: str = "float32",
+        dtype: DType = "float32",
         progress: bool = False,
     ) -> None:
         self._keep(locals())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kernels.runtime import checks
-from layers.base import Array
+from layers.base import Array, DType
 from layers.data.columns import LABEL_NAMES, listed, shortened
 from layers.tables.decisions import Decision, decide, decide_target
 from layers.tables.reading import read_table
@@ -95,7 +95,7 @@ class Columns:
             )
         return self
 
-    def transform(self, source: Any, dtype: str = "float32") -> tuple[Array, Array | None]:
+    def transform(self, source: Any, dtype: DType = "float32") -> tuple[Array, Array | None]:
         """Inputs and targets of a table whose columns are found by name, in whatever order.
 
         Returns

@@ -7,7 +7,7 @@ import numpy as np
 
 from kernels.runtime import checks
 from layers.activations import ReLU
-from layers.base import Array, Layer
+from layers.base import Array, DType, Layer
 from layers.dense import Dense
 from layers.files.model_file import load
 from layers.losses import Loss, SoftmaxCrossEntropy
@@ -77,7 +77,7 @@ class TabularPredictor:
         validation_fraction: float | None = None,
         batch_size: int = 32,
         learning_rate: float = 0.001,
-        dtype: str = "float32",
+        dtype: DType = "float32",
     ) -> None:
         place = "TabularPredictor"
         self.columns = Columns(target, keep, drop, categories_up_to, task=task)
@@ -87,7 +87,7 @@ class TabularPredictor:
         self.validation_fraction = validation_fraction
         self.batch_size = checks.integer(place, "batch_size", batch_size, 1)
         self.optimizer, self.seed = Adam(learning_rate), seed
-        self.dtype = checks.real_dtype(place, dtype).name
+        self.dtype = checks.real_dtype(place, dtype)
 
     def fit(self, source: Any, progress: bool = False) -> "TabularPredictor":
         """Decide on the columns of a table, and train a new model; returns itself.
@@ -214,7 +214,7 @@ class TabularPredictor:
                 "(layers.load gives the model)"
             )
         widths = [layer.n_out for layer in model.layers[:-1] if isinstance(layer, Dense)]
-        made = cls(model.columns.target, widths, task=model.columns.task, dtype=model.dtype.name)
+        made = cls(model.columns.target, widths, task=model.columns.task, dtype=model.dtype)
         made.model, made.columns, made.optimizer = model, model.columns, model.optimizer  # type: ignore[assignment]
         return made
 

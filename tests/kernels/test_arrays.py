@@ -111,5 +111,7 @@ def test_the_public_call_takes_what_the_structure_does_not_tell():
         kernels.matmul(MISFITS[misfit](a), b, out)
         expected = (a[::-1] if misfit == "reversed" else a) @ b
         np.testing.assert_array_equal(out, expected)
-    with pytest.raises(TypeError, match=r"kernels\.matmul: a is a list"):
-        kernels.matmul(a.tolist(), b, out)
+    kernels.matmul(a.tolist(), b, out)
+    np.testing.assert_array_equal(out, a @ b)
+    with pytest.raises(TypeError, match=r"kernels\.matmul: a is a memoryview"):
+        kernels.matmul(memoryview(a), b, out)

@@ -286,6 +286,8 @@ def test_an_output_that_overlaps_another_argument_is_refused(door, output, other
     args = good(door, dtype)
     at_its_end = (args[other].nbytes - 1) // 8 * 8
     for distance in (0, 8, at_its_end, -8):
+        if distance >= args[other].nbytes:
+            continue  # of a single number: beside it
         args[other], args[output] = in_one_buffer(
             np.zeros_like(args[other]), np.zeros_like(args[output]), distance
         )

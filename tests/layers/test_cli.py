@@ -90,8 +90,9 @@ def no_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for name in [name for name in sys.modules if name.startswith("matplotlib.")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "layers.plots", raising=False)
-    monkeypatch.delattr(layers, "plots", raising=False)
+    for name in [name for name in sys.modules if name.startswith("layers.plots")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(vars(layers), "plots", raising=False)
 
 
 def pixels(path):
@@ -211,6 +212,7 @@ def test_without_threadpoolctl_it_says_that_blas_had_its_own_threads(
 
 def test_the_picture_shows_curves_and_digits(tmp_path):
     plots = pytest.importorskip("layers.plots", reason="the picture needs the extra 'plot'")
+    figure = plots.figure
     x, labels = datasets.load_digits()
     predicted = labels[:60].copy()
     history = layers.History()
@@ -218,25 +220,26 @@ def test_the_picture_shows_curves_and_digits(tmp_path):
         history.add(loss=1 / (epoch + 1), accuracy=0.5, val_loss=1.0, val_accuracy=0.4)
     path = tmp_path / "picture.png"
     plots.digits(history, x[:60], labels[:60], predicted, path)
-    assert near(pixels(path), plots._RED) == 0
+    assert near(pixels(path), figure.RED) == 0
     predicted[[3, 7]] = (predicted[[3, 7]] + 1) % 10
     plots.digits(history, x[:60], labels[:60], predicted, path)
     picture = pixels(path)
     assert picture.shape[0] < picture.shape[1]
-    for colour in (plots._BLUE, plots._ORANGE, plots._RED):  # both curves, and the wrong ones
+    for colour in (figure.BLUE, figure.ORANGE, figure.RED):  # both curves, and the wrong ones
         assert near(picture, colour) > 500
 
 
 @pytest.mark.parametrize("losses", [[1.0], [1.0, 0.0], [0.0, 0.0], [0.5, 1e-9, 2.0]])
 def test_curves_of_one_epoch_of_zeros_and_without_a_test(losses, tmp_path):
     plots = pytest.importorskip("layers.plots", reason="the picture needs the extra 'plot'")
+    figure = plots.figure
     history = layers.History()
     for loss in losses:
         history.add(loss=loss, accuracy=0.5)
     plots.curves(history, tmp_path / "curves.png")
     picture = pixels(tmp_path / "curves.png")
-    assert near(picture, plots._BLUE) > 100
-    assert near(picture, plots._ORANGE) == 0
+    assert near(picture, figure.BLUE) > 100
+    assert near(picture, figure.ORANGE) == 0
 
 
 # --- train and predict ----------------------------------------------------------------------------
@@ -493,7 +496,7 @@ def test_the_bar_is_there_unless_it_is_quiet(run, flowers):
 
 
 def test_a_plot_is_written(run, flowers, tmp_path):
-    plots = pytest.importorskip("layers.plots", reason="the plot needs the extra 'plot'")
+    figure = pytest.importorskip("layers.plots.figure", reason="the plot needs the extra 'plot'")
     path = tmp_path / "curves.png"
     options = ("--validation-fraction", 0.2, "--epochs", 2, "--quiet")
     code, out, _ = run("train", flowers, *options, "--plot", path)
@@ -501,8 +504,8 @@ def test_a_plot_is_written(run, flowers, tmp_path):
     assert re.search(r"\nKept are the parameters after epoch \d: loss [\d.]+ on the rows", out)
     assert str(path) in out
     picture = pixels(path)
-    assert near(picture, plots._BLUE) > 200
-    assert near(picture, plots._ORANGE) > 200
+    assert near(picture, figure.BLUE) > 200
+    assert near(picture, figure.ORANGE) > 200
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="the system has no /dev/stdin")
