@@ -107,7 +107,7 @@ def bare(shape: Shape, dtype: str):
     a, b, out = operands(shape, dtype)
     product.compile(dtype, parallel=False)
     flags = shape.transpose_a | shape.transpose_b << 1
-    ours = partial(product.serial.dispatcher, a, b, out, out, 0.0, flags, 1)
+    ours = partial(product.serial.dispatcher, a, b, out, out, 0.0, 0, flags, 1)
     if small_product.serial(a, b, out, flags) == DONE:
         ours = partial(getattr(small_product.serial, dtype), a, b, out, flags)
     return ours, numpy_product(shape, a, b, out.copy())

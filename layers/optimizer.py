@@ -63,6 +63,14 @@ class Optimizer(Part):
         """
         raise NotImplementedError
 
+    def numbers_follow(self) -> Any:
+        """What the numbers of a step follow from, besides the step; equal, while they are the same.
+
+        None where that is not known, as it is not of a subclass or a function of the user's own:
+        then `numbers` is asked before each call, for the steps that it takes, and not ahead.
+        """
+        return None
+
     def update(self, parameters: Array, gradients: Array, states: Array, step: int) -> None:
         """Move parameters in place by one step.
 
@@ -172,6 +180,12 @@ class OfRate(Optimizer):
             return np.array([self._checked_rate(rate, first + i, dtype) for i in range(steps)])
         return np.array([self._number("learning_rate", rate, dtype)])
 
+    def numbers_follow(self) -> Any:
+        """The learning rate: all other numbers stay as they were made."""
+        if "numbers" in vars(self) or not type(self).__module__.startswith("layers."):
+            return None
+        return schedules.settings(self._rate) if callable(self._rate) else self._rate
+
     def _scale_rate(self, scale: float) -> None:
         self._rate = schedules.scaled(self._rate, scale)  # it has been checked
 
@@ -193,7 +207,10 @@ class OfRate(Optimizer):
 
     def _row(self, dtype: np.dtype[Any], *columns: Any) -> Array:
         """Numbers of some steps, which the dtype has to hold."""
-        numbers = np.stack(np.broadcast_arrays(*columns), axis=1)
+        steps = max([len(each) for each in columns if isinstance(each, np.ndarray)])
+        numbers = np.empty((steps, len(columns)))
+        for index, column in enumerate(columns):
+            numbers[:, index] = column
         if not (abs(numbers) <= np.finfo(dtype).max).all():
             raise ValueError(
                 f"{self!r}: its numbers {checks.shown(numbers.max(axis=0).tolist())} are beyond "

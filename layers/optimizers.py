@@ -1,5 +1,6 @@
 """The optimizers: how parameters move, given their gradients."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -237,9 +238,8 @@ class Adam(OfRate):
     def numbers(self, first: int, steps: int, dtype: np.dtype[Any]) -> Array:
         """Learning rate, the betas and epsilon, corrected for each step; both kinds of decay."""
         rates = self.rates(first, steps, dtype)
-        taken = np.arange(first + 1, first + steps + 1)
-        first_left, second_left = (1.0 - _powers(beta, taken) for beta in (self.beta1, self.beta2))
-        root = np.sqrt(second_left)
+        first_left = _left(self.beta1, first, steps)
+        root = np.sqrt(_left(self.beta2, first, steps))
         self._check_epsilon(dtype, self.epsilon, self.epsilon * float(root.min()))
         columns = [rates * (root / first_left), self.beta1, self.beta2, self.epsilon * root]
         if self._decays:
@@ -330,6 +330,28 @@ class Lion(OfRate):
         """Learning rate, the betas and what is taken off of weights."""
         rates = self.rates(first, steps, dtype)
         return self._row(dtype, rates, self.beta1, self.beta2, rates * self.weight_decay)
+
+
+_BLOCK = 1024
+"""Steps whose powers are computed at a time: most calls, of a few steps each, find them there."""
+
+
+def _left(beta: float, first: int, steps: int) -> Array:
+    """1 - beta ** t for the steps from ``first`` on, of which t is one more."""
+    block, start = divmod(first, _BLOCK)
+    if start + steps <= _BLOCK:
+        return _left_in(beta, block)[start : start + steps]
+    last = (first + steps - 1) // _BLOCK
+    blocks = np.concatenate([_left_in(beta, each) for each in range(block, last + 1)])
+    return blocks[start : start + steps]
+
+
+@lru_cache(maxsize=64)
+def _left_in(beta: float, block: int) -> Array:
+    """`_left` of all steps of a block; read alone."""
+    left = 1.0 - _powers(beta, np.arange(block * _BLOCK + 1, (block + 1) * _BLOCK + 1))
+    left.flags.writeable = False
+    return left
 
 
 def _powers(base: float, exponents: Array) -> Array:

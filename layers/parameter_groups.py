@@ -16,6 +16,9 @@ from layers.base import Array, Layer
 from layers.compiled.buffers import FlatBuffers
 from layers.optimizer import Optimizer
 
+_AHEAD, _AHEAD_OF_SCHEDULES = 1024, 64
+"""Steps whose numbers are computed at once; those of a schedule take a call in Python each."""
+
 
 class Moved(NamedTuple):
     """A parameter that training moves.
@@ -92,6 +95,7 @@ class ParameterGroups:
                 )
                 self.rows_of_all += shape[0]
         self._kinds = tuple(kinds) or ((True, 1.0),)
+        self._ahead: tuple[Any, int, int, Array] = None, 0, 0, np.empty((0, 0))
         self._count = sum(map(len, buffers.places))
 
     def names(self) -> list[str]:
@@ -119,7 +123,31 @@ class ParameterGroups:
         return self._optimizer.entry.count * group
 
     def rows(self, first: int, steps: int, dtype: np.dtype[Any]) -> Array:
-        """The numbers of some steps, a row for each; one where all have the same."""
+        """The numbers of some steps, a row for each; one where all have the same.
+
+        They are computed ahead where it is known what they follow from, since a call of a small
+        network takes less time than its optimizer's numbers.
+        """
+        follow = self._optimizer.numbers_follow()
+        if follow is None:
+            return self._asked(first, steps, dtype)
+        known, start, end, rows = self._ahead
+        if known != (follow, dtype) or not start <= first <= first + steps <= end:
+            start, end = first, first + max(steps, self._most_ahead())
+            try:
+                rows = self._asked(start, end - start, dtype)
+            except ValueError:  # perhaps of a step that is never taken
+                end = first + steps
+                rows = self._asked(start, steps, dtype)
+            self._ahead = (follow, dtype), start, end, rows
+        return rows if len(rows) == 1 else rows[first - start : first - start + steps]
+
+    def _most_ahead(self) -> int:
+        is_schedule = callable(getattr(self._optimizer, "learning_rate", None))
+        return _AHEAD_OF_SCHEDULES if is_schedule else _AHEAD
+
+    def _asked(self, first: int, steps: int, dtype: np.dtype[Any]) -> Array:
+        """What the optimizer says."""
         parts = [each.numbers(first, steps, dtype) for each in self._variants()]
         if len(parts) == 1:
             return parts[0]

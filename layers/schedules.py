@@ -214,6 +214,16 @@ def scaled(rate: Any, factor: float) -> Any:
     return Scaled(rate, factor)
 
 
+def settings(rate: Any) -> tuple[Any, ...] | None:
+    """What a schedule of this module follows from; None for any other function of the step."""
+    if type(rate) is Scaled:
+        inner = settings(rate.schedule)
+        return inner and (Scaled, rate.factor, *inner)
+    if _KNOWN.get(type(rate).__name__) is not type(rate):
+        return None
+    return (type(rate), *(getattr(rate, name) for name in rate._names))
+
+
 def _eased(start: float, end: float, share: float) -> float:
     """From start to end along half a cosine."""
     return end + (start - end) * (0.5 * (1.0 + math.cos(math.pi * share)))

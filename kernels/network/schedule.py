@@ -78,7 +78,7 @@ def stored_plan(schedule, lines, index, part, count):
     at = ahead(schedule, before + (index * count + part) * _PLAN)
     return Plan(
         *(at[0], at[1], at[2], at[3], at[4], at[5]),
-        *(at[6], at[7], at[8], at[9], at[10], at[11]),
+        *(at[6], at[7], at[8], at[9], at[10], at[11], at[12]),
     )
 
 

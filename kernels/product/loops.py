@@ -28,6 +28,7 @@ from kernels.intrinsics import LINE, ahead, aligned_pointer, itemsize
 from kernels.product.column_sum import CUT, sum_columns
 from kernels.product.flags import (
     ACCUMULATE,
+    ADD_BIASES,
     BY_COLUMNS,
     IN_REGISTERS,
     SCALE,
@@ -81,6 +82,11 @@ one row apart, and strides of a power of two map to few cache sets (AVX2, speed 
 vectors is enough (`_share_cache_sets`; Zen 1: 0.75 -> 1.03 at 2048 x 512 x 10)."""
 PACK_EARLY_TERMS, PACK_EARLY_COLUMNS = 96, 64
 """Pack B alone from these sizes and PACK_ROWS on, on some CPUs (`Tile.packs_early`)."""
+TURNED_COLUMNS, TURNED_PACKED_COLUMNS = 24, 12
+"""Most columns of a C that is computed as its transpose, for vectors of 16 numbers: where A is
+transposed, so that its rows are vectors, and where it has to be packed for that. (Ice Lake, speed
+relative to C as it lies: A transposed, 5 times with one column, 2 with 10; A packed, 4 times with
+one column, 1.4 with 8, 1.2 with 10, 0.9 with 14.)"""
 _LEVEL_2 = LEVEL_2.size
 """Pack B alone, from PACK_ROWS on, where it exceeds the level-2 cache (`_exceeds_level_2`) or is
 evicted from it (`_conflicts_in_level_2`). B in place would be read from level 3 or memory again for
@@ -95,7 +101,7 @@ thread takes fewer of them."""
 _PACKS_EARLY = TILE.packs_early
 Plan = namedtuple(
     "Plan",
-    ["rows", "columns", "strip", "depth", "chunk", "panels", "skinny"]
+    ["rows", "columns", "strip", "depth", "chunk", "panels", "skinny", "turned"]
     + ["a_bytes", "b_bytes", "partial_bytes", "gradient_bytes", "bytes"],
 )
 """How a product is cut into blocks, strips, passes and chunks, and the bytes of scratch memory."""
@@ -145,6 +151,10 @@ def plan_of(sizes, a_k_stride, b_row, flags, updates, like, count):
     if rows * columns > 1:
         block_m = min(m, ceil_div(ceil_div(m, ROWS), rows) * ROWS)
         block_n = min(n, ceil_div(ceil_div(n, lanes), columns) * lanes)
+    turned = _is_turned(block_m, block_n, k, a_k_stride, flags, lanes)
+    if turned:
+        block_m, block_n = block_n, block_m
+        a_k_stride, b_row = n if b_row == 1 else 1, 1 if a_k_stride != 1 else k
     is_far = min(k, block_n) >= PACK_STRIDED_TERMS and k * block_n >= PACK_STRIDED_ELEMENTS
     is_far |= k >= PACK_STRIDED_TERMS and block_n > lanes and _share_cache_sets(a_k_stride * size)
     packs_a = (a_k_stride != 1 and is_far) or k * block_n > PACK_ELEMENTS
@@ -164,13 +174,13 @@ def plan_of(sizes, a_k_stride, b_row, flags, updates, like, count):
     a_bytes = _whole_lines(chunk * depth * size) if packs_a else 0
     b_bytes = _whole_lines(panels * strip * depth * size) if packs_b else 0
     c_bytes = _whole_lines(block_m * block_n * size)
-    partial_bytes = c_bytes if keeps_c and (skinny or depth < min(k, CUT)) else 0
+    partial_bytes = c_bytes if turned or (keeps_c and (skinny or depth < min(k, CUT))) else 0
     if skinny:
         partial_bytes = partial_bytes * ceil_div(k, CUT)
     # An update's gradients are scratch: one strip, or all where several passes add to them.
     gradient_bytes = 0
     if updates:
-        if depth < k or skinny:
+        if depth < k or skinny or turned:
             gradient_bytes = c_bytes
         elif flags & SCALE == 0:
             gradient_bytes = _whole_lines(chunk * strip * size)
@@ -183,6 +193,7 @@ def plan_of(sizes, a_k_stride, b_row, flags, updates, like, count):
         chunk,
         panels,
         np.int64(skinny),
+        np.int64(turned),
         a_bytes,
         b_bytes,
         partial_bytes,
@@ -200,6 +211,18 @@ def _block_product_types(real):
     plan = types.NamedUniTuple(size, len(Plan._fields), Plan)
     rows = types.NamedTuple((at, size), Rows)
     return (size, size, size, strided, strided, rows, epilogue, plan, size)
+
+
+@inner
+def _is_turned(m, n, k, a_k_stride, flags, lanes):
+    """Whether a narrow C is computed as its transpose, by op(B)T . op(A)T.
+
+    So vectors run along the rows of C, of which there are many. It needs a vector of them in each
+    block; one block may have two tiles less than another.
+    """
+    most = TURNED_COLUMNS if a_k_stride != 1 else TURNED_PACKED_COLUMNS
+    is_one_chain = 0 < k <= CUT and flags & ACCUMULATE == 0
+    return n * 16 <= most * lanes and m >= 2 * (lanes + ROWS) and is_one_chain
 
 
 @inner
@@ -295,13 +318,21 @@ def block_product(m, n, k, a, b, c, epilogue, plan, memory):
         before = plan.a_bytes + plan.b_bytes + plan.partial_bytes
         c = Rows(aligned_pointer(memory + before, c.start), n)
     partial = c
+    done = np.int64(0)
     if plan.partial_bytes:
         partial = Rows(aligned_pointer(memory + plan.a_bytes + plan.b_bytes, c.start), n)
+    finished, finish = c, epilogue
+    if plan.turned:
+        m, n, a, b = n, m, b, a
+        c = partial = Rows(partial.start, n)
+        none = no_operation(partial.start, epilogue.then.numbers)
+        epilogue = Epilogue(np.int64(0), partial.start, none)
     if plan.skinny:
         chains = skinny_chains(m, n, k, a, b, partial)
-        return join(m, n, chains, partial, c, epilogue)
-    done = 0
-    while True:
+        if not plan.turned:
+            join(m, n, chains, partial, c, epilogue)
+        done = k
+    while done < k or k == 0:
         terms = min(plan.depth, k - done, CUT - done % CUT)
         end = done + terms
         phase = Phase(
@@ -318,6 +349,11 @@ def block_product(m, n, k, a, b, c, epilogue, plan, memory):
         if end == k:
             break
         done = end
+    if plan.turned:
+        # What packs a panel transposes: here the whole of C.
+        pack(Strided(c.start, n, np.int64(1)), m, n, finished.row, finished.start)
+        if finish.flags & ADD_BIASES or finish.then.function:
+            join(n, m, 1, finished, finished, finish)
 
 
 @inner
@@ -344,7 +380,7 @@ def _one_pass(sizes, a, b, outputs, epilogue, phase, plan, spaces):
                     panel, width, _prefetch_after(i, j + columns, n, b, spaces.b, terms, plan)
                 )
             out = rows_from(outputs.out, i, j)
-            if only_pass and plan.gradient_bytes:
+            if only_pass and plan.gradient_bytes and not plan.turned:
                 out = Rows(outputs.out.start, plan.strip)  # each strip overwrites the last
             here = Outputs(rows_from(outputs.partial, i, j), out, out)
             part = epilogue_from(epilogue, i, j)

@@ -41,10 +41,11 @@ from kernels.runtime.families import ELEMENTWISE, UPDATE
 from kernels.runtime.jit import inlined, inner
 
 ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
-# Tiles of 3, 2 or 1 vectors, by the columns of the strip, and of one row for the remaining rows.
-# Each shape is compiled separately, so full tiles have none of their own.
+# Tiles of 3, 2 or 1 vectors, by the columns of the strip, and of two or one row for the remaining
+# rows. Each shape is compiled separately, so full tiles have none of their own.
 _TALL_3, _TALL_2, _TALL_1 = (TileShape(ROWS, vectors) for vectors in (_VECTORS, 2, 1))
-_FLAT, _NARROW = TileShape(1, _VECTORS), TileShape(1, 1)
+_PAIR, _NARROW = TileShape(2, _VECTORS), TileShape(1, 1)
+_FLAT = TileShape(1, _VECTORS)
 _UNROLL = 4
 """Steps of k in an iteration of the innermost loop (1 step: 0.95 of the limit; 4: 0.99)."""
 PREFETCH_STEPS = 64 // ROWS
@@ -129,7 +130,7 @@ def rows_from(rows, i, j):
 
 @inner
 def strip_of_tiles(rows, columns, terms, a, b, outputs, epilogue, phase):
-    """Loop 1: tiles down a strip of C, then the remaining rows one by one."""
+    """Loop 1: tiles down a strip of C, then the remaining rows, two at a time or one."""
     lanes = lanes_of(b.start, _BYTES)
     if columns > 2 * lanes:
         _tall_tiles(_TALL_3, columns, rows, terms, a, b, outputs, epilogue, phase)
@@ -139,13 +140,32 @@ def strip_of_tiles(rows, columns, terms, a, b, outputs, epilogue, phase):
         _tall_tiles(_TALL_1, columns, rows, terms, a, b, outputs, epilogue, phase)
     tiled = rows // ROWS
     rest = Strided(ahead(a.start, tiled * a.tile), a.row, a.k_stride)
-    for i in range(rows - tiled * ROWS):
-        row = tiled * ROWS + i
-        a_row = from_row(rest, i)
+    i = tiled * ROWS
+    while i < rows:
+        row = from_row(rest, i - tiled * ROWS)
         if columns > lanes:
-            _tile(_FLAT, columns, terms, a_row, b, outputs, row, epilogue, phase)
+            # A last row stands for both: computed twice at the same time, and stored twice.
+            step = min(2, rows - i) - 1
+            pair = Strided(row.start, step * row.row, row.k_stride)
+            places = Outputs(
+                _pair_from(outputs.partial, i, step),
+                _pair_from(outputs.sums, i, step),
+                _pair_from(outputs.out, i, step),
+            )
+            function, updates, other, states, line, size, own = epilogue_from(epilogue, i, 0).then
+            then = Then(function, updates, other, states, step * line, size, own)
+            last = Epilogue(epilogue.flags, epilogue.biases, then)
+            _tile(_PAIR, columns, terms, pair, b, places, np.int64(0), last, phase)
+            i += 2
         else:
-            _tile(_NARROW, columns, terms, a_row, b, outputs, row, epilogue, phase)
+            _tile(_NARROW, columns, terms, row, b, outputs, i, epilogue, phase)
+            i += 1
+
+
+@inner
+def _pair_from(rows, i, step):
+    """A `Rows` operand from row i on, whose second row is ``step`` rows further."""
+    return Rows(ahead(rows.start, i * rows.row), step * rows.row)
 
 
 @inner

@@ -1,4 +1,4 @@
-"""Skinny products (C has fewer rows than a tile), such as predicting one sample.
+"""Skinny products: C has one row, or fewer than a tile and B is large. So one sample is predicted.
 
 They replace loops 4 to 1 of ``kernels/product/loops.py``. Reading B bounds their speed, so B is
 neither packed nor read twice: a few terms at a time, in memory order, while the chains are stored
@@ -40,6 +40,10 @@ _FLAT = TileShape(1, _VECTORS)
 _TERMS = 8
 """Rows of B read at a time."""
 
+SKINNY_ELEMENTS = 64 * 1024
+"""Elements of B beyond which several rows read it as it lies in memory, and not by strips, two rows
+at a time (Ice Lake, speed by strips: 1.2 to 1.5 times at 4 x 150 x 100 and 2 x 256 x 128, 0.7 at
+4 x 784 x 128)."""
 TRANSPOSED_TERMS = 32
 """Fewest terms for which one row of C reads a transposed B in place; with fewer, B is packed."""
 # Two vectors hide most of a multiply-add's latency. With more rows of B at a time, rows a power of
@@ -58,7 +62,8 @@ def is_skinny(m, n, k, b_row, like):
     than another.
     """
     if b_row == 1:
-        return m < ROWS and n >= lane_count(like) and k > 0
+        is_read_once = m == 1 or k * n > SKINNY_ELEMENTS
+        return m < ROWS and is_read_once and n >= lane_count(like) and k > 0
     return m == 1 and n >= 2 * TRANSPOSED_LANES and k >= TRANSPOSED_TERMS
 
 

@@ -226,8 +226,9 @@ class Compiled:
         given = self._lowering.groups.rows(step, batches, self._parameters.dtype)
         if not made.numbers:
             return given
-        own = np.broadcast_to(np.array(made.numbers), (len(given), len(made.numbers)))
-        return np.concatenate([given, own], axis=1)
+        numbers = np.empty((len(given), given.shape[1] + len(made.numbers)))
+        numbers[:, : given.shape[1]], numbers[:, given.shape[1] :] = given, made.numbers
+        return numbers
 
     def single_step(self, x: Array, targets: Array) -> "SingleStep | None":
         """A `SingleStep` for batches like this one; None where it does not apply."""

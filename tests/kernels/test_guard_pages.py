@@ -148,6 +148,8 @@ def product_cases():
     # More than one chain; these are few, and the last ones packed: every choice of flags.
     sizes = [(1, 9, 4097), (33, 130, 4100), (35, 701, 770), (35, 101, 257), (33, 70, 101)]
     sizes += [(768, 20, 99), (2, 20, 4100), (33, 512, 600), (7, 50, 4099)]
+    # Computed as their transposes, with one row, a few and more.
+    sizes += [(50, 1, 40), (77, 3, 33), (61, 10, 5)]
     chosen += itertools.product(sizes, ALL_ASKED, DTYPES)
     twins = ((product.serial, 1), (product.serial, 3), (product.parallel, 2))
     for (m, n, k), asked, dtype in chosen:

@@ -54,6 +54,8 @@ RATE = 0.3
 # more than one chain.
 SMALL = [(1, 1, 1), (1, 37, 21), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20)]
 SMALL += [(5, 7, 0), (1, 37, 40), (3, 50, 40)]
+# Computed as their transposes, some by few rows, some packed: the last two with A as it lies too.
+SMALL += [(130, 10, 40), (137, 2, CUT), (77, 3, 50), (300, 1, 40)]
 PACKED = [(PACK_ROWS + 1, 700, 760), (107, 500, 2 * DEPTH + 300), (40, 130, CUT + 9)]
 # Packed where A is transposed, and, on some CPUs, B alone: in one pass and in two.
 STRIDED = [
@@ -148,6 +150,19 @@ def test_packing_does_not_show(dtype, sizes):
         packed = out.copy()
         product.serial(a, b, out, packed, 0.0, 0, flags, 1)
         np.testing.assert_array_equal(packed, direct, strict=True)
+
+
+@each_dtype
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 10, 17, 24])
+def test_a_narrow_product_has_the_bits_that_it_has_in_a_wide_one(dtype, n):
+    """It may be computed as its transpose, which the wide one is not."""
+    for m, k, flags in itertools.product((47, 60, 133), (5, 300), range(4)):
+        a, b, out, _ = operands(dtype, m, 70, k, flags)
+        kernels.matmul(a, b, out, bool(flags & TRANSPOSE_A), bool(flags & TRANSPOSE_B))
+        narrow = np.ascontiguousarray(b[-n:] if flags & TRANSPOSE_B else b[:, -n:])
+        got = np.empty((m, n), dtype)
+        kernels.matmul(a, narrow, got, bool(flags & TRANSPOSE_A), bool(flags & TRANSPOSE_B))
+        np.testing.assert_array_equal(got, out[:, -n:], strict=True)
 
 
 @each_dtype

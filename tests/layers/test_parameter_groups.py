@@ -12,6 +12,7 @@ from kernels import reference
 from kernels.gradients import PENALTY
 from kernels.network import program
 from layers.base import Array
+from layers.optimizers import _left
 from tests.kernels.doors import each_dtype
 
 pytestmark = pytest.mark.compiled
@@ -401,3 +402,72 @@ def test_sizes_of_the_users_own_layers_are_checked_layer_by_layer():
         match=r"^Narrow\.forward: run\.dense_forward: x has 20 numbers a row, expected 3",
     ):
         Narrow().forward(X)
+
+
+# --- numbers ahead --------------------------------------------------------------------------------
+
+
+def groups(optimizer):
+    return make(optimizer, learning_rate_scale=0.5)._groups()
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "Lion", "RMSprop"])
+@pytest.mark.parametrize(
+    "rate",
+    [
+        0.01,
+        layers.schedules.Cosine(0.1, 2000, 10),
+        layers.schedules.Scaled(lambda step: 1 / (step + 1), 0.1),
+    ],
+)
+def test_numbers_ahead_are_those_of_each_step(kind, rate):
+    known, dtype = groups(getattr(layers, kind)(rate, weight_decay=0.1)), np.dtype("float64")
+    for first, steps in [(0, 1), (1, 3), (1020, 9), (4, 5), (60, 4), (64, 3), (0, 1025)]:
+        expected = [known._asked(first + n, 1, dtype) for n in range(steps)]
+        found = np.broadcast_to(known.rows(first, steps, dtype), (steps, known.width))
+        assert found.tobytes() == np.concatenate(expected).tobytes()
+
+
+def test_powers_are_the_same_in_any_block():
+    adam = layers.Adam()
+    for first, steps in [(1000, 100), (0, 3000)]:
+        expected = np.array([1 - 0.9**n for n in range(first + 1, first + steps + 1)])
+        np.testing.assert_allclose(_left(0.9, first, steps), expected, rtol=1e-12)
+    whole = adam.numbers(0, 3000, np.dtype("float64"))
+    parts = [adam.numbers(first, 300, np.dtype("float64")) for first in range(0, 3000, 300)]
+    assert whole.tobytes() == np.concatenate(parts).tobytes()
+
+
+def test_a_changed_rate_counts_from_the_next_call_on():
+    schedule = layers.schedules.InverseTime(0.5, 0.1)
+    for optimizer in (layers.Adam(0.5), layers.Adam(schedule)):
+        known, dtype = groups(optimizer), np.dtype("float32")
+        before = known.rows(5, 1, dtype).copy()
+        if callable(optimizer.learning_rate):
+            schedule.rate = 1.0
+        else:
+            optimizer.learning_rate = 1.0
+        np.testing.assert_array_equal(known.rows(5, 1, dtype)[:, [0, 4]], 2 * before[:, [0, 4]])
+
+
+def test_a_step_that_is_not_taken_is_not_refused():
+    known = groups(layers.SGD(layers.schedules.Exponential(1.0, 10.0)))
+    for step in range(39):
+        assert known.rows(step, 1, np.dtype("float32"))[0, 0] == pytest.approx(10.0**step / 2)
+    with pytest.raises(ValueError, match=r"^SGD: learning_rate\(39\) is "):
+        known.rows(39, 1, np.dtype("float32"))
+
+
+class OwnRate(layers.SGD):
+    """Its numbers change from call to call."""
+
+    calls = 0
+
+    def numbers(self, first, steps, dtype):
+        type(self).calls += 1
+        return super().numbers(first, steps, dtype) * OwnRate.calls
+
+
+def test_an_optimizer_of_the_users_own_is_asked_each_time():
+    known, dtype = make(OwnRate(0.1))._groups(), np.dtype("float64")
+    assert [known.rows(0, 1, dtype)[0, 0] for _ in range(3)] == pytest.approx([0.1, 0.2, 0.3])
