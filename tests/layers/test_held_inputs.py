@@ -12,7 +12,7 @@ import pytest
 
 import kernels
 import layers
-from layers import base, datasets, sequential
+from layers import base, datasets, inference
 from layers.compiled import runner as compiled
 from layers.compiled import tuning as pace
 from layers.labels import as_labels
@@ -521,9 +521,9 @@ def test_inference_has_the_parameters_of_the_layer():
 def test_each_part_of_evaluate_has_its_own_labels(relu, rows, monkeypatch):
     model = make(relu)
     model.fit(X, Y)
-    n = 2 * sequential._EVALUATE_ROWS + 100
+    n = 2 * inference._EVALUATE_ROWS + 100
     x, y = np.resize(X, (n, 64)), np.resize(np.roll(Y, 1), n)
-    y[: sequential._EVALUATE_ROWS] = 0
+    y[: inference._EVALUATE_ROWS] = 0
     right = np.count_nonzero(model.predict(x) == y)
     scores = model.predict_proba(x).astype(np.float64)
     loss = -np.log(scores[np.arange(n), y]).mean()
