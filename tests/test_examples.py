@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import signal
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,13 @@ def test_the_notebooks_code_runs(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="pictures need it")
     monkeypatch.chdir(tmp_path)
     names = {}
-    for cell in cells_of(json.loads(NOTEBOOK.read_text(encoding="utf-8"))):
-        exec("".join(cell["source"]), names)
+    # A shell that puts pytest into the background has it ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for cell in cells_of(json.loads(NOTEBOOK.read_text(encoding="utf-8"))):
+            exec("".join(cell["source"]), names)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert names["model"].history.epochs == 30
     assert names["model"].fingerprint() == names["whole"].fingerprint()
 
