@@ -341,7 +341,7 @@ class Layer(Part):
         key: int,
         index: int,
     ) -> None:
-        """Use the given arrays as parameters and gradients; see `Dense.bind`."""
+        """Use the given arrays as parameters and gradients; see `Parametrized.bind`."""
 
     def reset(self) -> None:
         """Let go of the parameters and statistics, so that the next `bind` starts them anew.

@@ -149,7 +149,7 @@ class Container(Layer):
         key: int,
         index: int,
     ) -> None:
-        """Give each layer its own of the arrays; see `Dense.bind`."""
+        """Give each layer its own of the arrays; see `Parametrized.bind`."""
         for number, branch in enumerate(self._branches):
             for place, layer in enumerate(branch):
                 follower = branch[place + 1] if place + 1 < len(branch) else None

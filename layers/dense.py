@@ -8,14 +8,15 @@ import numpy as np
 
 from kernels.runtime import checks
 from layers import initializers, seeds
-from layers.base import Array, DType, Initializer, Layer
+from layers.base import Array, DType, Initializer
+from layers.parametrized import Parametrized, gradient, parameter
 from layers.settings import Setting
 
 _MOST_WEIGHTS = sys.maxsize // 8
 """The largest array of float64."""
 
 
-class Dense(Layer):
+class Dense(Parametrized):
     """Fully connected layer: y = x . weights + biases.
 
     Parameters
@@ -73,6 +74,7 @@ class Dense(Layer):
         seed: Any = None,
         dtype: DType = "float32",
     ) -> None:
+        super().__init__(dtype)
         self._n_in = checks.integer("Dense", "n_in", n_in, 1)
         self._n_out = checks.integer("Dense", "n_out", n_out, 1)
         if self._n_in * self._n_out > _MOST_WEIGHTS:
@@ -91,11 +93,7 @@ class Dense(Layer):
             )
         self.trainable, self.learning_rate_scale = trainable, learning_rate_scale
         self.initializer = None if initializer is None else initializers.check("Dense", initializer)
-        self.dtype = checks.real_dtype("Dense", dtype)
         self._key = seeds.key_of("Dense", seed)
-        self._parameters: Mapping[str, Array] = {}
-        self._gradients: Mapping[str, Array] = {}
-        self._has_gradients = False
 
     @property
     def n_in(self) -> int:
@@ -121,11 +119,6 @@ class Dense(Layer):
             return None
         return run.dense_backward_inputs(dy, self._parameters["weights"])
 
-    def _differentiate(self, dy: Array, needs_inputs: bool) -> tuple[Array, Any]:
-        passed = super()._differentiate(dy, needs_inputs)
-        self._has_gradients = self.trainable  # not in `run_backward`, which a recorder calls too
-        return passed
-
     # --- parameters ---
 
     def parameter_shapes(self) -> dict[str, tuple[int, int]]:
@@ -133,110 +126,37 @@ class Dense(Layer):
         biases = {"biases": (1, self.n_out)} if self._has_biases else {}
         return {"weights": (self.n_in, self.n_out)} | biases
 
-    def parameters(self) -> dict[str, Array]:
-        """The arrays ``weights`` and ``biases`` by name, as views."""
-        self._own_arrays()
-        return {name: array.view() for name, array in self._parameters.items()}
+    def start(self, parameters: Mapping[str, Array], default: str, key: int, index: int) -> None:
+        """Weights by the layer's own initializer, or by the default; biases of 0."""
+        initializers.initialize(parameters["weights"], self.initializer or default, key, index)
 
     def penalties(self) -> dict[str, tuple[float, float]]:
         """l1 and l2 of the weights and of the biases, where they are not 0."""
         both = {"weights": (self.l1, self.l2), "biases": (self.bias_l1, self.bias_l2)}
         return {name: penalty for name, penalty in both.items() if any(penalty)}
 
-    @property
-    def weights(self) -> Array:
-        """One column per neuron, (n_in, n_out)."""
-        self._own_arrays()
-        return self._parameters["weights"].view()
-
-    @weights.setter
-    def weights(self, value: Array) -> None:
-        self._assign("weights", value)
+    weights: Array = parameter("weights", "One column per neuron, (n_in, n_out).", takes_row=False)
 
     @property
     def biases(self) -> Array | None:
         """One per neuron, (1, n_out); None without biases."""
-        self._own_arrays()
-        return self._parameters["biases"].view() if self._has_biases else None
+        return self.parameters().get("biases")
 
     @biases.setter
     def biases(self, value: Array) -> None:
-        self._assign("biases", value)
+        if not self._has_biases:
+            raise AttributeError(
+                "Dense.biases: the layer has no biases, expected one with bias=True"
+            )
+        checked = self._checked("biases", value, (1, self.n_out))
+        self.parameters()["biases"][...] = checked
 
-    @property
-    def dweights(self) -> Array | None:
-        """Gradient of the weights, None before the first backward."""
-        return self._gradients["weights"].view() if self._has_gradients else None
-
-    @property
-    def dbiases(self) -> Array | None:
-        """Gradient of the biases, None before the first backward or without biases."""
-        has = self._has_gradients and self._has_biases
-        return self._gradients["biases"].view() if has else None
-
-    def _assign(self, name: str, value: Any) -> None:
-        place = f"Dense.{name}"
-        shape = self.parameter_shapes().get(name)
-        if shape is None:
-            raise AttributeError(f"{place}: the layer has no biases, expected one with bias=True")
-        if isinstance(value, np.ndarray) and (name, value.ndim) != ("biases", 1):
-            checks.shape(place, name, value, shape)  # before the conversion
-        checked = checks.real(place, name, value, self.dtype)
-        if name == "biases" and checked.ndim == 1:
-            checked = checked[None, :]
-        self._own_arrays()
-        self._parameters[name][...] = checks.shape(place, name, checked, shape)
-
-    def _own_arrays(self) -> None:
-        """Make the arrays of a standalone layer at its first use."""
-        if not self._parameters:
-            self._parameters = self._zeros()
-            name = self.initializer or "glorot"
-            initializers.initialize(self._parameters["weights"], name, self._key, 0)
-        if not self._gradients:
-            self._gradients = self._zeros()
-
-    def _zeros(self) -> dict[str, Array]:
-        shapes = self.parameter_shapes()
-        try:
-            return {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
-        except MemoryError as error:
-            raise MemoryError(
-                f"Dense: no memory for weights of shape {shapes['weights']} in {self.dtype}: "
-                "expected a narrower layer"
-            ) from error
-
-    def bind(
-        self,
-        parameters: Mapping[str, Array],
-        gradients: Mapping[str, Array],
-        default: str,
-        key: int,
-        index: int,
-    ) -> None:
-        """Use the given arrays, views into a model's buffers, as parameters.
-
-        Existing weights (which were set or used) are copied into the new arrays. Otherwise weights
-        are initialised from stream ``index`` of ``key``.
-        """
-        if self._parameters:
-            for name, array in self._parameters.items():
-                parameters[name][...] = array
-        else:
-            name = self.initializer or default
-            initializers.initialize(parameters["weights"], name, key, index)
-        self._parameters, self._gradients = parameters, gradients
-        self.dtype = parameters["weights"].dtype
-        self._has_gradients = False
-
-    def forget(self) -> None:
-        """Drop the arrays of the last pass, and the gradients."""
-        super().forget()
-        self._has_gradients = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: the parameters, without gradients; see `Layer.__getstate__`."""
-        return super().__getstate__() | {"_gradients": {}, "_has_gradients": False}
+    dweights: Array | None = gradient(
+        "weights", "Gradient of the weights, None before the first backward."
+    )
+    dbiases: Array | None = gradient(
+        "biases", "Gradient of the biases, None before the first backward or without biases."
+    )
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, JSON-serialisable."""

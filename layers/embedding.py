@@ -9,7 +9,7 @@ from kernels.embedding import EMBEDDING_FORWARD, EMBEDDING_INPUTS, EMBEDDING_WEI
 from kernels.runtime import checks
 from layers import initializers, seeds
 from layers.base import Array, DType
-from layers.parametrized import Parametrized
+from layers.parametrized import Parametrized, gradient, parameter
 
 _MOST_CATEGORIES = 2**24
 """Whole numbers up to here are exact in float32."""
@@ -108,23 +108,14 @@ class Embedding(Parametrized):
         """Shape of ``weights``: a row for each category, the columns' one below the other."""
         return {"weights": (sum(self._sizes), self._width)}
 
-    def start(self, parameters: Mapping[str, Array], key: int, index: int) -> None:
+    def start(self, parameters: Mapping[str, Array], default: str, key: int, index: int) -> None:
         """Small random numbers."""
         initializers.spread(parameters["weights"], _LIMIT, key, index)
 
-    @property
-    def weights(self) -> Array:
-        """The vectors, (categories of all columns, width)."""
-        return self.parameters()["weights"]
-
-    @weights.setter
-    def weights(self, value: Array) -> None:
-        self._assign("weights", value, self.weights)
-
-    @property
-    def dweights(self) -> Array | None:
-        """Gradient of the weights, None before the first backward."""
-        return self._gradient("weights")
+    weights: Array = parameter("weights", "The vectors, (categories of all columns, width).")
+    dweights: Array | None = gradient(
+        "weights", "Gradient of the weights, None before the first backward."
+    )
 
     def vectors(self, column: int) -> Array:
         """The vectors of one column's categories, (categories, width): a view of the weights."""

@@ -9,7 +9,7 @@ from kernels import norms
 from kernels.product.column_sum import COLUMN_SUM
 from kernels.runtime import checks
 from layers.base import Array, DType
-from layers.parametrized import Parametrized
+from layers.parametrized import Parametrized, gradient, parameter, statistic
 
 
 class Normalization(Parametrized):
@@ -50,37 +50,18 @@ class Normalization(Parametrized):
         """Shapes of ``weights`` and ``biases``."""
         return {"weights": (1, self._n), "biases": (1, self._n)}
 
-    def start(self, parameters: Mapping[str, Array], key: int, index: int) -> None:
+    def start(self, parameters: Mapping[str, Array], default: str, key: int, index: int) -> None:
         """A gain of 1, a shift of 0."""
         parameters["weights"][...] = 1
 
-    @property
-    def weights(self) -> Array:
-        """The gain of each column, (1, n): ones at first."""
-        return self.parameters()["weights"]
-
-    @weights.setter
-    def weights(self, value: Array) -> None:
-        self._assign("weights", value, self.weights)
-
-    @property
-    def biases(self) -> Array:
-        """The shift of each column, (1, n): zeros at first."""
-        return self.parameters()["biases"]
-
-    @biases.setter
-    def biases(self, value: Array) -> None:
-        self._assign("biases", value, self.biases)
-
-    @property
-    def dweights(self) -> Array | None:
-        """Gradient of the weights, None before the first backward."""
-        return self._gradient("weights")
-
-    @property
-    def dbiases(self) -> Array | None:
-        """Gradient of the biases, None before the first backward."""
-        return self._gradient("biases")
+    weights: Array = parameter("weights", "The gain of each column, (1, n): ones at first.")
+    biases: Array = parameter("biases", "The shift of each column, (1, n): zeros at first.")
+    dweights: Array | None = gradient(
+        "weights", "Gradient of the weights, None before the first backward."
+    )
+    dbiases: Array | None = gradient(
+        "biases", "Gradient of the biases, None before the first backward."
+    )
 
 
 class BatchNorm(Normalization):
@@ -181,14 +162,7 @@ class BatchNorm(Normalization):
         """Means of 0, variances of 1."""
         statistics["running_variance"][...] = 1
 
-    @property
-    def running_mean(self) -> Array:
-        """Of each column, (1, n)."""
-        return self.statistics()["running_mean"]
-
-    @running_mean.setter
-    def running_mean(self, value: Array) -> None:
-        self._assign("running_mean", value, self.running_mean)
+    running_mean: Array = statistic("running_mean", "Of each column, (1, n).")
 
     @property
     def running_variance(self) -> Array:
@@ -202,7 +176,8 @@ class BatchNorm(Normalization):
             raise ValueError(
                 f"{place}: running_variance is {checks.shown(value)}, expected at least 0 each"
             )
-        self._assign("running_variance", value, self.running_variance)
+        checked = self._checked("running_variance", value, (1, self._n))
+        self.running_variance[...] = checked
 
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, JSON-serialisable."""

@@ -1,4 +1,4 @@
-"""What layers with parameters of their own have in common, besides `Dense`."""
+"""What layers with parameters of their own have in common."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,46 @@ import numpy as np
 
 from kernels.runtime import checks
 from layers.base import Array, Layer
+
+
+def parameter(name: str, doc: str, takes_row: bool = True) -> Any:
+    """A property of a `Parametrized`: an array of its parameters, as a view.
+
+    Assigning copies into the layer's array; where that has one row, (n,) is taken unless
+    ``takes_row`` is False.
+    """
+
+    def get(self: "Parametrized") -> Array:
+        return self.parameters()[name]
+
+    def assign(self: "Parametrized", value: Any) -> None:
+        checked = self._checked(name, value, self.parameter_shapes()[name], takes_row)
+        self.parameters()[name][...] = checked
+
+    return property(get, assign, doc=doc)
+
+
+def gradient(name: str, doc: str) -> Any:
+    """A property of a `Parametrized`: the gradient of a parameter, None while there is none."""
+
+    def get(self: "Parametrized") -> Array | None:
+        there = self._has_gradients and name in self._gradients
+        return self._gradients[name].view() if there else None
+
+    return property(get, doc=doc)
+
+
+def statistic(name: str, doc: str) -> Any:
+    """A property of a `Parametrized`: an array of its statistics, as a view; see `parameter`."""
+
+    def get(self: "Parametrized") -> Array:
+        return self.statistics()[name]
+
+    def assign(self: "Parametrized", value: Any) -> None:
+        checked = self._checked(name, value, self.statistic_shapes()[name])
+        self.statistics()[name][...] = checked
+
+    return property(get, assign, doc=doc)
 
 
 class Parametrized(Layer):
@@ -26,38 +66,48 @@ class Parametrized(Layer):
         self._gradients: Mapping[str, Array] = {}
         self._has_gradients = False
 
-    def start(self, parameters: Mapping[str, Array], key: int, index: int) -> None:
-        """Set parameters, which are zeros, to their first values: by stream ``index`` of a key."""
+    def start(self, parameters: Mapping[str, Array], default: str, key: int, index: int) -> None:
+        """Set parameters, which are zeros, to their first values: by stream ``index`` of a key.
+
+        ``default`` is the initializer that the layer behind asks for.
+        """
 
     def parameters(self) -> dict[str, Array]:
         """The parameters by name, as views."""
         self._own_arrays()
         return {name: array.view() for name, array in self._parameters.items()}
 
-    def _gradient(self, name: str) -> Array | None:
-        """The gradient of a parameter, None before the first backward."""
-        return self._gradients[name].view() if self._has_gradients else None
-
-    def _assign(self, name: str, value: Any, target: Array) -> None:
-        """Write numbers of the target's shape; of one row also (n,)."""
+    def _checked(
+        self, name: str, value: Any, shape: tuple[int, int], takes_row: bool = True
+    ) -> Array:
+        """Numbers to be assigned, of the given shape; or of (n,), where that is taken for a row."""
         place = f"{type(self).__name__}.{name}"
+        takes_row = takes_row and shape[0] == 1
+        if isinstance(value, np.ndarray) and not (takes_row and value.ndim == 1):
+            checks.shape(place, name, value, shape)  # before the conversion
         checked = checks.real(place, name, value, self.dtype)
-        if checked.ndim == 1 and target.shape[0] == 1:
+        if takes_row and checked.ndim == 1:
             checked = checked[None, :]
-        target[...] = checks.shape(place, name, checked, target.shape)
+        return checks.shape(place, name, checked, shape)
 
     def _own_arrays(self) -> None:
         """Make the arrays of a standalone layer at its first use."""
         if not self._parameters:
             made = self._zeros()
-            self.start(made, self._key, 0)
+            self.start(made, "glorot", self._key, 0)
             self._parameters = made
         if not self._gradients:
             self._gradients = self._zeros()
 
     def _zeros(self) -> dict[str, Array]:
         shapes = self.parameter_shapes()
-        return {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
+        try:
+            return {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
+        except MemoryError as error:
+            raise MemoryError(
+                f"{type(self).__name__}: no memory for weights of shape {shapes['weights']} in "
+                f"{self.dtype}: expected a narrower layer"
+            ) from error
 
     def bind(
         self,
@@ -67,19 +117,23 @@ class Parametrized(Layer):
         key: int,
         index: int,
     ) -> None:
-        """Use the given arrays as parameters; see `Dense.bind`."""
+        """Use the given arrays, views into a model's buffers, as parameters.
+
+        Existing parameters (which were set or used) are copied into the new arrays. Otherwise they
+        start from stream ``index`` of ``key``.
+        """
         if self._parameters:
             for name, array in self._parameters.items():
                 parameters[name][...] = array
         else:
-            self.start(parameters, key, index)
+            self.start(parameters, default, key, index)
         self._parameters, self._gradients = parameters, gradients
         self.dtype = next(iter(parameters.values())).dtype
         self._has_gradients = False
 
     def _differentiate(self, dy: Array, needs_inputs: bool) -> tuple[Array, Any]:
         passed = super()._differentiate(dy, needs_inputs)
-        self._has_gradients = True  # not in `run_backward`, which a recorder calls too
+        self._has_gradients = self.trainable  # not in `run_backward`, which a recorder calls too
         return passed
 
     def forget(self) -> None:

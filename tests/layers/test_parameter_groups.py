@@ -471,3 +471,15 @@ class OwnRate(layers.SGD):
 def test_an_optimizer_of_the_users_own_is_asked_each_time():
     known, dtype = make(OwnRate(0.1))._groups(), np.dtype("float64")
     assert [known.rows(0, 1, dtype)[0, 0] for _ in range(3)] == pytest.approx([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize(
+    "layer", [layers.Dense(4, 4), layers.BatchNorm(4), layers.LayerNorm(4)], ids=repr
+)
+def test_a_frozen_layer_shows_no_gradients(layer):
+    x = np.arange(20.0, dtype=np.float32).reshape(5, 4)
+    for trainable in (True, False):
+        layer.trainable = trainable
+        layer.forget()
+        layer.backward(layer.forward(x, training=True))
+        assert (layer.dweights is None, layer.dbiases is None) == (not trainable, not trainable)
