@@ -8,11 +8,10 @@ from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
-from sklearn.utils.validation import column_or_1d, validate_data
 
 import layers
 from layers.base import DType
-from layers.sklearn.perceptron import TAKEN, Objective, Perceptron, trains_on_batches
+from layers.sklearn.perceptron import Objective, Perceptron, trains_on_batches
 
 
 class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
@@ -148,9 +147,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
         return self
 
     def _checked_xy(self, X: Any, y: Any, first: bool, incremental: bool) -> tuple[Any, Any, Any]:
-        X, y = validate_data(self, X, y, **TAKEN, multi_output=True, reset=first)
+        X, y = self._validated(X, y, first)
         check_classification_targets(y)
-        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         if first and not incremental:
             self._binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._binarizer.classes_
@@ -165,7 +163,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
             return X, y, targets.argmax(axis=1)
         return X, y, targets
 
-    def _objective(self) -> Objective:
+    def _objective(self, targets: Any) -> Objective:
         if self._binarizer.y_type_ == "multiclass":
             self.out_activation_ = "softmax"
             return Objective(layers.SoftmaxCrossEntropy(), len(self.classes_))

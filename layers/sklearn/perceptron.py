@@ -11,7 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, compute_sample_weight
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 import layers
 from kernels.runtime import checks
@@ -28,7 +33,6 @@ ACTIVATIONS = {
     "silu": layers.SiLU,
     "softplus": layers.Softplus,
 }
-TAKEN = {"accept_sparse": ["csr"], "dtype": (np.float64, np.float32)}
 _ROWS = 4096
 """Of a sparse matrix, made dense at a time."""
 
@@ -75,11 +79,11 @@ class _SparseBatches:
 class _EpochEnd(layers.Callback):
     """Tells the estimator of the end of each epoch."""
 
-    def __init__(self, estimator: "Perceptron", held_out: Any) -> None:
-        self.estimator, self.held_out = estimator, held_out
+    def __init__(self, estimator: "Perceptron", objective: Objective, held_out: Any) -> None:
+        self.estimator, self.known = estimator, (objective, held_out)
 
     def __call__(self, progress: layers.Progress) -> bool:
-        return progress.ended and self.estimator._epoch_ended(progress, self.held_out)
+        return progress.ended and self.estimator._epoch_ended(progress, *self.known)
 
 
 class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
@@ -105,13 +109,20 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         """X and y as checked, and targets for the loss."""
         raise NotImplementedError
 
-    def _objective(self) -> Objective:
-        """What is made smaller, once targets are known."""
+    def _objective(self, targets: Any) -> Objective:
+        """What is made smaller."""
         raise NotImplementedError
 
     def _answers(self, X: Any) -> Any:
         """Predictions for checked rows."""
         raise NotImplementedError
+
+    def _validated(self, X: Any, y: Any, first: bool, **more: Any) -> tuple[Any, Any]:
+        """X and y as scikit-learn's checks give them; one column of y as (n,)."""
+        kinds = (np.float64, np.float32)
+        given = {"accept_sparse": ["csr"], "dtype": kinds, "multi_output": True, "reset": first}
+        X, y = validate_data(self, X, y, **given, **more)
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _keep(self, given: dict[str, Any]) -> None:
         """Keep the constructor's arguments as they came, which `clone` asks for."""
@@ -197,8 +208,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         first = not hasattr(self, "model_") or not (self.warm_start or incremental)
         X, y, targets = self._checked_xy(X, y, first, incremental)
         weights = self._weights(X, y, sample_weight)
-        self.n_outputs_ = 1 if np.ndim(targets) == 1 else targets.shape[1]
-        objective = self._objective()
+        objective = self._objective(targets)
         self.n_outputs_ = objective.n_out
         if self.early_stopping:
             X, targets, weights, held_out = self._set_apart(X, y, targets, weights)
@@ -208,13 +218,14 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         batch_size = self._batch_size(n)
         batch_weight = batch_size * (1.0 if weights is None else float(np.mean(weights)))
         if first:
-            self._start(X.shape[1], batch_weight)
+            self._start(X.shape[1], objective, batch_weight)
         elif not incremental:
-            self.model_.optimizer = self._new_optimizer(batch_weight)
+            self.model_.optimizer = self._new_optimizer(objective, batch_weight)
         self._no_improvement_count = 0 if not incremental else self._no_improvement_count
         epochs = 1 if incremental else self.max_iter
         self.n_iter_ = self.n_iter_ if incremental else 0
-        self._train(X, targets, weights, held_out, epochs, batch_size)
+        watch = _EpochEnd(self, objective, held_out)
+        self._train(X, targets, weights, watch, epochs, batch_size)
         if not incremental and self.n_iter_ == self.max_iter and not self._stopped:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
@@ -268,7 +279,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
             )
         return min(size, n)
 
-    def _start(self, n_in: int, batch_weight: float) -> None:
+    def _start(self, n_in: int, objective: Objective, batch_weight: float) -> None:
         """A new model, and empty curves."""
         stack: list[layers.Layer] = []
         width = n_in
@@ -284,8 +295,8 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         seed = int(self._random().randint(np.iinfo(np.int32).max))
         self.model_ = layers.Sequential(
             stack,
-            self._objective().loss,
-            self._new_optimizer(batch_weight),
+            objective.loss,
+            self._new_optimizer(objective, batch_weight),
             seed=seed,
             dtype=self.dtype,
         )
@@ -299,26 +310,25 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         self._best = None
         self._stopped = False
 
-    def _new_optimizer(self, batch_weight: float) -> layers.Optimizer:
+    def _new_optimizer(self, objective: Objective, batch_weight: float) -> layers.Optimizer:
         """As scikit-learn's, whose penalty is over a batch's weights, beside a sum over outputs."""
-        scale = self._objective().scale
-        decay = self.alpha / batch_weight / scale
+        decay = self.alpha / batch_weight / objective.scale
         if self.solver == "adam":
             return layers.Adam(
                 self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon, weight_decay=decay
             )
         return layers.SGD(
-            self.learning_rate_init * scale,
+            self.learning_rate_init * objective.scale,
             momentum=self.momentum,
             nesterov=bool(self.nesterovs_momentum and self.momentum),
             weight_decay=decay,
         )
 
     def _train(
-        self, X: Any, targets: Any, weights: Any, held_out: Any, epochs: int, batch_size: int
+        self, X: Any, targets: Any, weights: Any, watch: _EpochEnd, epochs: int, batch_size: int
     ) -> None:
         self._stopped, self._n_rows = False, X.shape[0]
-        given: dict[str, Any] = {"callbacks": _EpochEnd(self, held_out), "progress": self.progress}
+        given: dict[str, Any] = {"callbacks": watch, "progress": self.progress}
         if hasattr(X, "toarray"):
             order = self._random() if self.shuffle else None
             x, y = _SparseBatches(X, targets, weights, batch_size, order), None
@@ -332,10 +342,10 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
             warnings.warn("Training interrupted by user.", stacklevel=5)
             self._stopped = True
 
-    def _epoch_ended(self, progress: layers.Progress, held_out: Any) -> bool:
+    def _epoch_ended(self, progress: layers.Progress, objective: Objective, held_out: Any) -> bool:
         """Note the epoch's loss and score; whether training is over."""
         self.n_iter_ += 1
-        self.loss_ = progress.loss * self._objective().loss_scale
+        self.loss_ = progress.loss * objective.loss_scale
         self.t_ += self._n_rows
         self.loss_curve_.append(self.loss_)
         if self.verbose:
@@ -343,7 +353,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         better = self._is_better(held_out)
         self._no_improvement_count = 0 if better else self._no_improvement_count + 1
         if self.solver == "sgd" and self.learning_rate == "invscaling":
-            rate = self.learning_rate_init * self._objective().scale
+            rate = self.learning_rate_init * objective.scale
             self.model_.optimizer.learning_rate = rate / (self.t_ + 1) ** self.power_t
         if self._no_improvement_count <= self.n_iter_no_change:
             return False

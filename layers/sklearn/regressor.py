@@ -5,12 +5,11 @@ from typing import Any, Self
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import column_or_1d, validate_data
 
 import layers
 from layers.backends import active
 from layers.base import DType
-from layers.sklearn.perceptron import TAKEN, Objective, Perceptron, choice, trains_on_batches
+from layers.sklearn.perceptron import Objective, Perceptron, choice, trains_on_batches
 
 _LOSSES: dict[str, Any] = {  # by name: the class, and scikit-learn's gradient and loss over ours
     "squared_error": (layers.MeanSquaredError, 0.5, 0.5),
@@ -87,16 +86,16 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _checked_xy(self, X: Any, y: Any, first: bool, incremental: bool) -> tuple[Any, Any, Any]:
-        X, y = validate_data(self, X, y, **TAKEN, multi_output=True, y_numeric=True, reset=first)
-        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        X, y = self._validated(X, y, first, y_numeric=True)
         return X, y, y.reshape(len(y), -1).astype(self.dtype)
 
-    def _objective(self) -> Objective:
+    def _objective(self, targets: Any) -> Objective:
         choice("MLPRegressor", "loss", self.loss, _LOSSES)
         loss, gradient, value = _LOSSES[self.loss]
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         made = loss(self.quantile) if self.loss == "quantile" else loss()
-        return Objective(made, self.n_outputs_, gradient * self.n_outputs_, value)
+        n_out = targets.shape[1]
+        return Objective(made, n_out, gradient * n_out, value)
 
     def _answers(self, X: Any) -> Any:
         answers = self._by_rows(lambda x: self.model_.predict(x), X)
