@@ -472,9 +472,9 @@ class Sequential(Trainable, Usable):
         Parameters
         ----------
         path : path
-            By its ending: ``.safetensors`` holds the parameters and the architecture alone,
-            ``.onnx`` the network for other programs (see ``docs/exchange.md``); any other is a
-            file of ours.
+            By its ending: ``.npz``, or none, is a file of ours; ``.safetensors`` holds the
+            parameters and the architecture alone, ``.onnx`` the network for other programs (see
+            ``docs/exchange.md``). Another ending, such as ``.h5``, is refused.
         optimizer_state : bool
             Whether to write what the optimizer keeps of each parameter, too.
         """
@@ -563,3 +563,9 @@ class Sequential(Trainable, Usable):
             f"Sequential([\n{lines}], loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"dtype={self.dtype.name!r}{metrics})"
         )
+
+
+for _part in (Trainable, Usable):  # so that Python's errors name the class that users know
+    for _name, _method in vars(_part).items():
+        if callable(_method):
+            _method.__qualname__ = f"Sequential.{_name}"

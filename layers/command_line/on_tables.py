@@ -14,6 +14,7 @@ from layers import data
 from layers.command_line.outputs import Report, check_room, plot, write_answers
 from layers.command_line.tables import confusion, confusion_table
 from layers.command_line.training import begun, checkpoints, train_and_save
+from layers.data.columns import nearest
 from layers.tables.predictor import TabularPredictor
 from layers.tables.table import Table, as_text
 
@@ -118,6 +119,7 @@ def _read(predictor: TabularPredictor, arguments: argparse.Namespace, text: Sequ
         if name not in table:
             raise ValueError(
                 f"{arguments.data} has no column {name!r}, expected one of {', '.join(table.names)}"
+                f"{nearest(name, table.names)}"
             )
     return table
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import layers
-from layers import streams
+from layers import files, streams
 from layers.command_line import digits
 from layers.replacing import check_can_replace, replace_file
 
@@ -82,6 +82,8 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     outputs = checkpoint, ("--save", arguments.save), ("--plot", arguments.plot)
     for option, path in outputs:
         if path is not None:
+            if option != "--plot":
+                files.checked_ending(path, option)
             _check_output(path, option, inputs)
             check_can_replace(path, option)
             inputs.append(path)

@@ -1,5 +1,6 @@
 """NumberColumns of a table: the header, the features and the label."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -260,7 +261,7 @@ def _position(names: Sequence[str], width: int, column: int | str, place: str) -
             known = shortened(names) if names else "no header line"
             raise ValueError(
                 f"{place}: label_column {column!r} is the name of"
-                f" {names.count(column)} columns, expected one of {known}"
+                f" {names.count(column)} columns, expected one of {known}{nearest(column, names)}"
             )
         return names.index(column)
     if not -width <= column < width:
@@ -284,3 +285,10 @@ def listed(names: Sequence[str]) -> str:
         for name in names[:12]
     ]
     return ", ".join(shown) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
+
+
+def nearest(name: object, names: Sequence[str]) -> str:
+    """A question for the end of a message, where one of the names is much like another one."""
+    by_lower = {each.casefold(): each for each in reversed(names)}
+    found = difflib.get_close_matches(str(name).casefold(), by_lower, 1)
+    return f"; did you mean {by_lower[found[0]]!r}?" if found else ""

@@ -6,12 +6,19 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from layers.stratified import part_of_each
+
 _X = TypeVar("_X", bound=np.generic)
 _Y = TypeVar("_Y", bound=np.generic)
 
 
 def split(
-    x: NDArray[_X], labels: NDArray[_Y], test_fraction: float = 0.2, seed: int = 0
+    x: NDArray[_X],
+    labels: NDArray[_Y],
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    *,
+    stratify: Any = None,
 ) -> tuple[NDArray[_X], NDArray[_Y], NDArray[_X], NDArray[_Y]]:
     """Shuffle the rows and split them into training and test rows.
 
@@ -26,6 +33,9 @@ def split(
         Between 0 and 1; the number of test rows is rounded, and no part may be empty.
     seed : int
         Not negative.
+    stratify : True or array_like, (n,), optional
+        As large a part of each class is for testing, as far as whole rows allow. True: of each
+        class of ``labels``; an array has the class of each row.
 
     Returns
     -------
@@ -58,8 +68,25 @@ def split(
         )
     draws = np.random.PCG64(seed).random_raw(len(x))
     order = np.argsort(draws, kind="stable")
-    test, train = order[:n_test], order[n_test:]
+    if stratify is None or stratify is False:
+        test, train = order[:n_test], order[n_test:]
+    else:
+        is_test = np.zeros(len(x), bool)
+        is_test[part_of_each(order, _classes(labels, stratify), test_fraction, n_test)] = True
+        test, train = order[is_test[order]], order[~is_test[order]]
     return x[train], labels[train], x[test], labels[test]
+
+
+def _classes(labels: NDArray[Any], stratify: Any) -> NDArray[Any]:
+    """The class of each row."""
+    is_of_labels = isinstance(stratify, bool | np.bool)
+    classes = labels if is_of_labels else _rows("stratify", stratify)
+    if classes.shape not in ((len(labels),), (len(labels), 1)):
+        what = "labels has" if is_of_labels else "stratify has"
+        raise ValueError(
+            f"split: {what} shape {classes.shape}, expected ({len(labels)},), a class to each row"
+        )
+    return classes.reshape(-1)
 
 
 def _rows(name: str, values: Any) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """Models in files, and arrays in .npz archives."""
 
 import os
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from layers.replacing import StrPath
     from layers.sequential import Sequential
 
-_SAFETENSORS, _ONNX = ".safetensors", ".onnx"
+_OURS, _SAFETENSORS, _ONNX = ".npz", ".safetensors", ".onnx"
 
 
 def ending(path: "StrPath") -> str:
@@ -18,9 +19,21 @@ def ending(path: "StrPath") -> str:
     return os.path.splitext(os.fsdecode(path))[1].lower()
 
 
+def checked_ending(path: "StrPath", place: str) -> str:
+    """The ending of a file to write; one that promises another format than ours is refused."""
+    kind = ending(checked_path(path, place))
+    if kind not in (_OURS, _SAFETENSORS, _ONNX) and re.match(r"\.[a-z]", kind):
+        raise ValueError(
+            f"{place}: {os.fsdecode(path)!r} ends in {kind}, which is no format of ours: expected "
+            f"{_OURS} or no ending, for all of the model, {_SAFETENSORS}, for its parameters, or "
+            f"{_ONNX}, for other programs"
+        )
+    return kind
+
+
 def save(model: "Sequential", path: "StrPath", *, optimizer_state: bool) -> None:
     """Write a model in the format of the file's ending; see `Sequential.save`."""
-    kind = ending(checked_path(path, "Sequential.save"))
+    kind = checked_ending(path, "Sequential.save")
     if kind == _SAFETENSORS:
         from layers.exchange import safetensors_file
 

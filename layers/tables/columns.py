@@ -8,7 +8,8 @@ import numpy as np
 
 from kernels.runtime import checks
 from layers.base import Array, DType
-from layers.data.columns import LABEL_NAMES, listed, shortened
+from layers.data.columns import LABEL_NAMES, listed, nearest, shortened
+from layers.embedding import Embedding
 from layers.tables.decisions import Decision, decide, decide_target
 from layers.tables.reading import read_table
 from layers.tables.table import Table, missing
@@ -21,8 +22,10 @@ class Columns:
 
     Numbers are standardised: (value - mean) / deviation. Text of few values is one-hot. A missing
     number becomes the mean, a missing category none, and an input of its own marks the row where
-    training had such rows. What says nothing of a row is left out: ids, counts of the rows, columns
-    without a name, with one value, or with too many texts. ``print(columns)`` has a line of each.
+    training had such rows. Text of many values may be embedded: the input is its number, for the
+    layer that `embedding` gives. What says nothing of a row is left out: ids, counts of the rows,
+    columns without a name, with one value, or with too many texts. ``print(columns)`` has a line of
+    each.
 
     Parameters
     ----------
@@ -34,7 +37,11 @@ class Columns:
     drop : sequence of str
         Leave these out.
     categories_up_to : int
-        Text of more different values is left out.
+        Text of more different values is left out, or embedded.
+    embed_up_to : int
+        Text of more values than that, up to so many, is embedded, where there are 10 rows of each
+        on average. 0 embeds none: a model whose first layer is no `Embedding` would take the
+        numbers of categories for quantities.
     task : {"classification", "regression"}, optional
         By default text, or at most 20 different whole numbers, are classes, and other numbers a
         quantity.
@@ -56,6 +63,7 @@ class Columns:
         drop: Sequence[str] = (),
         categories_up_to: int = 20,
         *,
+        embed_up_to: int = 0,
         task: str | None = None,
     ) -> None:
         for name, value in (("keep", keep), ("drop", drop)):
@@ -68,7 +76,10 @@ class Columns:
         self._wanted, self._task = target, task
         self._keep = None if keep is None else tuple(keep)
         self._drop = tuple(drop)
-        self._most = checks.integer("Columns", "categories_up_to", categories_up_to, 1)
+        self._most = (
+            checks.integer("Columns", "categories_up_to", categories_up_to, 1),
+            checks.integer("Columns", "embed_up_to", embed_up_to, 0),
+        )
         self.decisions: tuple[Decision, ...] = ()
         self.goal, self.has_names = Decision("", "left out"), True
 
@@ -81,7 +92,7 @@ class Columns:
             if name not in table:
                 raise ValueError(
                     f"{place}: no column is called {name!r}, expected one of "
-                    f"{shortened(table.names)}"
+                    f"{shortened(table.names)}{nearest(name, table.names)}"
                 )
         where = f"{place}: target {target!r}"
         self.goal = decide_target(target, table[target], self._task, where)
@@ -144,7 +155,7 @@ class Columns:
         """Read a table as training's was read: text as text, nameless columns by place."""
         if isinstance(source, Table):
             return source
-        as_categories = [each.name for each in self.decisions if each.kind == "category"]
+        as_categories = [each.name for each in self.decisions if each.categories]
         is_text = [self.target] if self.classes and isinstance(self.classes[0], str) else []
         table = read_table(source, header=header, text=[*as_categories, *is_text, *text])
         if table.has_names == self.has_names:
@@ -196,6 +207,18 @@ class Columns:
         """How many outputs a model needs: one of each class, or one."""
         return len(self.classes) or 1
 
+    def embedding(self, width: int = 8) -> Embedding | None:
+        """The first layer for what `transform` gives, of vectors so long; None where none is due.
+
+        A category that is missing, or that training had not, has a vector too: that of number 0.
+        """
+        at, places = 0, {}
+        for each in self.decisions:
+            if each.kind == "embedded":
+                places[at] = len(each.categories) + 1
+            at += each.width
+        return Embedding(at, list(places), list(places.values()), width) if places else None
+
     def lines(self) -> list[tuple[str, str]]:
         """Each column's name, and what becomes of it; the target first."""
         rest = [(each.name or "(no name)", str(each)) for each in self.decisions]
@@ -212,13 +235,23 @@ class Columns:
 
     def config(self) -> dict[str, Any]:
         """The decisions, JSON-serialisable, for a saved model; the target's first."""
+        settings = {
+            "keep": None if self._keep is None else list(self._keep),
+            "drop": list(self._drop),
+            "categories_up_to": self._most[0],
+            "embed_up_to": self._most[1],
+        }
         every = [self.goal, *self.decisions]
-        return {"has_names": self.has_names, "columns": [each.config() for each in every]}
+        return {
+            "has_names": self.has_names,
+            "columns": [each.config() for each in every],
+            "settings": settings,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Columns":
         """The columns of a `config`; ValueError, TypeError or KeyError where it is none."""
-        made = cls()
+        made = cls(**config.get("settings", {}))  # another fit decides as the first one did
         made.goal, *decisions = map(Decision.from_config, config["columns"])
         if made.goal.kind not in ("classes", "number"):
             raise ValueError(f"{made.goal!r} is no target")
@@ -235,7 +268,8 @@ class Columns:
             n = len(table.names)
             if isinstance(wanted, int) and -n <= wanted < n and table.names[wanted]:
                 return table.names[wanted]
-            raise ValueError(f"{place}: target is {wanted!r}, which is no column: {names}")
+            hint = nearest(wanted, table.names)
+            raise ValueError(f"{place}: target is {wanted!r}, which is no column: {names}{hint}")
         called = [name for name in table.names if name.casefold() in _TARGETS]
         if len(called) != 1:
             raise ValueError(

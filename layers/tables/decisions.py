@@ -1,4 +1,4 @@
-"""What becomes of one column: standardised, one-hot or left out; or it is the target."""
+"""What becomes of one column: standardised, one-hot, embedded or left out; or it is the target."""
 
 import math
 import re
@@ -12,9 +12,11 @@ from layers.base import Array
 from layers.data.columns import listed, shortened
 from layers.tables.table import as_numbers, as_text, missing, text_of
 
-_KINDS = ("number", "category", "left out", "classes")
+_KINDS = ("number", "category", "embedded", "left out", "classes")
 _MOST_CLASSES = 20
 """So many different whole numbers are classes to predict; more are a quantity."""
+_FEWEST_ROWS = 10
+"""Of so many rows each, on average, a category's vector can be learnt."""
 _ID = re.compile(r"(?:^|[^A-Za-z])(?:id|index|rownames?)$|(?:^|[a-z ])(?:Id|ID|Index)$", re.ASCII)
 
 
@@ -24,7 +26,7 @@ class Decision:
 
     name: str
     kind: str
-    """``"number"``, ``"category"``, ``"left out"``, or of a target, ``"classes"``."""
+    """``"number"``, ``"category"``, ``"embedded"``, ``"left out"``; of a target, ``"classes"``."""
     mean: float = 0.0
     deviation: float = 1.0
     categories: tuple[Any, ...] = ()
@@ -52,8 +54,8 @@ class Decision:
     @property
     def width(self) -> int:
         """How many inputs it becomes."""
-        if self.kind == "left out":
-            return 0
+        if self.kind in ("left out", "embedded"):
+            return int(self.kind == "embedded")
         return (len(self.categories) if self.kind == "category" else 1) + (self.n_missing > 0)
 
     def write(self, column: Array, out: Array, place: str) -> list[str]:
@@ -69,13 +71,16 @@ class Decision:
             known = {text: index for index, text in enumerate(self.categories)}
             index = np.array([known.get(text, -1) for text in as_text(column)], np.int64)
             rows = np.flatnonzero(index >= 0)
-            out[rows, index[rows]] = 1
+            if self.kind == "embedded":  # 0 is for what is missing or unknown
+                out[:, 0] = index + 1
+            else:
+                out[rows, index[rows]] = 1
             if (new := (index < 0) & ~gone).any():
                 texts = listed(sorted(set(as_text(column)[new])))
                 unusual.append(f"holds unknown categories ({texts}) in {new.sum()} rows")
-        if self.n_missing:
+        if self.n_missing and self.kind != "embedded":
             out[:, -1] = gone
-        elif gone.any():
+        elif gone.any() and not self.n_missing:
             unusual.append(f"has no value in {gone.sum()} rows, and had one in each in training")
         return [f"column {self.name!r} {what}" for what in unusual]
 
@@ -123,25 +128,43 @@ class Decision:
             pairs = zip(self.categories, self.counts, strict=True)
             shown = [f"{name} ({count} rows)" for name, count in pairs]
             return f"{len(shown)} classes: {listed(shown)}"
-        what = f"category: {listed(self.categories)}"
-        if self.kind == "number":
+        what = f"{self.kind}: {listed(self.categories)}"
+        if self.kind == "embedded":
+            what = f"category, a vector is learnt of each: {listed(self.categories)}"
+        elif self.kind == "number":
             what = f"number: mean {self.mean:.4g}, standard deviation {self.deviation:.4g}"
         return what + (f"; missing in {self.n_missing} rows, marked" if self.n_missing else "")
 
 
-def decide(name: str, column: Array, most: int, is_wanted: bool, place: str) -> Decision:
-    """What becomes of a column, by its values; one that is asked for by name is not left out."""
+def decide(
+    name: str, column: Array, most: tuple[int, int], is_wanted: bool, place: str
+) -> Decision:
+    """What becomes of a column, by its values.
+
+    Parameters
+    ----------
+    name, column
+    most : (int, int)
+        So many different texts are one-hot, and so many embedded.
+    is_wanted : bool
+        Whether it is asked for by name: then it is not left out.
+    place : str
+        For errors.
+    """
     gone = missing(column)
     values = column[~gone]
     why = "" if len(values) else "no values"
+    n = len(set(values)) if column.dtype == object else 0
+    embedded = most[0] < n <= most[1] and (is_wanted or len(values) >= _FEWEST_ROWS * n)
     if len(values) and not is_wanted:
-        why = _why_left_out(name, values, len(column), most)
+        why = _why_left_out(name, values, len(column), len(values) if embedded else most[0])
     if why:
         return Decision(name, "left out", why=why)
     n_missing = int(gone.sum())
     if column.dtype == object:
         categories = tuple(sorted(set(values)))
-        return Decision(name, "category", categories=categories, n_missing=n_missing)
+        kind = "embedded" if embedded else "category"
+        return Decision(name, kind, categories=categories, n_missing=n_missing)
     _check_finite(f"{place}: column {name!r}", values)
     mean = _sum(values) / len(values)
     deviation = math.sqrt(_sum((values - mean) ** 2) / len(values))
@@ -158,7 +181,7 @@ def decide_target(name: str, column: Array, task: str | None, place: str) -> Dec
     if len(distinct) < 2:
         raise ValueError(f"{place} is always {text_of(column[0])}, expected several values")
     if task == "regression" or (task is None and not is_classes):
-        return decide(name, as_numbers(place, column), 1, True, place)
+        return decide(name, as_numbers(place, column), (1, 0), True, place)
     if is_text and len(distinct) == len(column) > 2:
         raise ValueError(f"{place} has another text in each row, expected classes")
     counts = sorted(Counter(map(int, column) if whole else as_text(column).tolist()).items())

@@ -41,13 +41,13 @@ class TabularPredictor:
     task : {"classification", "regression"}, optional
     seed : int
         Of the first weights, the order of the rows, and those set apart.
-    keep, drop, categories_up_to
-        As of `Columns`.
+    keep, drop, categories_up_to, embed_up_to
+        As of `Columns`; an embedded category becomes a vector of 8 numbers, which are learnt.
     validation_fraction : float, optional
         How much of the rows is set apart; by default a tenth where that is at least 30 rows, and
         else none: fewer would end training by chance, so that it takes all epochs.
     batch_size : int
-    learning_rate : float
+    learning_rate, weight_decay : float
         Of Adam.
     dtype : {"float32", "float64"}
 
@@ -74,19 +74,23 @@ class TabularPredictor:
         keep: Sequence[str] | None = None,
         drop: Sequence[str] = (),
         categories_up_to: int = 20,
+        embed_up_to: int = 1000,
         validation_fraction: float | None = None,
         batch_size: int = 32,
         learning_rate: float = 0.001,
+        weight_decay: float = 0.01,
         dtype: DType = "float32",
     ) -> None:
         place = "TabularPredictor"
-        self.columns = Columns(target, keep, drop, categories_up_to, task=task)
+        self.columns = Columns(
+            target, keep, drop, categories_up_to, embed_up_to=embed_up_to, task=task
+        )
         self.hidden = tuple(checks.integer(place, "hidden", width, 1) for width in hidden)
         self.epochs = checks.integer(place, "epochs", epochs, 1)
         self.patience = checks.integer(place, "patience", patience, 1)
         self.validation_fraction = validation_fraction
         self.batch_size = checks.integer(place, "batch_size", batch_size, 1)
-        self.optimizer, self.seed = Adam(learning_rate), seed
+        self.optimizer, self.seed = Adam(learning_rate, weight_decay=weight_decay), seed
         self.dtype = checks.real_dtype(place, dtype)
 
     def fit(self, source: Any, progress: bool = False) -> "TabularPredictor":
@@ -107,8 +111,9 @@ class TabularPredictor:
         table = source if isinstance(source, Table) else read_table(source)
         x, y = self.columns.fit(table).transform(table, self.dtype)
         assert y is not None
-        stack: list[Layer] = []
-        n_in = self.columns.n_in
+        embedding = self.columns.embedding()
+        stack: list[Layer] = [embedding] if embedding else []
+        n_in = embedding.n_out if embedding else self.columns.n_in
         for width in self.hidden:
             # Not "he", whose larger weights fit the noise of few columns: docs/tables.md.
             stack += [Dense(n_in, width, initializer="glorot"), ReLU()]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels.runtime import checks
-from layers import schedules
+from layers import files, schedules
 from layers.base import Array
 from layers.training import resuming
 from layers.training.history import higher_is_better
@@ -198,6 +198,7 @@ class Checkpoint(_Monitor):
         super().__init__(monitor, 0.0)
         place = "Checkpoint"
         self.path = _checked_path(place, path)
+        files.checked_ending(self.path, place)
         if not isinstance(best, (bool, np.bool_)):
             raise TypeError(f"{place}: best is {checks.shown(best)}, expected True or False")
         self.best_only = bool(best)

@@ -8,6 +8,7 @@ import numpy as np
 from layers import seeds
 from layers.backends import active
 from layers.base import Array
+from layers.stratified import part_of_each
 
 
 def held_out_rows(place: str, key: int, targets: Array, fraction: float, by_class: bool) -> Array:
@@ -37,18 +38,7 @@ def held_out_rows(place: str, key: int, targets: Array, fraction: float, by_clas
     active().permutation(key, seeds.HELD_OUT, order)
     if not by_class:
         return np.sort(order[:count])
-    _, classes, sizes = np.unique(_classes(targets), return_inverse=True, return_counts=True)
-    share = sizes * fraction
-    taken = np.floor(share).astype(np.int64)
-    # What rounding down has left goes to the largest remainders.
-    taken[np.argsort(taken - share, kind="stable")[: count - taken.sum()]] += 1
-    grouped = order[np.argsort(classes[order], kind="stable")]
-    starts = np.cumsum(sizes) - sizes
-    return np.sort(
-        np.concatenate(
-            [grouped[a : a + some] for a, some in zip(starts.tolist(), taken.tolist(), strict=True)]
-        )
-    )
+    return np.sort(part_of_each(order, _classes(targets), fraction, count))
 
 
 def _classes(targets: Array) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from kernels.runtime import checks
 from layers import runs
 from layers.base import Array
+from layers.keywords import keywords
 from layers.training.callbacks import EarlyStopping
 from layers.training.data_sources import (
     PLACE,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 class Trainable:
     """The methods of `Sequential` that train it."""
 
+    @keywords(validation_split="validation_fraction", verbose="progress", nb_epoch="epochs")
     def fit(  # noqa: PLR0913 - Keras has them all in one place too
         self,
         x: Any,

@@ -980,6 +980,29 @@ def test_split_by_seed():
     assert len({tuple(test) for test in tests}) == 3
 
 
+def test_split_takes_as_much_of_each_class():
+    labels = np.repeat(["a", "b", "c"], [100, 30, 5])
+    rows = np.arange(135)
+    for stratify in (True, labels, labels.tolist()):
+        train, labels_train, test, labels_test = data.split(rows, labels, stratify=stratify)
+        assert sorted([*train, *test]) == rows.tolist()
+        assert {name: int((labels_test == name).sum()) for name in "abc"} == {
+            "a": 20, "b": 6, "c": 1,
+        }  # fmt: skip
+        np.testing.assert_array_equal(labels[train], labels_train)
+        assert (np.diff(labels_test == "a") != 0).sum() > 2  # in a mixed order
+    other = data.split(rows, labels, stratify=True, seed=1)[2]
+    assert other.tolist() != test.tolist()
+    for given, message in (
+        ({"stratify": labels[:9]}, r"split: stratify has shape \(9,\), expected \(135,\), a class"),
+        ({"stratify": 3}, r"split: stratify has shape \(\), expected \(135,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            data.split(rows, labels, **given)
+    with pytest.raises(ValueError, match=r"split: labels has shape \(4, 2\), expected \(4,\)"):
+        data.split(np.eye(4), np.eye(4)[:, :2], 0.5, stratify=True)
+
+
 @pytest.mark.parametrize(
     ("n", "fraction", "n_test"), [(10, 0.25, 3), (10, 0.24, 2), (2, 0.5, 1), (3, 0.2, 1)]
 )

@@ -391,6 +391,66 @@ def test_keep_drop_and_more_categories_decide_otherwise():
         layers.Columns(keep="size")
 
 
+def towns(n=1200, of=60, seed=0):
+    """Prices that depend on a town, of which there are many, and on a size."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    town, size = random.integers(0, of, n), random.random(n)
+    worth = np.random.Generator(np.random.PCG64(5)).normal(size=of)
+    price = 1e5 * (worth[town] + size)
+    names = np.array([f"town {i}" for i in range(of)], object)[town]
+    return {"town": names, "size": size, "price": price}
+
+
+def test_many_categories_are_embedded_where_there_are_rows_to_learn_them(tmp_path):
+    table = towns()
+    table["town"][:5] = None
+    columns = layers.Columns("price", embed_up_to=60).fit(table)
+    assert "town   category, a vector is learnt of each: town 0, town 1, town 10" in str(columns)
+    assert "; missing in 5 rows, marked" in str(columns)
+    assert columns.embedding(3).config() == {
+        "n_in": 2, "columns": [0], "sizes": [61], "width": 3,
+    }  # fmt: skip
+    order = sorted(set(table["town"]) - {None})
+    x, _ = columns.transform(table)
+    expected = [0 if town is None else 1 + order.index(town) for town in table["town"]]
+    np.testing.assert_array_equal(x[:, 0], expected)
+    with pytest.warns(UserWarning, match=r"'town' holds unknown categories \(elsewhere\) in 1 row"):
+        x, _ = columns.transform({"town": ["elsewhere", None, "town 0"], "size": [0.5] * 3})
+    assert x[:, 0].tolist() == [0, 0, 1]
+    for given in ({"embed_up_to": 59}, {}):
+        assert "60 different texts" in str(layers.Columns("price", **given).fit(table))
+    few = {name: column[:590] for name, column in table.items()}
+    columns = layers.Columns("price", embed_up_to=1000).fit(few)
+    assert "60 different texts in 585 rows" in str(columns)
+    assert columns.embedding() is None
+    assert layers.Columns("price", ["town"], embed_up_to=60).fit(few).names == ("town",)
+
+
+def test_a_predictor_learns_a_vector_of_each_of_many_categories(tmp_path):
+    predictor = layers.TabularPredictor("price", seed=1).fit(towns())
+    assert isinstance(predictor.model[0], layers.Embedding)
+    test = towns(300, seed=2)
+    found = predictor.evaluate(test)
+    assert found["r2"] > 0.9
+    assert layers.TabularPredictor("price", embed_up_to=0).fit(towns()).evaluate(test)["r2"] < 0.2
+    predictor.save(tmp_path / "p.npz")
+    again = layers.TabularPredictor.load(tmp_path / "p.npz")
+    turned = {name: test[name] for name in reversed(test)}
+    np.testing.assert_array_equal(again.predict(turned), predictor.predict(test))
+    assert str(again.columns) == str(predictor.columns)
+    assert again.columns.config() == predictor.columns.config()
+    with pytest.raises(ValueError, match="column 'town' is a category, a vector is learnt of each"):
+        again.save(tmp_path / "p.onnx")
+
+
+def test_a_predictor_from_a_file_decides_as_before(tmp_path):
+    predictor = layers.TabularPredictor(drop=["town"], categories_up_to=3, epochs=1).fit(mixed())
+    predictor.save(tmp_path / "p.npz")
+    again = layers.TabularPredictor.load(tmp_path / "p.npz").fit(mixed())
+    assert str(again.columns) == str(predictor.columns)
+    assert "left out: as asked for" in str(again.columns)
+
+
 def test_columns_are_found_by_name():
     table = mixed()
     columns = layers.Columns().fit(table)
@@ -641,6 +701,7 @@ def test_the_columns_of_a_damaged_file_are_refused(tmp_path):
     assert "is no target" in of(0, kind="category", counts=[])
     assert "a dict of columns and has_names" in of(1, more=1)
     assert "a dict of columns and has_names" in error(lambda c: c.pop("has_names"))
+    assert "a dict of columns and has_names" in error(lambda c: c["settings"].update(more=1))
     assert "has 3 classes, expected 2" in of(0, categories=["u", "v", "w"], counts=[1, 1, 1])
 
 
@@ -712,9 +773,9 @@ def test_each_answer_comes_as_json_too(run, passengers):
     assert found["ids"] == titanic()["PassengerId"][700:]
     assert set(found["predictions"]) <= {0, 1}
     np.savez("a.npz", x=np.eye(4), y=np.arange(4) % 2)
-    found = json.loads(run("train", "a.npz", "--json", "--quiet", "--save", "a.model")[1])
+    found = json.loads(run("train", "a.npz", "--json", "--quiet", "--save", "a.m.npz")[1])
     assert (found["features"], found["classes"]) == (4, 2)
-    assert json.loads(run("evaluate", "a.model", "a.npz", "--json")[1])["quality"]["loss"] > 0
+    assert json.loads(run("evaluate", "a.m.npz", "a.npz", "--json")[1])["quality"]["loss"] > 0
     assert json.loads(run("info", "--json")[1])["Python"]
 
 
