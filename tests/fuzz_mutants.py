@@ -1,7 +1,7 @@
 """Files that `tests.fuzz_files` begins with, and changes of them.
 
-A file is changed as bytes; or it is taken apart into what its JSON says, arrays and a graph, and put
-together again with checksums that are right, as someone who writes such a file on purpose could do.
+A file is changed as bytes. Or it is taken apart into what its JSON says, arrays and a graph, and
+put together again with checksums that are right, as someone could do who writes it on purpose.
 """
 
 import copy
@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from layers.files import archive
 X, Y = np.tile(np.eye(6, dtype=np.float32), (2, 1)), np.arange(12) % 3
 CALLBACKS: tuple[Callable[[], Any], ...] = (
     lambda: layers.EarlyStopping("loss", 3),
-    lambda: layers.ReduceOnPlateau("loss", 0.5, 2),
+    lambda: layers.ReduceOnPlateau(0.5, 2, "loss"),
     lambda: layers.MovingAverage(0.9, every=1),
 )
 
@@ -71,7 +72,12 @@ def _of_a_table(target: str, categories: bool) -> layers.Sequential:
 
 def files(kind: str, folder: Path) -> list[bytes]:
     """Whole files of a format."""
-    made = [_small(), _branched(), _of_a_table("price", kind != "onnx"), _of_a_table("class", False)]
+    made = [
+        _small(),
+        _branched(),
+        _of_a_table("price", kind != "onnx"),
+        _of_a_table("class", False),
+    ]
     path, found = folder / f"whole.{kind}", []
     with layers.backend("numpy"):
         for model in made:
@@ -208,7 +214,8 @@ def _signed_npz(whole: bytes, by: random.Random) -> bytes:
         arrays = {name: opened[name] for name in opened.files if name != "architecture.json"}
     with zipfile.ZipFile(io.BytesIO(whole)) as opened:
         document = json.loads(opened.read("architecture.json"))["architecture"]
-    with tempfile.NamedTemporaryFile() as file:
+    # Nothing has to last: waiting for the disk would take most of the time.
+    with tempfile.NamedTemporaryFile() as file, mock.patch("os.fsync"):
         archive.save_arrays(file.name, of_arrays(arrays, by), of_json(document, by))
         return Path(file.name).read_bytes()
 
