@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import layers
+from tests.layers.test_exchanged import WITHIN
 
 onnx = pytest.importorskip("onnx")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
@@ -15,22 +16,6 @@ helper, numpy_helper = onnx.helper, onnx.numpy_helper
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(36, 6)).astype(np.float32)
 Y = np.arange(36) % 3
-LAYERS = [
-    layers.ReLU(),
-    layers.LeakyReLU(0.25),
-    layers.ELU(0.75),
-    layers.SELU(),
-    layers.GELU(),
-    layers.GELU("tanh"),
-    layers.SiLU(),
-    layers.Softplus(),
-    layers.Sigmoid(),
-    layers.Tanh(),
-    layers.LogSoftmax(),
-    layers.Dropout(0.25),
-    layers.BatchNorm(5, momentum=0.25, epsilon=1e-3),
-    layers.LayerNorm(5, epsilon=1e-4),
-]
 
 
 def run(path, x=X) -> dict[str, np.ndarray]:
@@ -55,7 +40,7 @@ def without_compiling():
         yield
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+@pytest.mark.parametrize("layer", WITHIN, ids=repr)
 def test_each_layer_both_ways(tmp_path, layer):
     path = tmp_path / "net.onnx"
     model = trained(
