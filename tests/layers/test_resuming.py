@@ -158,7 +158,11 @@ def test_progress_counts_on(tmp_path):
     model = layers.load(tmp_path / "2.npz")
     for callback in callbacks(tmp_path):
         model._stopped.take(callback)
-    model.fit(X, Y, 2, callbacks=lambda progress: seen.append((progress.epoch, progress.epochs)))
+
+    def at(progress):
+        seen.append((progress.epoch, progress.epochs))
+
+    model.fit(X, Y, 2, 16, callbacks=at)
     assert seen == [(3, 4), (4, 4)]
 
 
@@ -166,7 +170,7 @@ def test_a_state_that_nobody_takes_up_is_named(tmp_path):
     train(make(layers.Adam(0.1)), tmp_path, 2)
     model = layers.load(tmp_path / "2.npz")
     with pytest.warns(UserWarning, match="state of EarlyStopping, ReduceOnPlateau, Mov"):
-        model.fit(X, Y)
+        model.fit(X, Y, 1, 16)
 
 
 @pytest.mark.parametrize(
