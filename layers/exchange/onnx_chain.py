@@ -45,6 +45,7 @@ class Chain:
         self.graph, self.at = graph, at
         self.found: list[Found] = []
         self._end, self._inside, self._depth = end, inside, depth
+        self._passed: set[str] = set()
 
     def _users(self) -> list[Any]:
         users = self.graph.users(self.at)
@@ -54,6 +55,9 @@ class Chain:
         """Read to the end; the loss that what follows the scores suggests."""
         while self.at != self._end:
             self.graph.step()
+            if self.at in self._passed:
+                raise ValueError("the graph is a circle, expected a chain")
+            self._passed.add(self.at)
             users = self._users()
             if self._end is None and self._ends(users):
                 return self._head(users)

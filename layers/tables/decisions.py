@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,8 @@ _KINDS = ("number", "category", "left out", "classes")
 _MOST_CLASSES = 20
 """So many different whole numbers are classes to predict; more are a quantity."""
 _ID = re.compile(r"(?:^|[^A-Za-z])(?:id|index|rownames?)$|(?:^|[a-z ])(?:Id|ID|Index)$", re.ASCII)
+_LARGEST = sys.float_info.max
+"""Nothing above it, no integer either, is a float."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ class Decision:
         whole = {int} == {type(name) for name in self.categories} and self.kind == "classes"
         if (
             self.kind not in _KINDS
-            or not all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+            or not all(
+                type(number) in (int, float) and abs(number) <= _LARGEST for number in numbers
+            )
             or not (texts == {str} or whole)
             or not self.deviation > 0
             or len(self.counts) != len(self.categories) * (self.kind == "classes")
@@ -86,7 +91,9 @@ class Decision:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Decision":
-        """The decision of a `config`."""
+        """The decision of a `config`; ValueError or TypeError where it is none."""
+        if not isinstance(config, dict):
+            raise TypeError(f"{config!r:.80} is no decision on a column")
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in config.items()

@@ -103,7 +103,8 @@ class Trainable:
         Raises
         ------
         TypeError, ValueError
-            An argument is not as described; no parameter has changed. Or so is a batch of an
+            An argument is not as described, or not what the training was begun with that the model
+            comes from by a `Checkpoint`; no parameter has changed. Or so is a batch of an
             iterable: the parameters are those before it.
         NonFiniteLoss
             A batch's loss is NaN or Inf. The parameters are those before that batch.
@@ -125,8 +126,14 @@ class Trainable:
         validation = _validation(model, validation_data, validation_fraction, source)
         if source.rows is not None:
             check_rows(model.layers, PLACE, "x", source.rows, min(batch_size, source.rows))
+        before = 0 if model._stopped is None else model._stopped.epoch
+        given: dict[str, Any] = {}
+        if model._stopped is not None or any(getattr(each, "saves", False) for each in checked):
+            given = {"shuffle": bool(shuffle), "epochs": before + epochs} | source.described()
+        if model._stopped is not None:
+            model._stopped.check(PLACE, given)
         model._forget()
-        fitting = Fitting(model, source, epochs, shuffle, validation, checked, every)
+        fitting = Fitting(model, source, epochs, shuffle, validation, checked, every, given)
         try:
             return fitting.run(progress)
         except (KeyboardInterrupt, NonFiniteLoss) as error:
@@ -143,7 +150,14 @@ class Trainable:
         History
             Of this epoch; ``model.history`` has those of all calls.
         """
-        return self.fit(x, y, 1, batch_size, sample_weight=sample_weight)
+        model = cast("Sequential", self)
+        # Other rows than before: a training that a checkpoint has of it is not gone on with.
+        stopped, model._stopped = model._stopped, None
+        try:
+            return self.fit(x, y, 1, batch_size, sample_weight=sample_weight)
+        except (TypeError, ValueError):
+            model._stopped = stopped
+            raise
 
     def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Array]:
         """Gradients of a batch's mean loss, and of penalties; nothing of the model changes.
