@@ -50,7 +50,7 @@ class Usable:
             return model._evaluate(*joined("Sequential.evaluate", "x", batches, model))
         checked = model._checked_data("evaluate", "x", x)
         targets = model._targets("evaluate", "y", y, len(checked))
-        weights = model._weights("evaluate", y, targets, sample_weight)
+        weights = model._weights("Sequential.evaluate", y, targets, sample_weight)
         return model._evaluate(checked, targets, weights)
 
     def _evaluate(self, x: Array, targets: Array, weights: Array | None = None) -> dict[str, float]:
