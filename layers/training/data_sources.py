@@ -66,6 +66,8 @@ class Rows:
     weighting : Weighting
         Of the loss, which checks targets.
     sample_weight : array_like, optional
+    place : str
+        Who asks, for errors.
     """
 
     def __init__(
@@ -76,20 +78,22 @@ class Rows:
         batch_size: int,
         weighting: Weighting,
         sample_weight: Any = None,
+        place: str = PLACE,
     ) -> None:
+        self._place = place
         n_out, dtype = weighting.n_out, weighting.dtype
         self._dtype, self._batch_size = dtype, batch_size
         is_mapped = isinstance(x, np.ndarray) and checks.mapping(x) is not None
         self._converts = is_mapped and not checks.is_contiguous_native(x, dtype)
         if self._converts:
-            checks.real(PLACE, "x", x[:0], dtype)
-            checks.shape(PLACE, "x", x, ("batch", n_in))
+            checks.real(place, "x", x[:0], dtype)
+            checks.shape(place, "x", x, ("batch", n_in))
         else:
-            x = checks.real(PLACE, "x", x, dtype, ("batch", n_in))
-        labels = weighting.loss.targets(PLACE, "y", y, len(x), n_out, dtype)
+            x = checks.real(place, "x", x, dtype, ("batch", n_in))
+        labels = weighting.loss.targets(place, "y", y, len(x), n_out, dtype)
         names = "y", "sample_weight"
-        self._of_rows = weighting.rows(PLACE, names, y, labels, sample_weight)
-        self._weights = weighting.with_classes(PLACE, labels, self._of_rows)
+        self._of_rows = weighting.rows(place, names, y, labels, sample_weight)
+        self._weights = weighting.with_classes(place, labels, self._of_rows)
         self._held = held(x), held(labels)
         self._x, self._labels = (each.array for each in self._held)
         self.rows: int | None = len(self._x)
@@ -108,12 +112,14 @@ class Rows:
         """
         self._kept = np.delete(np.arange(len(self._x)), rows)
         self.rows = len(self._kept)
-        x = checks.real(PLACE, "x", np.asarray(self._x)[rows], self._dtype)
+        x = checks.real(self._place, "x", np.asarray(self._x)[rows], self._dtype)
         weights = None if self._of_rows is None else self._of_rows[rows]
         for kept, which in ((weights, "to validate on"), (self._weights, "to train on")):
             some = kept if which == "to validate on" or kept is None else kept[self._kept]
             if some is not None and not some.any():
-                raise ValueError(f"{PLACE}: validation_fraction leaves only weights of 0 {which}")
+                raise ValueError(
+                    f"{self._place}: validation_fraction leaves only weights of 0 {which}"
+                )
         return x, self._labels[rows], weights
 
     def pieces(self, order: Array | None) -> Iterator[Piece]:
@@ -130,7 +136,7 @@ class Rows:
         for start in range(0, len(order), size):
             self.check()
             rows = order[start : start + size]
-            x = checks.real(PLACE, "x", np.asarray(self._x)[rows], self._dtype)
+            x = checks.real(self._place, "x", np.asarray(self._x)[rows], self._dtype)
             weights = None if self._weights is None else self._weights[rows]
             yield Piece(x, self._labels[rows], np.arange(len(rows)), self._batch_size, weights)
 
@@ -151,8 +157,8 @@ class Rows:
         if not self._is_mapped:
             return
         try:
-            checks.unshrunk(PLACE, "x", self._x)
-            checks.unshrunk(PLACE, "y", self._labels)
+            checks.unshrunk(self._place, "x", self._x)
+            checks.unshrunk(self._place, "y", self._labels)
         except OSError as error:
             raise OSError(f"{error}; the parameters are those before this batch") from None
 
@@ -191,7 +197,7 @@ class Batches:
         self._n_in = n_in
         if iter(batches) is batches and steps is None and epochs > 1:
             raise ValueError(
-                f"{PLACE}: x is an iterator, which has one epoch, and epochs is {epochs}: expected "
+                f"{place}: x is an iterator, which has one epoch, and epochs is {epochs}: expected "
                 "steps_per_epoch, or an iterable that begins anew, such as a list"
             )
 

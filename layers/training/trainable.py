@@ -141,7 +141,12 @@ class Trainable:
             raise error.with_traceback(None) from None
 
     def partial_fit(
-        self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 32,
+        sample_weight: Any = None,
+        class_weight: Any = None,
     ) -> History:
         """Go on training by one epoch, on rows that have just come; see `fit`.
 
@@ -154,12 +159,15 @@ class Trainable:
         # Other rows than before: a training that a checkpoint has of it is not gone on with.
         stopped, model._stopped = model._stopped, None
         try:
-            return self.fit(x, y, 1, batch_size, sample_weight=sample_weight)
+            weights = {"sample_weight": sample_weight, "class_weight": class_weight}
+            return self.fit(x, y, 1, batch_size, **weights)
         except (TypeError, ValueError):
             model._stopped = stopped
             raise
 
-    def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Array]:
+    def gradients(
+        self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
+    ) -> dict[str, Array]:
         """Gradients of a batch's mean loss, and of penalties; nothing of the model changes.
 
         Parameters
@@ -169,6 +177,8 @@ class Trainable:
             What `fit` takes.
         sample_weight : array_like, (batch,), optional
             What each row counts for, at least 0.
+        class_weight : dict or "balanced", optional
+            What each class counts for, as in `fit`; ``"balanced"`` by the rows of this batch.
 
         Returns
         -------
@@ -179,7 +189,8 @@ class Trainable:
         model = copy.deepcopy(cast("Sequential", self))  # layers may learn in a training pass
         checked = model._checked_data("gradients", "x", x)
         targets = model._targets("gradients", "y", y, len(checked))
-        weights = model._weights("gradients", y, targets, sample_weight)
+        place = "Sequential.gradients"
+        weights = model._weights(place, y, targets, sample_weight, class_weight)
         with runs.at(model._key, model._step):
             scores = model._forward(checked, True, model.layers)
             losses, measures, gradient = model.loss.run(scores, targets)
@@ -216,13 +227,13 @@ def source_of(
                 f"{place}: sample_weight is given and x an iterable of batches, expected triples "
                 "(x, y, sample_weight) in it"
             )
-        return Batches(batches, steps_per_epoch, epochs, model.n_in, weighting)
+        return Batches(batches, steps_per_epoch, epochs, model.n_in, weighting, place)
     if steps_per_epoch is not None:
         raise ValueError(
             f"{place}: steps_per_epoch is {steps_per_epoch}, expected it only where x is an "
             "iterable of batches"
         )
-    return Rows(x, y, model.n_in, batch_size, weighting, sample_weight)
+    return Rows(x, y, model.n_in, batch_size, weighting, sample_weight, place)
 
 
 def _validation(

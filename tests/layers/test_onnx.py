@@ -69,6 +69,7 @@ def test_each_layer_both_ways(tmp_path, layer):
         ([layers.Dense(6, 2)], layers.SigmoidCrossEntropy(), np.stack([Y % 2, Y > 1], axis=1)),
         ([layers.Dense(6, 1), layers.Sigmoid()], layers.BinaryCrossEntropy(), Y % 2),
         ([layers.Dense(6, 2)], layers.Huber(0.5), X[:, :2]),
+        ([layers.Dense(6, 2)], layers.Poisson(), abs(X[:, :2])),
     ],
     ids=lambda value: repr(value)[:30],
 )
