@@ -76,7 +76,7 @@ MODULES = {
         " tests/layers/test_bad_input.py",
     ),
     "csv": Module("layers/data/csv_of_numbers.py", "tests/layers/test_data.py -k csv"),
-    "lines": Module("layers/data/lines.py", "tests/layers/test_data.py -k csv"),
+    "records": Module("layers/data/records.py", "tests/layers/test_data.py -k csv"),
     "idx": Module("layers/data/idx.py", "tests/layers/test_data.py -k 'not csv'"),
     "archive": Module(
         "layers/files/archive.py",

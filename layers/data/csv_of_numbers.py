@@ -1,9 +1,8 @@
-"""CSV of numbers, read in blocks by NumPy."""
+"""CSV of numbers: inputs and labels."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +20,12 @@ from layers.data.checks import (
     place_of,
 )
 from layers.data.columns import NumberColumns, is_number, shortened
-from layers.data.lines import Lines, fields_of
 from layers.data.opening import open_data
+from layers.data.records import Block, Records
 from layers.data.table import Table
 from layers.replacing import StrPath
+
+_FIELD = 256  # most characters of a number
 
 
 def read_csv(
@@ -70,21 +71,6 @@ def read_csv(
     return table.x, table.labels
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The layout of all lines, from the first, and names of cells."""
-
-    place: str
-    first_line: int
-    width: int
-    columns: NumberColumns
-
-    def cell(self, line: int, column: int) -> str:
-        names = self.columns.names
-        name = f" ({names[column]!r})" if names else ""
-        return f"{self.place}, line {line}, column {column + 1}{name}"
-
-
 def csv_table(
     path: StrPath,
     with_labels: bool,
@@ -96,49 +82,40 @@ def csv_table(
     place: str,
 ) -> Table:
     """Read a CSV file; labels are empty if not requested."""
-    with open_data(path, place) as stream, Lines(stream, place) as lines:
-        first_line, fields = lines.first_record()
-        if with_labels and len(fields) < 2:
-            raise ValueError(f"{place} has 1 column, expected a feature and a label at least")
-        has_names = columns.are_names(fields, header, model, f"{place}, line {first_line}")
-        names = fields if has_names else ()
-        note = f"first line taken as names: {columns.listed(names)}"
-        notes = [note if has_names else "first line taken as an example, columns have no names"]
-        if with_labels and model is None:
-            taken, note = columns.to_train_on(names, len(fields), label_column, place)
-        else:
-            taken, note = columns.to_predict_from(
-                names, len(fields), label_column, model, n_features, place
+    with open_data(path, place) as stream:
+        try:
+            records = Records(stream, place, "numbers separated by commas", delimiter=",")
+            fields = [field.strip() for field in records.first]
+            if with_labels and len(fields) < 2:
+                raise ValueError(f"{place} has 1 column, expected a feature and a label at least")
+            where = f"{place}, line {records.line}"
+            has_names = columns.are_names(fields, header, model, where)
+            names = fields if has_names else ()
+            note = f"first line taken as names: {columns.listed(names)}"
+            notes = [note if has_names else "first line taken as an example, columns have no names"]
+            taken, note = (
+                columns.to_train_on(names, len(fields), label_column, place)
+                if with_labels and model is None
+                else columns.to_predict_from(
+                    names, len(fields), label_column, model, n_features, place
+                )
             )
-        if with_labels and taken.label is None:
-            raise ValueError(f"{place} has no column of labels, expected that of the training data")
-        check_width(len(taken.features), n_features, place)
-        notes += [note] if note else []
-        if not has_names:
-            lines.again()
-        layout = _Layout(place, first_line, len(fields), taken)
-        lines.limit(len(fields))
-        x = _Growing((len(taken.features),), np.dtype(np.float64) if dtype is None else dtype)
-        labels = _Growing((), np.dtype(np.int64))
-        last = lines.last if has_names else first_line
-        while block := lines.block():
-            if len(fields) == 1:
-                last = _refuse_gaps(block, last, place)
-            _parse_block(block, layout, x, labels if with_labels else None)
+            if with_labels and taken.label is None:
+                raise ValueError(
+                    f"{place} has no column of labels, expected that of the training data"
+                )
+            check_width(len(taken.features), n_features, place)
+            notes += [note] if note else []
+            records.limit(_FIELD)
+            x = _Growing((len(taken.features),), np.dtype(np.float64) if dtype is None else dtype)
+            labels = _Growing((), np.dtype(np.int64))
+            for block in records.blocks(again=not has_names):
+                _add(block, _Cells(place, taken, block.lines), x, labels if with_labels else None)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{place} is not text in UTF-8 ({error}), expected CSV") from error
     if x.rows == 0:
         raise ValueError(f"{place} has a header and no rows, expected at least one")
     return Table(x.array(), labels.array(), taken, tuple(notes))
-
-
-def _refuse_gaps(block: Sequence[tuple[int, str]], last: int, place: str) -> int:
-    """Refuse a blank line between rows of a single column: it may be a missing number."""
-    for number, _ in block:
-        if number > last + 1:
-            raise ValueError(
-                f"{place}, line {last + 1} is blank, expected a number as in the others"
-            )
-        last = number
-    return last
 
 
 class _Growing:
@@ -168,54 +145,50 @@ class _Growing:
         self._array.resize((rows, *self._array.shape[1:]), refcheck=False)
 
 
-def _parse_block(
-    block: Sequence[tuple[int, str]], layout: _Layout, x: _Growing, labels: _Growing | None
-) -> None:
-    """Append the rows of some lines to inputs and labels."""
-    numbers, texts = zip(*block, strict=True)
-    try:
-        table = np.loadtxt(texts, delimiter=",", comments=None, quotechar='"', ndmin=2)
-        if table.shape != (len(block), layout.width):
-            raise ValueError(f"parsed as shape {table.shape}")
-    except ValueError as error:
-        # NumPy parses about twenty times as fast as Python, but only Python can name the line.
-        _raise_first_fault(block, layout)
-        raise ValueError(f"{layout.place}, line {numbers[0]} or later: {error}") from error
-    for row in np.flatnonzero(np.isinf(table).any(axis=1)):
-        _refuse_overflow(numbers[row], texts[row], layout, x.dtype)
-    taken = layout.columns
+class _Cells(NamedTuple):
+    """What the cells of a block are called in an error."""
+
+    place: str
+    columns: NumberColumns
+    lines: Sequence[int]
+
+    def called(self, row: int, column: int) -> str:
+        names = self.columns.names
+        name = f" ({names[column]!r})" if names else ""
+        return f"{self.place}, line {self.lines[row]}, column {column + 1}{name}"
+
+
+def _add(block: Block, cells: _Cells, x: _Growing, labels: _Growing | None) -> None:
+    """Append the rows of a block to inputs and labels."""
+    table, taken = block.numbers, cells.columns
+    if table is None:
+        table = _numbers(block.rows, cells, x.dtype)
     features = table
-    if taken.features != tuple(range(layout.width)):
+    if taken.features != tuple(range(table.shape[1])):
         features = table[:, taken.features]
-    x.append(
-        as_real(features, x.dtype, lambda row, i: layout.cell(numbers[row], taken.features[i]))
-    )
+    x.append(as_real(features, x.dtype, lambda row, i: cells.called(row, taken.features[i])))
     if labels is not None and (label := taken.label) is not None:
-        values = table[:, label]
-        labels.append(as_labels(values, lambda row: layout.cell(numbers[row], label)))
+        labels.append(as_labels(table[:, label], lambda row: cells.called(row, label)))
 
 
-def _raise_first_fault(block: Sequence[tuple[int, str]], layout: _Layout) -> None:
-    for number, text in block:
-        fields = fields_of([text], f"{layout.place}, line {number}")
-        if len(fields) != layout.width:
-            raise ValueError(
-                f"{layout.place}, line {number} has {len(fields)} columns,"
-                f" expected {layout.width} as in line {layout.first_line}"
-            )
-        for column, field in enumerate(fields):
+def _numbers(
+    rows: Sequence[Sequence[str]], cells: _Cells, dtype: np.dtype[Any]
+) -> NDArray[np.float64]:
+    """Fields as numbers; the first that is none is an error, and one too large for any dtype."""
+    for index, row in enumerate(rows):
+        for column, field in enumerate(row):
             if not is_number(field):
+                if row == [""]:
+                    line = f"{cells.place}, line {cells.lines[index]}"
+                    raise ValueError(f"{line} is blank, expected a number as in the others")
                 what = f"{shortened([field])} is not a number" if field.strip() else "is empty"
                 raise ValueError(
-                    f"{layout.cell(number, column)}: {what}, expected numbers separated by commas"
+                    f"{cells.called(index, column)}: {what}, expected numbers separated by commas"
                     " (nan where one is missing)"
                 )
-
-
-def _refuse_overflow(number: int, text: str, layout: _Layout, dtype: np.dtype[Any]) -> None:
-    """Refuse 1e999, which is parsed as infinity, in a row with an infinity."""
-    for column, field in enumerate(fields_of([text], f"{layout.place}, line {number}")):
-        if math.isinf(float(field)) and "inf" not in field.lower():
-            raise ValueError(
-                f"{layout.cell(number, column)}: {field.strip()} is outside the range of {dtype}"
-            )
+            if math.isinf(float(field)) and "inf" not in field.lower():
+                raise ValueError(
+                    f"{cells.called(index, column)}: {field.strip()} is outside the range of"
+                    f" {dtype}"
+                )
+    return np.array(rows, object).astype(np.float64)

@@ -124,7 +124,7 @@ class Columns:
                 f"{place}: the table has no column {shortened(gone)}, expected those of training; "
                 f"it has {shortened(table.names)}"
             )
-        x = np.zeros((len(table), self.n_in), checks.real_dtype(place, dtype))
+        x = np.zeros((self.n_in, len(table)), checks.real_dtype(place, dtype)).T  # by columns
         at, unusual = 0, []
         for decision in self.decisions:
             if decision.width:
@@ -134,6 +134,7 @@ class Columns:
         if unusual:
             warnings.warn(f"{place}: {'; '.join(unusual)}", stacklevel=2)
         has_target = self.target in table and not missing(table[self.target]).all()
+        x = np.ascontiguousarray(x)
         if not has_target:
             return x, None
         where = f"{place}: target {self.target!r}"

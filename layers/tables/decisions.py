@@ -150,9 +150,8 @@ def decide(name: str, column: Array, most: int, is_wanted: bool, place: str) -> 
         categories = tuple(sorted(set(values)))
         return Decision(name, "category", categories=categories, n_missing=n_missing)
     _check_finite(f"{place}: column {name!r}", values)
-    # Each sum is rounded once: the same bits on any CPU.
-    mean = math.fsum(values) / len(values)
-    deviation = math.sqrt(math.fsum((values - mean) ** 2) / len(values))
+    mean = _sum(values) / len(values)
+    deviation = math.sqrt(_sum((values - mean) ** 2) / len(values))
     return Decision(name, "number", mean, deviation or 1.0, n_missing=n_missing)
 
 
@@ -214,3 +213,18 @@ def _check_finite(place: str, numbers: Array) -> None:
         )
     if len(numbers) and np.nanmax(np.abs(numbers), initial=0) > 1e150:
         raise ValueError(f"{place} runs up to {np.nanmax(np.abs(numbers)):.3g}: scale it")
+
+
+def _sum(values: Array) -> float:
+    """The sum, rounded once, so of the same bits on any CPU: math.fsum, some ten times as fast.
+
+    In each round the leading bits of all values are added up, so few that no order of additions
+    rounds (Rump, Ogita and Oishi, Accurate floating-point summation, part I, 2008).
+    """
+    parts = []
+    while top := float(np.abs(values).max()):
+        large = math.ldexp(1.0, math.frexp(top)[1] + len(values).bit_length() + 1)
+        leading = (values + large) - large
+        parts.append(float(leading.sum()))
+        values = values - leading
+    return math.fsum(parts)

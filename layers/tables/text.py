@@ -1,8 +1,6 @@
-"""CSV of any columns: delimiter, decimal comma, encoding, quotes; in blocks."""
+"""CSV of any columns: numbers or text, decimal commas, encodings."""
 
 import codecs
-import csv
-import io
 import os
 import re
 import shutil
@@ -10,21 +8,16 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
 from layers.base import Array
 from layers.data.columns import are_names, is_number, listed, shortened
 from layers.data.opening import open_data
+from layers.data.records import DELIMITERS, Block, Records
 from layers.replacing import StrPath
 from layers.tables.table import HOLES, Table
 
-_BLOCK = 1 << 16  # cells that are in memory as text at a time
-_SAMPLE = 1 << 16  # characters that the delimiter is found from
-_LONGEST = 1 << 24  # most characters of a line
-_BLANK = 1 << 20  # most characters of blank lines, plus as many as of others
-_DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas"}  # the first one where several fit
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -77,25 +70,19 @@ class _Scan:
         self._path, self._encoding, self._place = path, encoding, place
         self._header, self._wanted = header, frozenset(text)
         self._text: set[int] = set()
+        self._commas: set[int] = set()
 
     def is_settled(self) -> bool:
         """Read the whole file once; False where it has to be read once more."""
-        before = None
+        had_commas = bool(self._commas)
         with open_data(self._path, self._place) as stream:
-            lines = io.TextIOWrapper(stream, self._encoding, newline="")
-            self._delimiter = _delimiter_of(lines.read(_SAMPLE))
-            lines.seek(0)
-            checked = _checked(lines, self._place)
-            self._reader = csv.reader(checked, delimiter=self._delimiter, strict=True)
-            try:
-                self._begin()
-                before = frozenset(self._text)
-                for block in self._blocks():
-                    self._add(block)
-            except csv.Error as error:
-                where = f"{self._place}, line {self._reader.line_num}"
-                raise ValueError(f"{where}: not a line of CSV ({error})") from error
-        return not self._rows or before == self._text
+            records = Records(stream, self._place, "CSV", self._encoding)
+            self._begin(records)
+            for block in records.blocks(not self._has_names, self._text, plain=not had_commas):
+                self._add(block)
+        if self._commas and self._plain_points and not had_commas:
+            return False  # which columns have points was not seen
+        return not self._is_late
 
     def table(self) -> Table:
         """What the last pass found."""
@@ -116,7 +103,7 @@ class _Scan:
             why = ", since it is not UTF-8" if self._encoding == "cp1252" else ", by its mark"
             yield f"read as {self._encoding.removesuffix('-sig')}{why}"
         if self._delimiter != ",":
-            yield f"fields are separated by {_DELIMITERS[self._delimiter]}"
+            yield f"fields are separated by {DELIMITERS[self._delimiter]}"
         if self._has_names:
             yield f"first line taken as names: {listed(self._names)}"
         else:
@@ -124,62 +111,42 @@ class _Scan:
         if commas := sorted(self._commas - self._text):
             yield f"decimal commas in {listed([self._names[i] for i in commas])}"
 
-    def _begin(self) -> None:
-        """Read the first record, which may hold the names."""
-        first = next((row for row in self._reader if not _is_blank(row)), None)
-        if first is None:
-            raise ValueError(f"{self._place} is empty, expected lines of CSV")
-        self._line, fields = self._reader.line_num, [field.strip() for field in first]
-        shown = [self._with_point(field) for field in fields]
-        where = f"{self._place}, line {self._line}"
-        self._has_names = are_names(shown, self._header, None, where)
+    def _begin(self, records: Records) -> None:
+        """Look at the first record, which may hold the names."""
+        self._delimiter = records.delimiter
+        fields = [field.strip() for field in records.first]
+        where = f"{self._place}, line {records.line}"
+        self._has_names = are_names(list(map(self._with_point, fields)), self._header, None, where)
         numbered = [f"column {index + 1}" for index in range(len(fields))]
         self._names = tuple(fields if self._has_names else numbered)
         double = sorted({n for n in self._names if n and self._names.count(n) > 1})
         if double:
             raise ValueError(f"{where}: more than one column is called {shortened(double)}")
-        self._first = [] if self._has_names else [first]
         self._text |= {i for i, name in enumerate(self._names) if name in self._wanted}
         self._columns: list[list[Array]] = [[] for _ in fields]
         self._known: list[dict[str, str]] = [{} for _ in fields]  # one string for equal cells
-        self._commas: set[int] = set()
         self._points: set[int] = set()
+        self._plain_points = self._is_late = False
         self._rows = 0
 
-    def _blocks(self) -> Iterator[list[list[str]]]:
-        width, blanks = len(self._names), 0
-        rows, self._first = self._first, []
-        for row in self._reader:
-            if _is_blank(row):
-                blanks += 1
-                continue
-            if len(row) != width:
-                raise ValueError(
-                    f"{self._place}, line {self._reader.line_num} has {len(row)} columns,"
-                    f" expected {width} as in line {self._line}"
-                )
-            if width == 1:  # a blank line between others is a value that is missing
-                rows += [[""]] * blanks
-            rows.append(row)
-            blanks = 0
-            if len(rows) * width >= _BLOCK:
-                yield rows
-                rows = []
-        if rows:
-            yield rows
+    def _add(self, block: Block) -> None:
+        self._rows += len(block.lines)
+        if block.numbers is not None:
+            self._plain_points |= self._delimiter != ","
+            for index, numbers in zip(block.columns, block.numbers.T, strict=True):
+                self._columns[index].append(numbers.copy())
+        for index in range(len(self._names)) if block.numbers is None else self._text:
+            cells = [row[index] for row in block.rows]
+            found = None if index in self._text else self._numbers(index, cells)
+            self._columns[index].append(self._texts(index, cells) if found is None else found)
 
-    def _add(self, rows: list[list[str]]) -> None:
-        self._rows += len(rows)
-        for index, cells in enumerate(zip(*rows, strict=True)):
-            numbers = None if index in self._text else self._numbers(index, cells)
-            if numbers is None:
-                self._text.add(index)
-                known = self._known[index]
-                stripped = (known.setdefault(cell, cell.strip()) for cell in cells)
-                values = [None if cell.lower() in HOLES else cell for cell in stripped]
-                self._columns[index].append(np.array(values, object))
-            else:
-                self._columns[index].append(numbers)
+    def _texts(self, index: int, cells: Sequence[str]) -> Array:
+        """Cells as text, None where they are empty."""
+        self._is_late |= index not in self._text and bool(self._columns[index])
+        self._text.add(index)
+        known = self._known[index]
+        stripped = (known.setdefault(cell, cell.strip()) for cell in cells)
+        return np.array([None if cell.lower() in HOLES else cell for cell in stripped], object)
 
     def _numbers(self, index: int, cells: Sequence[str]) -> Array | None:
         """Cells as numbers, NaN where they are empty; None where one of them is text."""
@@ -210,38 +177,3 @@ class _Scan:
         if self._delimiter != "," and _DECIMAL_COMMA.fullmatch(cell):
             return cell.replace(",", ".")
         return cell
-
-
-def _is_blank(row: Sequence[str]) -> bool:
-    return len(row) < 2 and not "".join(row).strip()
-
-
-def _delimiter_of(sample: str) -> str:
-    """What separates fields: by the first record, and by others where it holds several signs."""
-    counts: dict[str, list[int]] = {}
-    for sign in _DELIMITERS:
-        reader: Any = csv.reader(io.StringIO(sample, newline=""), delimiter=sign)
-        try:
-            counts[sign] = [len(row) for row in reader if row]
-        except csv.Error:  # in another reader it will be named by its line
-            counts[sign] = [1]
-    found = {sign: widths for sign, widths in counts.items() if widths and widths[0] > 1}
-    even = [sign for sign, widths in found.items() if len(set(widths[:-1][:50] or widths)) == 1]
-    return (even or sorted(found, key=lambda sign: -found[sign][0]) or [","])[0]
-
-
-def _checked(stream: io.TextIOBase, place: str) -> Iterator[str]:
-    """Lines; text that is none, and too much of nothing, is given up on."""
-    blank = kept = 0
-    for number, line in enumerate(iter(lambda: stream.readline(_LONGEST + 1), ""), 1):
-        blank, kept = (blank, kept + len(line)) if line.strip() else (blank + len(line), kept)
-        if len(line) > _LONGEST:
-            fault = f"has more than {_LONGEST} characters"
-        elif "\0" in line:
-            fault = "holds a NUL, as no text does"
-        elif blank > _BLANK + kept:
-            fault = "comes after more blank lines than others"
-        else:
-            yield line
-            continue
-        raise ValueError(f"{place}, line {number} {fault}, expected CSV")

@@ -127,7 +127,7 @@ def test_csv_large_and_negative_labels_are_exact(tmp_path):
 @pytest.mark.parametrize("n", [1023, 40_000])
 @pytest.mark.parametrize("piece", [7, 1 << 18])
 def test_csv_of_more_lines_than_a_piece(tmp_path, n, piece, monkeypatch):
-    monkeypatch.setattr(data.lines, "PIECE", piece * (n // 1000))
+    monkeypatch.setattr(data.records, "PIECE", piece * (n // 1000))
     lines = "".join(f"{row},{row / 2},{row % 7}\n" for row in range(n))
     x, labels = data.read_csv(write(tmp_path / "a.csv", lines))
     rows = np.arange(n)
@@ -179,7 +179,7 @@ def test_csv_from_a_pipe(tmp_path):
         ("1,2,0\n3,1_000,1\n", r", line 2, column 2: '1_000' is not a number"),
         ("1,2,0\n3,0x10,1\n", r", line 2, column 2: '0x10' is not a number"),
         ("1,2,0\n3,\u0661,1\n", r", line 2, column 2: '\u0661' is not a number"),
-        ("1,2,0\n3,4\0,1\n", r", line 2, column 2: '4\\x00' is not a number"),
+        ("1,2,0\n3,4\0,1\n", r", line 2 holds a NUL, as no text does"),
         ("1,2,0\n3,4,1 # no\n", r", line 2, column 3: '1 # no' is not a number"),
         ("1,2,0\n3," + "x" * 999 + ",1\n", r", line 2, column 2: 'x{40}\.\.\.' is not a number"),
         ("1,2,0\ninf,-1e999,1\n", r", line 2, column 2: -1e999 is outside the range of float64"),
@@ -425,8 +425,8 @@ def peak_and_error(reader, path):
     ],
 )
 def test_csv_that_is_no_table_is_given_up_on(tmp_path, start, filling, message, monkeypatch):
-    monkeypatch.setattr(data.lines, "_BLANK", 1 << 16)  # else most of the time is tracemalloc's
-    monkeypatch.setattr(data.lines, "PIECE", 1 << 16)
+    monkeypatch.setattr(data.records, "_BLANK", 1 << 16)  # else most of the time is tracemalloc's
+    monkeypatch.setattr(data.records, "PIECE", 1 << 16)
     size = 40 << 20
     path = write(tmp_path / "a.csv", gzip.compress(start + filling * (size // len(filling)), 1))
     peak, error = peak_and_error(data.read_csv, path)

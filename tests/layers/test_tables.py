@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import layers
+from layers import data
 from layers import datasets as packaged
 from layers.command_line import cli
 from layers.files.archive import checksum
-from layers.tables import text as text_reader
 from layers.tables.table import Table, table_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,11 +148,48 @@ def test_what_only_python_takes_for_a_number_is_text(tmp_path, cell):
 
 
 def test_a_column_that_turns_out_text_late_is_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_reader, "_BLOCK", 8)
+    monkeypatch.setattr(data.records, "ROWS", 8)
+    monkeypatch.setattr(data.records, "PIECE", 16)
     rows = "".join(f"{i:03},{i}\n" for i in range(40))
     table = layers.read_table(write(tmp_path / "a.csv", f"a,b\n{rows}x,1\n"))
     assert table["a"].tolist() == [f"{i:03}" for i in range(40)] + ["x"]
     assert table["b"].tolist() == [*range(40), 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n" + "1,2.5\n-3,4e1\n nan ,\t7\n\n" * 9,
+        "a,b\n" + "1,2.5\n" * 9 + "?,\n" + "1e999,inf\n" * 3 + "3,4\n" * 9,
+        "n,t\n" + "1,x\n2,007\n" * 9 + '3,"y, ""z""\n\n"\n' + '"4","u"\n' * 9,
+        "t;a\n" + "u;1.5\n" * 9 + "v;NA\n" + ";2.5\n" * 9,
+        "a;b\n" + "1;7\n" * 9 + "2,5;7\n" * 9,
+        "a;b\n" + "1.5;7\n" * 9 + "2,5;7\n" * 9,
+        "a;b\n" + "1;7\n" * 9 + "2;x\n" * 9 + "2;1.5\n" * 9 + "2;1,5\n" * 9,
+        "a,b\n" + "1,2\n" * 9 + "1,2,3\n" * 9,
+        "a,b\n" + "1,2\n" * 9 + '1,"2\n',
+        "a\n" + "1\n" * 9 + "\n" + "2\n" * 9,
+    ],
+)
+def test_blocks_of_numbers_are_read_as_fields_one_by_one_are(tmp_path, text, monkeypatch):
+    monkeypatch.setattr(data.records, "ROWS", 8)
+    monkeypatch.setattr(data.records, "PIECE", 16)
+    path, found, blocks = write(tmp_path / "a.csv", text), [], []
+    plain = data.records.Records._plain
+
+    def counted(*given):
+        blocks.append(plain(*given))
+        return blocks[-1]
+
+    for parse in (counted, lambda *given: None):
+        monkeypatch.setattr(data.records.Records, "_plain", parse)
+        try:
+            table = layers.read_table(path)
+            found.append((repr(columns_of(table)), table.notes))
+        except ValueError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+    assert text.startswith("a\n") or any(block is not None for block in blocks)
 
 
 def test_a_table_from_a_pipe_is_read_as_often_as_needed(tmp_path):
@@ -177,7 +214,7 @@ def test_a_blank_line_in_a_single_column_is_a_value_that_is_missing(tmp_path):
         ("a,b\n1,2\n3\n", "line 3 has 1 columns, expected 2 as in line 1"),
         ("a,b,a\n1,2,3\n", "line 1: more than one column is called 'a'"),
         ("a,b\n", "has a header and no rows"),
-        ('a,b\n1,"2\n', "line 2: not a line of CSV (unexpected end of data)"),
+        ('a,b\n1,"2\n', "line 2: a quote that is not closed"),
         ("a;b\n1,5;2\n1.5;3\n", "'a' hold decimal commas and points"),
         ("a,b\n1,\0\n", "line 2 holds a NUL"),
         (b"a,b\n1,\x81\n", "is not text in UTF-8, nor in cp1252"),
