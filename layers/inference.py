@@ -50,7 +50,7 @@ class Usable:
             return model._evaluate(*joined("Sequential.evaluate", "x", batches, model))
         checked = model._checked_data("evaluate", "x", x)
         targets = model._targets("evaluate", "y", y, len(checked))
-        weights = model._weights("evaluate", y, targets, sample_weight)
+        weights = model._weights("Sequential.evaluate", y, targets, sample_weight)
         return model._evaluate(checked, targets, weights)
 
     def _evaluate(self, x: Array, targets: Array, weights: Array | None = None) -> dict[str, float]:
@@ -89,7 +89,9 @@ class Usable:
                 each[part] = values
 
     def predict(self, x: Array) -> Array:
-        """Class index of each row, or 0 and 1 of each label; of a regression, the scores.
+        """What the loss says: classes, 0 and 1 of each label, or the numbers of a regression.
+
+        `forward` gives the scores that a prediction is made of.
 
         Parameters
         ----------
@@ -103,7 +105,8 @@ class Usable:
         Raises
         ------
         ValueError
-            The scores of a row hold NaN: it names the first such row.
+            The scores of a row hold NaN, and numbers are not what is predicted: it names the first
+            such row.
         """
         model = cast("Sequential", self)
         checked = model._checked_data("predict", "x", x)

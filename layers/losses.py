@@ -152,7 +152,10 @@ class Loss(Part):
         sample_weight : array_like, (batch,), optional
             What each row counts for, at least 0: the loss is the mean over the sum of weights.
         """
-        place, width = f"{type(self).__name__}.forward", "n_classes" if self.prediction else "n"
+        place, width = (
+            f"{type(self).__name__}.forward",
+            "n" if self.takes == "numbers" else "n_classes",
+        )
         checked = checks.real(place, self.takes, scores, None, ("batch", width))
         batch, n_out = checked.shape
         self._targets = self.targets(place, "labels", labels, batch, n_out, checked.dtype)

@@ -4,12 +4,21 @@ Each is the mean over all numbers: its denominator is the batch size times the w
 rows have weights it is the weighted mean of the rows' means, over the sum of weights.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from kernels.losses_of_numbers import ABSOLUTE_ERROR, HUBER, POISSON, QUANTILE, SQUARED_ERROR
+from kernels.losses_of_numbers import (
+    ABSOLUTE_ERROR,
+    EXPECTED_COUNTS,
+    HUBER,
+    POISSON,
+    QUANTILE,
+    SQUARED_ERROR,
+)
 from kernels.runtime import checks
+from kernels.runtime.families import Operation
+from layers.backends import active
 from layers.base import Array
 from layers.labels import as_numbers
 from layers.losses import Loss
@@ -21,7 +30,7 @@ class LossOfNumbers(Loss):
 
     takes = "numbers"
     measures = ()
-    prediction = None
+    prediction: ClassVar[Operation | None] = None
 
     def targets(
         self, place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]
@@ -97,17 +106,23 @@ class Poisson(LossOfNumbers):
     """Poisson's loss of counts: the mean over all numbers of exp(y) - t y.
 
     The scores y are logarithms of the expected counts, as in PyTorch's ``PoissonNLLLoss`` with its
-    defaults: ``np.exp(model.predict(x))`` are expected counts. What depends on the target alone,
-    log t!, is left out, so a loss may be below 0. Targets are counts, or other numbers that are not
-    negative. The denominator is the batch size times the width of a row; the gradient is
-    exp(y) - t over that. With weights of rows: their means, over the sum of weights.
+    defaults, and a prediction is the expected counts themselves: ``model.predict(x)`` gives exp(y),
+    ``model.forward(x)`` the logarithms. MAE and R squared are those of the counts. What depends on
+    the target alone, log t!, is left out, so a loss may be below 0. Targets are counts, or other
+    numbers that are not negative. The denominator is the batch size times the width of a row; the
+    gradient is exp(y) - t over that. With weights of rows: their means, over the sum of weights.
     """
 
     entry = POISSON
+    prediction = EXPECTED_COUNTS
 
-    def metrics(self) -> tuple[Metric, ...]:
-        """None: the scores are logarithms of what the targets are."""
-        return ()
+    def predictions(self, rows: int, n_out: int, dtype: np.dtype[Any]) -> Array:
+        """Memory for expected counts, (rows, n_out)."""
+        return np.empty((rows, n_out), dtype)
+
+    def predict(self, scores: Array, out: Array) -> None:
+        """The exponential of each score; NaN stays."""
+        active().exp(scores, out)
 
     def targets(
         self, place: str, name: str, y: Any, batch: int, n_out: int, dtype: np.dtype[Any]

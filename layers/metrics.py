@@ -132,7 +132,7 @@ class F1(Metric):
 
 
 class MAE(Metric):
-    """Mean absolute error over all numbers, of the scores as they are."""
+    """Mean absolute error over all numbers that the loss predicts."""
 
     name = "mae"
 
@@ -145,8 +145,9 @@ class MAE(Metric):
         errors = np.empty((len(scores), 1), scores.dtype)
         for start in range(0, len(scores), _ROWS):
             part = slice(start, start + _ROWS)
-            slopes = np.empty_like(scores[part])
-            active().absolute_error_gradient(scores[part], targets[part], slopes, errors[part])
+            predicted = _predicted(loss, scores[part])
+            slopes = np.empty_like(predicted)
+            active().absolute_error_gradient(predicted, targets[part], slopes, errors[part])
         return weighted_mean(errors, weights)
 
 
@@ -165,7 +166,8 @@ class R2(Metric):
 
     def of(self, loss: "Loss", scores: Array, targets: Array, weights: Array | None) -> float:
         """See the class."""
-        return float(active().r2_score(scores, targets, _weights(scores, weights)))
+        predicted = _predicted(loss, scores)
+        return float(active().r2_score(predicted, targets, _weights(scores, weights)))
 
 
 def checked_metrics(
@@ -201,6 +203,15 @@ def weighted_mean(values: Array, weights: Array | None) -> float:
 
 def _weights(scores: Array, weights: Array | None) -> Array:
     return np.ones((len(scores), 1), scores.dtype) if weights is None else weights
+
+
+def _predicted(loss: "Loss", scores: Array) -> Array:
+    """The numbers that scores predict: most often they themselves."""
+    if loss.prediction is None:
+        return scores
+    predicted = loss.predictions(len(scores), scores.shape[1], scores.dtype)
+    loss.predict(scores, predicted)
+    return predicted
 
 
 def _check_numbers(metric: Metric, place: str, loss: "Loss") -> None:

@@ -35,7 +35,7 @@ from layers.validation import (
     checked_part,
     checked_widths,
 )
-from layers.weighting import Weighting, weighted
+from layers.weighting import Weighting, checked_class_weight, weighted
 
 if TYPE_CHECKING:
     from layers.data.columns import NumberColumns
@@ -313,7 +313,9 @@ class Sequential(Trainable, Usable):
         is_lowest = index == self._lowest() and method is Layer.backward
         return "backward_parameters" if is_lowest else "backward"
 
-    def train_step(self, x: Array, y: Any, sample_weight: Any = None) -> float:
+    def train_step(
+        self, x: Array, y: Any, sample_weight: Any = None, class_weight: Any = None
+    ) -> float:
         """One forward, loss, backward and update on one batch.
 
         Parameters
@@ -323,6 +325,8 @@ class Sequential(Trainable, Usable):
             Class indices (batch,), or target rows (batch, n_classes).
         sample_weight : array_like, (batch,), optional
             What each row counts for, at least 0: the loss is the mean over the sum of weights.
+        class_weight : dict or "balanced", optional
+            What each class counts for, as in `fit`; ``"balanced"`` by the rows of this batch.
 
         Returns
         -------
@@ -334,6 +338,7 @@ class Sequential(Trainable, Usable):
         if (
             fast is not None
             and sample_weight is None
+            and class_weight is None
             and self._seen == Part.changes()
             and is_compiled()
         ):
@@ -344,8 +349,9 @@ class Sequential(Trainable, Usable):
                 return loss
         checked = self._checked_data("train_step", "x", x)
         targets = self._targets("train_step", "y", y, len(checked))
-        weights = self._weights("train_step", y, targets, sample_weight)
-        check_rows(self.layers, "Sequential.train_step", "x", len(checked), len(checked))
+        place = "Sequential.train_step"
+        weights = self._weights(place, y, targets, sample_weight, class_weight)
+        check_rows(self.layers, place, "x", len(checked), len(checked))
         self._groups().check()
         self._forget()
         piece = Piece(checked, targets, np.arange(len(checked)), len(checked), weights)
@@ -357,11 +363,15 @@ class Sequential(Trainable, Usable):
     def _targets(self, method: str, name: str, y: Any, rows: int) -> Array:
         return self.loss.targets(f"Sequential.{method}", name, y, rows, self.n_out, self.dtype)
 
-    def _weights(self, method: str, y: Any, targets: Array, sample_weight: Any) -> Array | None:
+    def _weights(
+        self, place: str, y: Any, targets: Array, sample_weight: Any, class_weight: Any = None
+    ) -> Array | None:
         """The weights of rows, (n, 1); None where all have 1."""
-        weighting = Weighting(self.loss, self.n_out, self.dtype)
+        by_class = checked_class_weight(place, class_weight, has_all_rows=True)
+        weighting = Weighting(self.loss, self.n_out, self.dtype, by_class)
         names = "y", "sample_weight"
-        return weighting.rows(f"Sequential.{method}", names, y, targets, sample_weight)
+        of_rows = weighting.rows(place, names, y, targets, sample_weight)
+        return weighting.with_classes(place, targets, of_rows)
 
     def _train(self, piece: Piece, order: Array, totals: Totals) -> tuple[float, Totals]:
         """Train on a batch of the given rows, or on as many as one compiled call takes.

@@ -9,15 +9,16 @@ It is made once for all batches of a size, so nothing is planned while a network
 
 from collections import namedtuple
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from kernels.intrinsics import LINE, ahead, pointer
+from kernels.intrinsics import LINE, ahead
 from kernels.network.program import COLUMNWISE, MOVES, PRODUCT, UPDATE, Line, lines_in
 from kernels.product.flags import TRANSPOSE_A, TRANSPOSE_B
 from kernels.product.loops import Plan, plan_of
 from kernels.product.microkernel import ROWS
-from kernels.runtime.jit import Array, inner, kernel
+from kernels.runtime.jit import Array, inner, interpreted
 
 BY_ROWS, BY_BLOCKS, BY_LINES = range(3)
 """What a stage's task is: rows through all its lines, a block of a product, or part of a line."""
@@ -40,6 +41,8 @@ RUN = 2**14
 
 _SUMMARY, _STAGE, _PLAN = len(Summary._fields), len(Stage._fields), len(Plan._fields)
 
+
+_plan_of = interpreted(plan_of)
 
 PLACE_NUMBERS = 3
 """What a thread keeps of each place of a program; see `tasks.find_places`."""
@@ -80,29 +83,6 @@ def stored_plan(schedule, lines, index, part, count):
         *(at[0], at[1], at[2], at[3], at[4], at[5]),
         *(at[6], at[7], at[8], at[9], at[10], at[11], at[12]),
     )
-
-
-@kernel(
-    "like (1, z), m int64, n int64, k int64, a_k_stride int64, b_row int64, flags int64, "
-    "updates int64, count int64 -> plan <p>",
-    public=False,
-)
-def plan_product(  # noqa: PLR0913, PLR0917 - numbers alone, each with a name
-    like: Array,
-    m: int,
-    n: int,
-    k: int,
-    a_k_stride: int,
-    b_row: int,
-    flags: int,
-    updates: int,
-    count: int,
-    plan: Array,
-) -> None:
-    """Write a product's plan; see `kernels.product.loops.plan_of`."""
-    made = plan_of((m, n, k), a_k_stride, b_row, flags, updates, pointer(like), count)
-    for index, number in enumerate(made):
-        plan[index] = np.int64(number)
 
 
 def make_schedule(program: Array, like: Array, rows: int, count: int) -> Array:
@@ -202,15 +182,16 @@ def _plan_line(
     return 1, needed
 
 
-def _plan_rows(line: Line, rows: int, threads: int, like: Array, out: Array) -> Plan:
+def _plan_rows(line: Line, rows: int, threads: int, like: Array, out: Array) -> Any:
     """The plan of a product of some rows, or of one that sums over them."""
     flags = line.flags
     updates = int(flags & MOVES != 0 and line.then != 0)
     sums = flags & TRANSPOSE_A != 0
     m, k = (line.n_in, rows) if sums else (rows, line.n_in)
     a_k_stride, b_row = line.n_in if sums else 1, k if flags & TRANSPOSE_B else 1
-    plan_product.bare(like, m, line.n_out, k, a_k_stride, b_row, flags, updates, threads, out)
-    return Plan(*out.tolist())
+    plan = _plan_of((m, line.n_out, k), a_k_stride, b_row, flags, updates, like.itemsize, threads)
+    out[:] = plan
+    return plan
 
 
 def _ceil_div(size: int, unit: int) -> int:

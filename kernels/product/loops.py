@@ -39,6 +39,8 @@ from kernels.product.flags import (
 from kernels.product.microkernel import (
     PREFETCH_STEPS,
     ROWS,
+    VECTOR_BYTES,
+    VECTORS,
     Epilogue,
     Outputs,
     Phase,
@@ -58,7 +60,6 @@ from kernels.product.microkernel import (
     rows_from,
     run_then,
     strip_of_tiles,
-    strip_width,
 )
 from kernels.product.packing import pack, pack_rows
 from kernels.product.skinny import is_skinny, skinny_chains
@@ -137,14 +138,18 @@ def plan_for(operands, count):
     """`plan_of` these operands."""
     m, n, k, a, b, out, epilogue = operands
     flags, updates = epilogue.flags, epilogue.then.updates
-    return plan_of((m, n, k), a.k_stride, b.row, flags, updates, out.start, count)
+    return plan_of((m, n, k), a.k_stride, b.row, flags, updates, itemsize(out.start), count)
 
 
 @inner
-def plan_of(sizes, a_k_stride, b_row, flags, updates, like, count):
-    """How a product is cut, what is packed, and the scratch memory that a thread needs."""
+def plan_of(sizes, a_k_stride, b_row, flags, updates, size, count):
+    """How a product is cut, what is packed, and the scratch memory that a thread needs.
+
+    ``size`` is the bytes of an element. Only numbers: Python runs it too.
+    """
     m, n, k = sizes
-    strip, lanes, size = strip_width(like), lane_count(like), itemsize(like)
+    lanes = VECTOR_BYTES // size
+    strip = VECTORS * lanes
     by_columns = flags & BY_COLUMNS != 0
     rows, columns = _blocks(m, n, k, strip, lanes, count, by_columns)
     block_m, block_n = m, n
@@ -159,7 +164,7 @@ def plan_of(sizes, a_k_stride, b_row, flags, updates, like, count):
     is_far |= k >= PACK_STRIDED_TERMS and block_n > lanes and _share_cache_sets(a_k_stride * size)
     packs_a = (a_k_stride != 1 and is_far) or k * block_n > PACK_ELEMENTS
     packs_a = packs_a and block_m >= PACK_ROWS
-    skinny = is_skinny(block_m, block_n, k, b_row, like)
+    skinny = is_skinny(block_m, block_n, k, b_row, lanes)
     packs_b = packs_a or (b_row != 1 and not skinny)
     if _PACKS_EARLY:
         packs_b |= k >= PACK_EARLY_TERMS and block_n >= PACK_EARLY_COLUMNS and block_m >= PACK_ROWS

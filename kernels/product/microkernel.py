@@ -40,12 +40,12 @@ from kernels.product.tile_sizes import TILE
 from kernels.runtime.families import ELEMENTWISE, UPDATE
 from kernels.runtime.jit import inlined, inner
 
-ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
+ROWS, VECTORS, VECTOR_BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 # Tiles of 3, 2 or 1 vectors, by the columns of the strip, and of two or one row for the remaining
 # rows. Each shape is compiled separately, so full tiles have none of their own.
-_TALL_3, _TALL_2, _TALL_1 = (TileShape(ROWS, vectors) for vectors in (_VECTORS, 2, 1))
-_PAIR, _NARROW = TileShape(2, _VECTORS), TileShape(1, 1)
-_FLAT = TileShape(1, _VECTORS)
+_TALL_3, _TALL_2, _TALL_1 = (TileShape(ROWS, vectors) for vectors in (VECTORS, 2, 1))
+_PAIR, _NARROW = TileShape(2, VECTORS), TileShape(1, 1)
+_FLAT = TileShape(1, VECTORS)
 _UNROLL = 4
 """Steps of k in an iteration of the innermost loop (1 step: 0.95 of the limit; 4: 0.99)."""
 PREFETCH_STEPS = 64 // ROWS
@@ -89,13 +89,13 @@ Epilogue = namedtuple("Epilogue", ["flags", "biases", "then"])
 @inner
 def lane_count(like):
     """Columns of a vector, in the dtype that ``like`` points at."""
-    return lanes_of(like, _BYTES)
+    return lanes_of(like, VECTOR_BYTES)
 
 
 @inner
 def strip_width(like):
     """Columns of a full tile, in the dtype that ``like`` points at."""
-    return _VECTORS * lanes_of(like, _BYTES)
+    return VECTORS * lanes_of(like, VECTOR_BYTES)
 
 
 @inner
@@ -131,7 +131,7 @@ def rows_from(rows, i, j):
 @inner
 def strip_of_tiles(rows, columns, terms, a, b, outputs, epilogue, phase):
     """Loop 1: tiles down a strip of C, then the remaining rows, two at a time or one."""
-    lanes = lanes_of(b.start, _BYTES)
+    lanes = lanes_of(b.start, VECTOR_BYTES)
     if columns > 2 * lanes:
         _tall_tiles(_TALL_3, columns, rows, terms, a, b, outputs, epilogue, phase)
     elif columns > lanes:
@@ -192,7 +192,7 @@ def _tile(shape, columns, terms, a, b, outputs, i, epilogue, phase):
     """One tile of C, from row i of the outputs on, for one pass over k."""
     partial, sums = rows_from(outputs.partial, i, 0), rows_from(outputs.sums, i, 0)
     out = rows_from(outputs.out, i, 0)
-    tile = tile_of_zeros(shape, b.start, _BYTES)
+    tile = tile_of_zeros(shape, b.start, VECTOR_BYTES)
     if phase.resumes:
         tile = load_tile(tile, partial.start, partial.row, columns)
     # The next tile of C comes from memory while this one is computed: 0.80 -> 0.99 at n = 2048.
@@ -240,7 +240,7 @@ def join(m, n, chains, first, out, epilogue):
     for i in range(m):
         j = 0
         while j < n:
-            strip = next_strip(n - j, _VECTORS * lanes, lanes)
+            strip = next_strip(n - j, VECTORS * lanes, lanes)
             here, place = ahead(first.start, i * first.row + j), rows_from(out, i, j)
             then = epilogue_from(epilogue, i, j)
             if strip >= lanes:
@@ -253,7 +253,7 @@ def join(m, n, chains, first, out, epilogue):
 
 @inlined
 def _join_strip(shape, columns, chains, first, size, out, epilogue):
-    tile = load_tile(tile_of_zeros(shape, first, _BYTES), first, 0, columns)
+    tile = load_tile(tile_of_zeros(shape, first, VECTOR_BYTES), first, 0, columns)
     if epilogue.flags & ACCUMULATE:
         tile = tile_plus_stored(tile, out.start, 0, columns)
     for chain in range(1, chains):

@@ -55,7 +55,7 @@ _UNROLL = 8
 
 
 @inner
-def is_skinny(m, n, k, b_row, like):
+def is_skinny(m, n, k, b_row, lanes):
     """Whether a product of these sizes is computed here, from B in place.
 
     It needs a chain, and a vector of columns in each block of C; one block may have a vector less
@@ -63,7 +63,7 @@ def is_skinny(m, n, k, b_row, like):
     """
     if b_row == 1:
         is_read_once = m == 1 or k * n > SKINNY_ELEMENTS
-        return m < ROWS and is_read_once and n >= lane_count(like) and k > 0
+        return m < ROWS and is_read_once and n >= lanes and k > 0
     return m == 1 and n >= 2 * TRANSPOSED_LANES and k >= TRANSPOSED_TERMS
 
 

@@ -68,6 +68,22 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
     return _inner(function)
 
 
+def interpreted(function: Any) -> Callable[..., Any]:
+    """An `inner` function of numbers as plain Python, with all that it calls.
+
+    For what is called so rarely that compiling it would cost more than it saves.
+    """
+    if numba.config.DISABLE_JIT:
+        return function  # type: ignore[no-any-return]
+    python = function.py_func
+    called = {
+        name: interpreted(value)
+        for name, value in python.__globals__.items()
+        if name in python.__code__.co_names and hasattr(value, "py_func")
+    }
+    return python_types.FunctionType(python.__code__, {**python.__globals__, **called})
+
+
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """`inner`, and LLVM must inline it: arguments and results stay in registers."""
     return _inner(function, forceinline=True)
@@ -91,6 +107,12 @@ class _InnerCompiler(_FunctionCompiler):  # type: ignore[misc]
     def _customize_flags(self, flags: Any) -> Any:
         flags.no_compile = True
         return flags
+
+    def fold_argument_types(self, args: Any, kws: Any) -> Any:
+        # Numba gives each integer that stands in a call a type of its own, and would compile the
+        # function once for each of them.
+        pysig, folded = super().fold_argument_types(args, kws)
+        return pysig, tuple(types.unliteral(each) for each in folded)
 
     def _compile_core(self, args: Any, return_type: Any) -> Any:
         # Nothing calls the entry point, but it identifies the inner function to callers, so it must

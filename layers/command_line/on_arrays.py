@@ -45,8 +45,7 @@ def train(arguments: argparse.Namespace, report: Report) -> None:
         report.say(f"The inputs run up to {largest:.3g}, expected about -1 ... 1: scale them")
     model = _new_model(arguments, x.shape[1], n_classes)
     model.columns = table.columns
-    planned = _EPOCHS if arguments.epochs is None else arguments.epochs
-    model = begun(model, arguments, report, planned)
+    model, planned = begun(model, arguments, report, _EPOCHS)
     report.say(f"\n{model.summary()}\n")
     check_room(model, arguments.save)
     test = (x_test, y_test) if len(x_test) else None

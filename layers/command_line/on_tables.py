@@ -45,7 +45,8 @@ def train(arguments: argparse.Namespace, report: Report) -> None:
         + (f"{len(predictor.classes)} classes" if predictor.classes else "a regression"),
         rows={"train": len(x) - set_apart, "validation": set_apart, "test": n_test},
     )
-    model = predictor.model = begun(predictor.model, arguments, report, predictor.epochs)
+    model, predictor.epochs = begun(predictor.model, arguments, report, predictor.epochs)
+    predictor.model = model
     report.say(f"\n{model.summary()}\n")
     check_room(model, arguments.save)
 

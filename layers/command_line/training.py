@@ -5,14 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import layers
+from kernels.runtime import checks
 from layers.command_line.outputs import Report
 from layers.timing import timed
 
 
 def begun(
-    model: layers.Sequential, arguments: argparse.Namespace, report: Report, planned: int
-) -> layers.Sequential:
-    """The model, untrained; or as ``--resume`` has it after some of the planned epochs.
+    model: layers.Sequential, arguments: argparse.Namespace, report: Report, usual: int
+) -> tuple[layers.Sequential, int]:
+    """The model, untrained, or as ``--resume`` has it; and how many epochs there are to be in all.
+
+    Without ``--epochs`` as many as the checkpoint was to have, or as is usual.
 
     Raises
     ------
@@ -21,7 +24,7 @@ def begun(
     """
     path = arguments.resume
     if path is None:
-        return model
+        return model, usual if arguments.epochs is None else arguments.epochs
     found = layers.load(path)
     for what, there, here in (
         ("the network", repr(found), repr(model)),
@@ -36,12 +39,16 @@ def begun(
     done = found.history.epochs
     if found._stopped is None:
         raise ValueError(f"--resume {path} is no checkpoint, expected what --checkpoint wrote")
+    planned = arguments.epochs
+    if planned is None:
+        planned = found._stopped.given.get("epochs", usual)
+        planned = checks.integer(f"--resume {path}", "epochs", planned, 1)
     if done > planned:
         raise ValueError(
             f"--resume {path}: it has {done} epochs, expected at most the {planned} of --epochs"
         )
     report.say(f"Going on after {done} of {planned} epochs", resumed=done)
-    return found
+    return found, planned
 
 
 def checkpoints(arguments: argparse.Namespace) -> list[layers.Checkpoint]:

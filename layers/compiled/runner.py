@@ -186,25 +186,33 @@ class Compiled:
             *measures, losses, weight = measures
         return loss, Totals(losses, int(rows), tuple(measures), weight)
 
-    def step(self, targets: Array) -> Program:
-        """The program of a training step for such targets."""
+    def step(self, targets: Array, weighted: bool = False) -> Program:
+        """The program of a training step for such targets, and rows with weights or without."""
         words = as_words(targets, self._parameters.dtype).shape[1]
-        return self._training(self._model.loss.form(targets), words)[0].made
+        return self._training(self._model.loss.form(targets), words, weighted)[0].made
 
     def serially(
-        self, made: Program, x: Array, targets: Array, batch_size: int
+        self,
+        made: Program,
+        x: Array,
+        targets: Array,
+        batch_size: int,
+        weights: Array | None = None,
     ) -> Callable[[Array], None]:
         """A function that runs `step`, or a part of it, on rows in an order, on one thread.
 
-        Each batch has the optimizer's numbers of the first step. A part of a step reads the
+        Each batch has the optimizer's numbers of the first step, and a scale of 1 where rows have
+        ``weights``. A part of a step reads the
         workspace as the last whole step of that batch size left it.
         """
         prepared, words = _Prepared(made), as_words(targets, x.dtype)
         numbers = self._numbers(made, 0, 1)
-        sums = np.zeros(3 + len(self._model.loss.measures))
+        sums = np.zeros(3 + len(self._model.loss.measures) + 2 * made.weighted)
         self._make_space(made.elements(batch_size), batch_size)
 
         def run(order: Array) -> None:
+            # Each time: a call of `train` in between has set its own.
+            self._bases[program.WEIGHTS] = weights.ctypes.data if weights is not None else 0
             call = _Call(
                 *(x, words, order, numbers, len(order), batch_size, 0),
                 *(self._bases, self._empty, self._empty, sums),

@@ -8,9 +8,11 @@ from layers.exchange.onnx_graph import Graph
 from layers.exchange.onnx_operators import READERS, Found, embedding
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.losses_of_labels import SigmoidCrossEntropy
+from layers.losses_of_numbers import Poisson
 
 _HEADS = {"ArgMax", "Softmax", "Sigmoid", "Greater", "Cast", "Squeeze", "LabelEncoder", "Identity"}
-"""Operators that make labels and probabilities of the scores."""
+_HEADS |= {"Exp"}
+"""Operators that make labels, probabilities and expected counts of the scores."""
 _DEEPEST = 20
 """So many branches within branches."""
 
@@ -45,6 +47,7 @@ class Chain:
         self.graph, self.at = graph, at
         self.found: list[Found] = []
         self._end, self._inside, self._depth = end, inside, depth
+        self._passed: set[str] = set()
 
     def _users(self) -> list[Any]:
         users = self.graph.users(self.at)
@@ -54,6 +57,9 @@ class Chain:
         """Read to the end; the loss that what follows the scores suggests."""
         while self.at != self._end:
             self.graph.step()
+            if self.at in self._passed:
+                raise ValueError("the graph is a circle, expected a chain")
+            self._passed.add(self.at)
             users = self._users()
             if self._end is None and self._ends(users):
                 return self._head(users)
@@ -87,7 +93,7 @@ class Chain:
             return not users
         node = users[0] if len(users) == 1 else None
         return node is not None and (
-            node.op_type in ("ArgMax", "Greater")
+            node.op_type in ("ArgMax", "Greater", "Exp")
             or (node.op_type == "Identity" and node.output[0] in self.graph.outputs)
         )
 
@@ -179,6 +185,8 @@ class Chain:
                 waiting += self.graph.users(name)
         if "Softmax" in kinds:
             return SoftmaxCrossEntropy()
+        if "Exp" in kinds:
+            return Poisson()
         return SigmoidCrossEntropy() if "Sigmoid" in kinds else None
 
 

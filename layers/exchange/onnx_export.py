@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 import layers
+from kernels.losses_of_numbers import EXPECTED_COUNTS
+from kernels.runtime.families import Operation
 from layers.base import Layer
 from layers.exchange.onnx_columns import Around, around
 from layers.exchange.onnx_library import PRODUCER, onnx, signed
@@ -21,6 +23,8 @@ from layers.replacing import StrPath, replace_file
 from layers.sequential import Sequential
 
 PLACE = "Sequential.save"
+_OF_NUMBERS: dict[Operation | None, str | None] = {None: None, EXPECTED_COUNTS: "Exp"}
+"""What makes numbers of scores, and its operator."""
 OPSET, _LABELS, _IR = 21, 3, 10
 """Of 2024, which has every operator that is needed: runtimes older than that cannot read newer."""
 
@@ -144,8 +148,8 @@ class _Graph:
         self._at = "end"
         loss, kinds = self._model.loss, self._onnx.TensorProto
         info, width = self._onnx.helper.make_tensor_value_info, self._model.n_out
-        if loss.prediction is None:
-            self.node("Identity", self._in_unit(scores), to="predictions")
+        if loss.takes == "numbers":
+            self.node("Identity", self._in_unit(self._numbers(scores)), to="predictions")
             return [info("predictions", kinds.FLOAT, [None, width])]
         many = isinstance(loss, LossOfLabels)
         if loss.takes == "logits":
@@ -164,6 +168,16 @@ class _Graph:
         self.node("Identity", label if names is None else self._named(label, names), to="label")
         shape = [None, width] if many and width > 1 else [None]
         return [info("label", kind, shape), info("probabilities", kinds.FLOAT, [None, width])]
+
+    def _numbers(self, scores: str) -> str:
+        """What a loss of numbers predicts."""
+        loss = self._model.loss
+        if loss.prediction not in _OF_NUMBERS:
+            raise ValueError(
+                f"{PLACE}: the loss is {loss!r}, whose predictions have no counterpart in ONNX"
+            )
+        operator = _OF_NUMBERS[loss.prediction]
+        return scores if operator is None else self.node(operator, scores)
 
     def _in_unit(self, scores: str) -> str:
         """A regression's predictions in the unit of the target."""

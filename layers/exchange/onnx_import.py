@@ -59,6 +59,8 @@ def from_onnx(path: StrPath, loss: Loss | None = None, seed: Any = None) -> Sequ
         return _model(Graph(library, proto), described, loss, seed)
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"{place}: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{place}: what it holds is nested too deeply") from error
     except LookupError as error:  # such as a node without the inputs that its operator has
         raise ValueError(f"{place}: its graph is damaged ({error!r})") from error
 

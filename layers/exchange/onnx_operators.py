@@ -17,6 +17,7 @@ class Walk(Protocol):
 
     graph: Graph
     at: str
+    found: list[Found]
 
     def following(self, operator: str) -> Any:
         """The only node that takes the present value, if it is of a kind; it is stepped over."""
@@ -58,6 +59,36 @@ def _dense(weights: Array, biases: Array | None) -> Found:
     if biases.shape != (n_out,):
         raise ValueError(f"its biases have shape {biases.shape}, expected ({n_out},)")
     return layers.Dense(n_in, n_out), {"weights": weights, "biases": biases}
+
+
+def _in_unit(walk: Walk, node: Any) -> None:
+    """A factor of each column and perhaps a number added: the dense layer before it takes them."""
+    factor = _row_of(walk, node)
+    add = walk.following("Add")
+    added = np.zeros_like(factor) if add is None else _row_of(walk, add)
+    layer, arrays = walk.found[-1] if walk.found else (None, {})
+    if isinstance(layer, layers.Dense):
+        weights = arrays["weights"]
+        biases = arrays.get("biases", np.zeros_like(weights[0]))
+        walk.found.pop()
+    elif len(factor) == 1:
+        weights, biases = np.ones((1, 1), factor.dtype), np.zeros_like(factor)
+    else:
+        raise ValueError("it multiplies by constants, expected a Gemm before it")
+    if not factor.shape == added.shape == biases.shape:
+        raise ValueError(
+            f"its constants have shapes {factor.shape} and {added.shape}, expected {biases.shape}"
+        )
+    # Wide between, so that each number is rounded once.
+    wide, to = factor.astype(np.float64), weights.dtype
+    with np.errstate(over="ignore", invalid="ignore"):
+        weights, biases = (weights * wide).astype(to), (biases * wide + added).astype(to)
+    walk.found.append(_dense(weights, biases))
+
+
+def _row_of(walk: Walk, node: Any) -> Array:
+    """The constant of an operator that takes its two inputs in any order."""
+    return walk.graph.row(node, 0 if walk.graph.is_constant(node.input[0]) else 1)
 
 
 def _plain(make: Callable[[], Layer]) -> "Read":
@@ -159,6 +190,7 @@ READERS: dict[str, Read] = {
     "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,
     "Sub": _standardize,
+    "Mul": _in_unit,
 }
 
 

@@ -106,7 +106,8 @@ class _Groups:
         if more:
             raise ValueError(
                 f"{self._place}: the optimizer has weight_decay {more:g} of biases too, expected "
-                "it of weights alone: give PyTorch two groups of parameters"
+                "it of weights alone: give PyTorch two groups of parameters, or this function "
+                "one of our optimizers, such as layers.AdamW(), which starts anew"
             )
         return decay or 0.0
 

@@ -75,6 +75,15 @@ def load(path: "StrPath", *, custom: Iterable[Any] = ()) -> "Sequential":
         names code that is not in ``custom``.
     """
     kind = ending(checked_path(path, "layers.load"))
+    try:
+        return _loaded(kind, path, custom)
+    except RecursionError as error:
+        raise ValueError(
+            f"layers.load: {os.fsdecode(path)}: what it holds is nested too deeply"
+        ) from error
+
+
+def _loaded(kind: str, path: "StrPath", custom: Iterable[Any]) -> "Sequential":
     if kind == _SAFETENSORS:
         from layers.exchange import safetensors_file
 

@@ -25,13 +25,15 @@ def described(stopped: Stopped) -> tuple[dict[str, Any], dict[str, Array]]:
             }
         )
         arrays |= {f"callback.{index}.{key}": array for key, array in kept.items()}
-    return {"epoch": stopped.epoch, "callbacks": callbacks}, arrays
+    return {"epoch": stopped.epoch, "callbacks": callbacks, "given": stopped.given}, arrays
 
 
 def shapes(description: Any, place: str) -> dict[str, tuple[int, ...]]:
     """Shapes of the callbacks' arrays, of a description that is checked as a whole."""
     match description:
-        case {"epoch": int(), "callbacks": [*callbacks]} if all(map(_is_state, callbacks)):
+        case {"epoch": int(), "callbacks": [*callbacks]} if all(
+            map(_is_state, callbacks)
+        ) and isinstance(description.get("given", {}), dict):
             return {
                 f"callback.{index}.{name}": tuple(shape)
                 for index, callback in enumerate(callbacks)
@@ -62,4 +64,5 @@ def made(description: Any, arrays: Mapping[str, Array], place: str) -> Stopped:
 
     epoch = checks.integer(place, "epoch", description["epoch"], 0)
     states = enumerate(description["callbacks"])
-    return Stopped(epoch, [(each["type"], state(index, each)) for index, each in states])
+    kept = [(each["type"], state(index, each)) for index, each in states]
+    return Stopped(epoch, kept, description.get("given", {}))  # older files have none

@@ -36,6 +36,7 @@ class _Rows:
 
     def __init__(self, model: Sequential, piece: Piece) -> None:
         self._model, self._batch = model, piece.batch_size
+        self._gathered = "rows of x and y" if piece.weights is None else "rows of x, y and weights"
 
     def cost(self, *lines: Line) -> Cost:
         """Of some lines."""
@@ -46,7 +47,7 @@ class _Rows:
     def row(self, part: str, of: tuple[int, ...], cost: Cost) -> Row:
         """A pass of a step, of the given layers."""
         model = self._model
-        others = {"gather": "rows of x and y", "loss": repr(model.loss), "update": "all parameters"}
+        others = {"gather": self._gathered, "loss": repr(model.loss), "update": "all parameters"}
         name = ", ".join(f"{index} {model.layers[index]!r}" for index in of) or others[part]
         return Row(part, of, name, *cost)
 
@@ -56,17 +57,17 @@ class _Rows:
 
 def of_program(model: Sequential, compiled: Compiled, piece: Piece) -> Iterator[Timed]:
     """Each pass of a model's training program, as a program of its own."""
-    x, targets, order, batch, _ = piece
-    rows, made = _Rows(model, piece), compiled.step(targets)
+    x, targets, order, batch, weights = piece
+    rows, made = _Rows(model, piece), compiled.step(targets, weights is not None)
     most = max(1, _MOST_ROWS // batch)
     order = np.resize(order, most * batch)
     # From here on what a line reads is there, and none writes over what it reads.
-    compiled.serially(made, x, targets, batch)(order[:batch])
+    compiled.serially(made, x, targets, batch, weights)(order[:batch])
     end = 0
     for (part, of), lines in groupby(made.lines, _pass_of):
         start, end = end, end + len(list(lines))
         one = cut(made, start, end)
-        run = partial(_on_batches, compiled.serially(one, x, targets, batch), order, batch)
+        run = partial(_on_batches, compiled.serially(one, x, targets, batch, weights), order, batch)
         yield rows.row(part, of, rows.cost(*one.lines)), Sample(run, most).take
 
 
@@ -84,7 +85,7 @@ def _pass_of(line: Line) -> tuple[str, tuple[int, ...]]:
 
 def of_calls(model: Sequential, piece: Piece, steps: int) -> Iterator[Timed]:
     """What a step calls, watched while `fit` takes so many steps between two samples."""
-    x, targets, order, batch, _ = piece
+    x, targets, order, batch, weights = piece
     rows, loss, optimizer = _Rows(model, piece), model.loss, model.optimizer
     batch_x, taken = np.empty((batch, model.n_in), model.dtype), order[:batch]
     words = as_words(targets, model.dtype).shape[1]
@@ -92,10 +93,14 @@ def of_calls(model: Sequential, piece: Piece, steps: int) -> Iterator[Timed]:
     def gather() -> None:
         active().gather_rows(x, taken, batch_x)
         targets[taken]
+        if weights is not None:
+            weights[taken]
 
     recorder = _recorder(model)
     recorder.gather(model.n_in, program.X)
     recorder.gather(words, program.TARGETS)
+    if weights is not None:
+        recorder.gather(1, program.WEIGHTS)
     row = rows.row("gather", (), rows.cost(*recorder.lines))
     yield row, Sample(repeated(gather), MOST_CALLS).take
 

@@ -24,7 +24,15 @@ _FIT_SECONDS = 0.02
 
 
 def profile(
-    model: Sequential, x: Any, y: Any, batch_size: int = 32, *, repeats: int = 7, show: bool = False
+    model: Sequential,
+    x: Any,
+    y: Any,
+    batch_size: int = 32,
+    *,
+    repeats: int = 7,
+    show: bool = False,
+    sample_weight: Any = None,
+    class_weight: Any = None,
 ) -> Profile:
     """Measure where the time of one training step goes, pass by pass, on one thread.
 
@@ -46,6 +54,9 @@ def profile(
         Samples of each pass, taken in turn; a row has their median.
     show : bool
         Whether to print the table too.
+    sample_weight, class_weight
+        What rows and classes count for, as `Sequential.fit` takes them: with weights a step has
+        more to do.
 
     Returns
     -------
@@ -63,8 +74,13 @@ def profile(
     batch_size = checks.integer(place, "batch_size", batch_size, 1)
     repeats = checks.integer(place, "repeats", repeats, 1)
     x = checks.real(place, "x", x, model.dtype, ("batch", model.n_in))
-    y = model.loss.targets(place, "y", y, len(x), model.n_out, model.dtype)
+    targets = model.loss.targets(place, "y", y, len(x), model.n_out, model.dtype)
+    weights = model._weights(place, y, targets, sample_weight, class_weight)
     batch_size = min(batch_size, len(x))
+    if weights is not None and not weights[:batch_size].any():
+        raise ValueError(
+            f"{place}: the first {batch_size} rows of x have weights of 0, expected one above 0"
+        )
     copied = copy.deepcopy(model)
     buffers, kept = copied._buffers, []
     if hasattr(copied.optimizer, "learning_rate"):
@@ -75,7 +91,8 @@ def profile(
 
     def fit(epochs: int, batches: int) -> None:
         rows = batches * batch_size
-        copied.fit(x[:rows], y[:rows], epochs, batch_size)
+        of_rows = None if weights is None else weights[:rows]
+        copied.fit(x[:rows], targets[:rows], epochs, batch_size, sample_weight=of_rows)
 
     with kernel_threads(1), one_blas_thread():
         # One epoch of `fit`, or so much of it as takes long enough; repeated where it is short.
@@ -83,7 +100,8 @@ def profile(
         whole = Sample(lambda count: fit(count, batches), MOST_CALLS, _FIT_SECONDS)
         rows = batches * batch_size
         order = np.random.default_rng(0).permutation(rows)
-        piece = Piece(x[:rows], y[:rows], order, batch_size)
+        of_rows = None if weights is None else weights[:rows]
+        piece = Piece(x[:rows], targets[:rows], order, batch_size, of_rows)
         if compiled is not None:
             timed = list(passes.of_program(copied, compiled, piece))
         else:

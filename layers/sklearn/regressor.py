@@ -7,7 +7,6 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
 import layers
-from layers.backends import active
 from layers.base import DType
 from layers.sklearn.perceptron import Objective, Perceptron, choice, trains_on_batches
 
@@ -99,6 +98,4 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
 
     def _answers(self, X: Any) -> Any:
         answers = self._by_rows(lambda x: self.model_.predict(x), X)
-        if self.loss == "poisson":  # the network gives logarithms of means
-            active().exp(answers, answers)
         return answers.reshape(-1) if answers.shape[1] == 1 else answers

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,8 @@ _MOST_CLASSES = 20
 _FEWEST_ROWS = 10
 """Of so many rows each, on average, a category's vector can be learnt."""
 _ID = re.compile(r"(?:^|[^A-Za-z])(?:id|index|rownames?)$|(?:^|[a-z ])(?:Id|ID|Index)$", re.ASCII)
+_LARGEST = sys.float_info.max
+"""Nothing above it, no integer either, is a float."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,9 @@ class Decision:
         whole = {int} == {type(name) for name in self.categories} and self.kind == "classes"
         if (
             self.kind not in _KINDS
-            or not all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+            or not all(
+                type(number) in (int, float) and abs(number) <= _LARGEST for number in numbers
+            )
             or not (texts == {str} or whole)
             or not self.deviation > 0
             or len(self.counts) != len(self.categories) * (self.kind == "classes")
@@ -91,7 +96,9 @@ class Decision:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Decision":
-        """The decision of a `config`."""
+        """The decision of a `config`; ValueError or TypeError where it is none."""
+        if not isinstance(config, dict):
+            raise TypeError(f"{config!r:.80} is no decision on a column")
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in config.items()

@@ -257,7 +257,8 @@ class Checkpoint(_Monitor):
         if self.best_only:
             model.save(path, optimizer_state=False)
         else:
-            stopped = Stopped(progress.epoch, resuming.states_of(progress.callbacks))
+            states = resuming.states_of(progress.callbacks)
+            stopped = Stopped(progress.epoch, states, dict(progress.given))
             model_file.save(model, path, stopped=stopped)
         self._prune()
         self._last, self._unsaved = time.monotonic(), None

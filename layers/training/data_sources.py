@@ -4,6 +4,7 @@ A source yields an epoch in pieces: arrays in the kernels' form, and the order o
 on.
 """
 
+import hashlib
 import weakref
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 PLACE = "Sequential.fit"
 _CONVERTED_BYTES = 2**24
 """Bytes of a mapped file, in another dtype or order, that are converted at a time."""
+_HASHED_BYTES = 2**26
+"""Of so many bytes of an array is a hash taken, of all that are fewer: it takes 0.1 s."""
 
 
 class Piece(NamedTuple):
@@ -43,6 +46,9 @@ class Source(Protocol):
     def pieces(self, order: Array | None) -> Iterator[Piece]:
         """One epoch, with its rows in ``order`` if given."""
 
+    def described(self) -> dict[str, Any]:
+        """What makes another training, for checkpoints: numbers, and hashes of rows."""
+
     def check(self) -> None:
         """Raise OSError where reading would kill the process; called before each compiled call."""
 
@@ -60,6 +66,8 @@ class Rows:
     weighting : Weighting
         Of the loss, which checks targets.
     sample_weight : array_like, optional
+    place : str
+        Who asks, for errors.
     """
 
     def __init__(
@@ -70,20 +78,22 @@ class Rows:
         batch_size: int,
         weighting: Weighting,
         sample_weight: Any = None,
+        place: str = PLACE,
     ) -> None:
+        self._place = place
         n_out, dtype = weighting.n_out, weighting.dtype
         self._dtype, self._batch_size = dtype, batch_size
         is_mapped = isinstance(x, np.ndarray) and checks.mapping(x) is not None
         self._converts = is_mapped and not checks.is_contiguous_native(x, dtype)
         if self._converts:
-            checks.real(PLACE, "x", x[:0], dtype)
-            checks.shape(PLACE, "x", x, ("batch", n_in))
+            checks.real(place, "x", x[:0], dtype)
+            checks.shape(place, "x", x, ("batch", n_in))
         else:
-            x = checks.real(PLACE, "x", x, dtype, ("batch", n_in))
-        labels = weighting.loss.targets(PLACE, "y", y, len(x), n_out, dtype)
+            x = checks.real(place, "x", x, dtype, ("batch", n_in))
+        labels = weighting.loss.targets(place, "y", y, len(x), n_out, dtype)
         names = "y", "sample_weight"
-        self._of_rows = weighting.rows(PLACE, names, y, labels, sample_weight)
-        self._weights = weighting.with_classes(PLACE, labels, self._of_rows)
+        self._of_rows = weighting.rows(place, names, y, labels, sample_weight)
+        self._weights = weighting.with_classes(place, labels, self._of_rows)
         self._held = held(x), held(labels)
         self._x, self._labels = (each.array for each in self._held)
         self.rows: int | None = len(self._x)
@@ -102,12 +112,14 @@ class Rows:
         """
         self._kept = np.delete(np.arange(len(self._x)), rows)
         self.rows = len(self._kept)
-        x = checks.real(PLACE, "x", np.asarray(self._x)[rows], self._dtype)
+        x = checks.real(self._place, "x", np.asarray(self._x)[rows], self._dtype)
         weights = None if self._of_rows is None else self._of_rows[rows]
         for kept, which in ((weights, "to validate on"), (self._weights, "to train on")):
             some = kept if which == "to validate on" or kept is None else kept[self._kept]
             if some is not None and not some.any():
-                raise ValueError(f"{PLACE}: validation_fraction leaves only weights of 0 {which}")
+                raise ValueError(
+                    f"{self._place}: validation_fraction leaves only weights of 0 {which}"
+                )
         return x, self._labels[rows], weights
 
     def pieces(self, order: Array | None) -> Iterator[Piece]:
@@ -124,17 +136,29 @@ class Rows:
         for start in range(0, len(order), size):
             self.check()
             rows = order[start : start + size]
-            x = checks.real(PLACE, "x", np.asarray(self._x)[rows], self._dtype)
+            x = checks.real(self._place, "x", np.asarray(self._x)[rows], self._dtype)
             weights = None if self._weights is None else self._weights[rows]
             yield Piece(x, self._labels[rows], np.arange(len(rows)), self._batch_size, weights)
+
+    def described(self) -> dict[str, Any]:
+        """How many rows there are, how many at a time, and a hash of what they hold."""
+        self.check()
+        return {
+            "rows": self.rows,
+            "batch_size": self._batch_size,
+            "x": _fingerprint(self._x, self._dtype),
+            "y": _fingerprint(self._labels, self._labels.dtype),
+            "sample_weight": self._weights is not None
+            and _fingerprint(self._weights, self._weights.dtype),
+        }
 
     def check(self) -> None:
         """Reading a missing page of a mapped file would kill the process."""
         if not self._is_mapped:
             return
         try:
-            checks.unshrunk(PLACE, "x", self._x)
-            checks.unshrunk(PLACE, "y", self._labels)
+            checks.unshrunk(self._place, "x", self._x)
+            checks.unshrunk(self._place, "y", self._labels)
         except OSError as error:
             raise OSError(f"{error}; the parameters are those before this batch") from None
 
@@ -173,7 +197,7 @@ class Batches:
         self._n_in = n_in
         if iter(batches) is batches and steps is None and epochs > 1:
             raise ValueError(
-                f"{PLACE}: x is an iterator, which has one epoch, and epochs is {epochs}: expected "
+                f"{place}: x is an iterator, which has one epoch, and epochs is {epochs}: expected "
                 "steps_per_epoch, or an iterable that begins anew, such as a list"
             )
 
@@ -211,8 +235,24 @@ class Batches:
         weights = weighting.with_classes(place, labels, weights, may_be_zero=True)
         return Piece(x, labels, np.arange(len(x)), len(x), weights)
 
+    def described(self) -> dict[str, Any]:
+        """Of the batches nothing is known before they come."""
+        return {"steps_per_epoch": self._steps}
+
     def check(self) -> None:
         """Nothing: batches are arrays in memory."""
+
+
+def _fingerprint(array: Array, dtype: np.dtype[Any]) -> str:
+    """A hash of an array's shape and numbers; of evenly spread rows where there are many."""
+    found = hashlib.blake2b(f"{array.shape} {dtype.str}".encode(), digest_size=16)
+    row_bytes = max(1, array[:1].size * dtype.itemsize)
+    rows = np.arange(0, len(array), -(-len(array) * row_bytes // _HASHED_BYTES) or 1)
+    at_once = max(1, _CONVERTED_BYTES // row_bytes)
+    for start in range(0, len(rows), at_once):
+        part = array[rows[start : start + at_once]]
+        found.update(np.ascontiguousarray(part, dtype).view(np.uint8).data)
+    return found.hexdigest()
 
 
 def as_batches(x: Any, y: Any) -> Iterable[Any] | None:

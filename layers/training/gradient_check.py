@@ -13,6 +13,7 @@ from layers.base import Array, Layer
 from layers.notebook import html_table
 from layers.optimizers import SGD
 from layers.training.mistakes import Case, likely_mistake
+from layers.weighting import weighted
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -103,7 +104,15 @@ class GradientCheck:
         return lines
 
 
-def check_gradients(model: "Sequential", x: Any, y: Any, *, elements: int = 200) -> GradientCheck:
+def check_gradients(
+    model: "Sequential",
+    x: Any,
+    y: Any,
+    *,
+    elements: int = 200,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+) -> GradientCheck:
     """Compare a model's gradients with central differences, and say what is likely wrong.
 
     It works on a copy in float64, so it takes any model: layers, losses and optimizers of your own
@@ -117,6 +126,8 @@ def check_gradients(model: "Sequential", x: Any, y: Any, *, elements: int = 200)
         What `fit` takes; some ten rows do. With one row alone a wrong mean does not show.
     elements : int
         How many of an array's elements are looked at.
+    sample_weight, class_weight
+        What rows and classes count for, as `fit` takes them.
 
     Returns
     -------
@@ -139,8 +150,9 @@ def check_gradients(model: "Sequential", x: Any, y: Any, *, elements: int = 200)
     twin = _in_float64(model)
     x = checks.real(_PLACE, "x", x, twin.dtype, ("batch", twin.n_in)).copy()
     targets = twin.loss.targets(_PLACE, "y", y, len(x), twin.n_out, twin.dtype)
+    weights = twin._weights(_PLACE, y, targets, sample_weight, class_weight)
     with runs.at(twin._key, twin._step):
-        return GradientCheck(_Check(twin, x, targets, elements).rows())
+        return GradientCheck(_Check(twin, x, targets, weights, elements).rows())
 
 
 def _in_float64(model: "Sequential") -> "Sequential":
@@ -160,8 +172,16 @@ def _in_float64(model: "Sequential") -> "Sequential":
 class _Check:
     """One call of `check_gradients`."""
 
-    def __init__(self, model: "Sequential", x: Array, targets: Array, elements: int) -> None:
-        self.model, self.targets, self.elements = model, targets, elements
+    def __init__(
+        self,
+        model: "Sequential",
+        x: Array,
+        targets: Array,
+        weights: Array | None,
+        elements: int,
+    ) -> None:
+        self.model, self.targets, self.weights = model, targets, weights
+        self.elements = elements
         self.inputs = [x]
         self.notes: dict[int, str] = {}
         for index, layer in enumerate(model.layers):
@@ -195,7 +215,14 @@ class _Check:
         return copied
 
     def _loss(self, scores: Array) -> float:
-        return float(self.model.loss.run(scores, self.targets)[0].mean())
+        return float(self._run(scores)[0].mean())
+
+    def _run(self, scores: Array) -> tuple[Array, Callable[[], Array]]:
+        """Each row's loss, times its weight, and what gives the gradient of their mean."""
+        losses, measures, gradient = self.model.loss.run(scores, self.targets)
+        if self.weights is not None:
+            losses, _, gradient = weighted(losses, measures, gradient, self.weights)
+        return losses, gradient
 
     def _loss_from(self, index: int) -> float:
         """The mean loss, from a layer on."""
@@ -226,7 +253,7 @@ class _Check:
         model = self.model
         model._buffers.gradients[...] = 0
         self._loss_from(0)
-        dscores = np.array(model.loss.run(self.scores, self.targets)[2]())
+        dscores = np.array(self._run(self.scores)[1]())
         named = model._buffers.named_gradients()
         self._backward(dscores)
         once = {name: array.copy() for name, array in named.items()}

@@ -62,6 +62,8 @@ class Progress:
         Since this call of `fit` began.
     callbacks : sequence
         All that are called.
+    given : dict
+        What a checkpoint notes of the arguments of `fit`: batch size, hashes of the rows, ...
     """
 
     epoch: int
@@ -73,6 +75,7 @@ class Progress:
     learning_rate: float | None = None
     seconds: float = 0.0
     callbacks: Sequence[Any] = field(default=(), repr=False)
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def loss(self) -> float:
@@ -158,6 +161,7 @@ class Fitting:
     validation: tuple[Held, Held, Array | None] | None
     callbacks: Sequence[Function]
     every: int | None
+    given: Mapping[str, Any] = field(default_factory=dict)
     _intervals: list[int | None] = field(default_factory=list)
     _began: float = 0.0
     _before: int = 0
@@ -318,6 +322,7 @@ class Fitting:
             learning_rate=learning_rate(self.model),
             seconds=time.perf_counter() - self._began,
             callbacks=self.callbacks,
+            given=self.given,
         )
         answers = [callback(progress) for callback in callbacks]
         # Not whatever counts as true: a callback may well return a number.

@@ -61,6 +61,8 @@ def find_learning_rate(
     lowest: float = 1e-5,
     highest: float = 10.0,
     steps: int = 200,
+    sample_weight: Any = None,
+    class_weight: Any = None,
 ) -> LearningRates:
     """Train a copy of a model while the learning rate grows, until the loss does.
 
@@ -75,7 +77,9 @@ def find_learning_rate(
     lowest, highest : float
         The rates of the first batch and of the last; each is the same multiple of the one before.
     steps : int
-        Batches, at most.
+        Batches, at most; one whose weights are all 0 is left out.
+    sample_weight, class_weight
+        What rows and classes count for, as `fit` takes them.
 
     Returns
     -------
@@ -109,12 +113,13 @@ def find_learning_rate(
         )
     twin = copy.deepcopy(model)
     twin.optimizer = optimizer
-    source = source_of(twin, _PLACE, x, y, 1, batch_size)
+    source = source_of(twin, _PLACE, x, y, 1, batch_size, None, sample_weight, class_weight)
     once = source.rows is None and iter(x) is x
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
     while len(rates) < steps:
+        before = len(rates)
         for piece in source.pieces(_order(twin, source.rows, len(rates))):
             sizes = len(piece.order), piece.batch_size
             check_batches(twin.layers, _PLACE, "x", piece.x, *sizes)
@@ -125,7 +130,9 @@ def find_learning_rate(
                 optimizer.learning_rate = rate
                 source.check()
                 order = piece.order[start : start + piece.batch_size]
-                loss, _ = twin._train(piece, order, Totals())
+                loss, totals = twin._train(piece, order, Totals())
+                if math.isfinite(loss) and not totals.weight:
+                    continue  # its loss of 0 says nothing
                 mean = _STAYS * mean + (1 - _STAYS) * loss
                 corrected = mean / (1 - _STAYS ** (len(rates) + 1))
                 too_far = losses and corrected > _TOO_FAR * min(losses)
@@ -133,7 +140,7 @@ def find_learning_rate(
                     return _found(rates, losses)
                 rates.append(rate)
                 losses.append(corrected)
-        if once:
+        if once or len(rates) == before:
             break
     return _found(rates, losses)
 

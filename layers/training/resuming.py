@@ -24,14 +24,39 @@ class Stopped:
         How many epochs it had done.
     states : list of (str, dict)
         The class's name and the state of each callback that has one.
+    given : dict
+        What `fit` was called with: its rows, in short, and how it takes them. Empty where a file
+        does not say.
     """
 
     epoch: int = 0
     states: list[tuple[str, State]] = field(default_factory=list)
+    given: dict[str, Any] = field(default_factory=dict)
 
     def copy(self) -> "Stopped":
         """One whose states can be taken without a trace."""
-        return Stopped(self.epoch, list(self.states))
+        return Stopped(self.epoch, list(self.states), self.given)
+
+    def check(self, place: str, given: dict[str, Any]) -> None:
+        """The same rows and batches: with others, no training would be gone on with.
+
+        How many epochs there are to be is free.
+        """
+        if not self.given:
+            return
+        for name in dict.fromkeys([*given, *self.given]):
+            there, here = self.given.get(name), given.get(name)
+            if name == "epochs" or there == here:
+                continue
+            if name in _FINGERPRINTS:
+                told = f"{name} holds other numbers than in the checkpoint, expected the same rows"
+            else:
+                told = f"{name} is {checks.shown(here)}, expected {checks.shown(there)}, as in the"
+                told += " checkpoint"
+            raise ValueError(
+                f"{place}: {told}: the model goes on with a training. Saved by model.save and "
+                "loaded again, it begins another"
+            )
 
     def take(self, callback: Any) -> State | None:
         """The state of a callback of this class, looking at the same metric; None without any."""
@@ -50,6 +75,9 @@ class Stopped:
                 stacklevel=5,
             )
 
+
+_FINGERPRINTS = ("x", "y", "sample_weight")
+"""What is known of these is a hash."""
 
 _OUTPUTS = ("Checkpoint", "CSVLog")
 """Callbacks that only write files."""
@@ -82,7 +110,10 @@ def number(place: str, name: str, state: State) -> float:
     value = state.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{place}: {name} in the checkpoint is {checks.shown(value)}, no number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{place}: {name} in the checkpoint is beyond float64") from None
 
 
 def integer(place: str, name: str, state: State) -> int:

@@ -105,7 +105,8 @@ class Trainable:
         Raises
         ------
         TypeError, ValueError
-            An argument is not as described; no parameter has changed. Or so is a batch of an
+            An argument is not as described, or not what the training was begun with that the model
+            comes from by a `Checkpoint`; no parameter has changed. Or so is a batch of an
             iterable: the parameters are those before it.
         NonFiniteLoss
             A batch's loss is NaN or Inf. The parameters are those before that batch.
@@ -127,8 +128,14 @@ class Trainable:
         validation = _validation(model, validation_data, validation_fraction, source)
         if source.rows is not None:
             check_rows(model.layers, PLACE, "x", source.rows, min(batch_size, source.rows))
+        before = 0 if model._stopped is None else model._stopped.epoch
+        given: dict[str, Any] = {}
+        if model._stopped is not None or any(getattr(each, "saves", False) for each in checked):
+            given = {"shuffle": bool(shuffle), "epochs": before + epochs} | source.described()
+        if model._stopped is not None:
+            model._stopped.check(PLACE, given)
         model._forget()
-        fitting = Fitting(model, source, epochs, shuffle, validation, checked, every)
+        fitting = Fitting(model, source, epochs, shuffle, validation, checked, every, given)
         try:
             return fitting.run(progress)
         except (KeyboardInterrupt, NonFiniteLoss) as error:
@@ -136,7 +143,12 @@ class Trainable:
             raise error.with_traceback(None) from None
 
     def partial_fit(
-        self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 32,
+        sample_weight: Any = None,
+        class_weight: Any = None,
     ) -> History:
         """Go on training by one epoch, on rows that have just come; see `fit`.
 
@@ -145,9 +157,19 @@ class Trainable:
         History
             Of this epoch; ``model.history`` has those of all calls.
         """
-        return self.fit(x, y, 1, batch_size, sample_weight=sample_weight)
+        model = cast("Sequential", self)
+        # Other rows than before: a training that a checkpoint has of it is not gone on with.
+        stopped, model._stopped = model._stopped, None
+        try:
+            weights = {"sample_weight": sample_weight, "class_weight": class_weight}
+            return self.fit(x, y, 1, batch_size, **weights)
+        except (TypeError, ValueError):
+            model._stopped = stopped
+            raise
 
-    def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Array]:
+    def gradients(
+        self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
+    ) -> dict[str, Array]:
         """Gradients of a batch's mean loss, and of penalties; nothing of the model changes.
 
         Parameters
@@ -157,6 +179,8 @@ class Trainable:
             What `fit` takes.
         sample_weight : array_like, (batch,), optional
             What each row counts for, at least 0.
+        class_weight : dict or "balanced", optional
+            What each class counts for, as in `fit`; ``"balanced"`` by the rows of this batch.
 
         Returns
         -------
@@ -167,7 +191,8 @@ class Trainable:
         model = copy.deepcopy(cast("Sequential", self))  # layers may learn in a training pass
         checked = model._checked_data("gradients", "x", x)
         targets = model._targets("gradients", "y", y, len(checked))
-        weights = model._weights("gradients", y, targets, sample_weight)
+        place = "Sequential.gradients"
+        weights = model._weights(place, y, targets, sample_weight, class_weight)
         with runs.at(model._key, model._step):
             scores = model._forward(checked, True, model.layers)
             losses, measures, gradient = model.loss.run(scores, targets)
@@ -204,13 +229,13 @@ def source_of(
                 f"{place}: sample_weight is given and x an iterable of batches, expected triples "
                 "(x, y, sample_weight) in it"
             )
-        return Batches(batches, steps_per_epoch, epochs, model.n_in, weighting)
+        return Batches(batches, steps_per_epoch, epochs, model.n_in, weighting, place)
     if steps_per_epoch is not None:
         raise ValueError(
             f"{place}: steps_per_epoch is {steps_per_epoch}, expected it only where x is an "
             "iterable of batches"
         )
-    return Rows(x, y, model.n_in, batch_size, weighting, sample_weight)
+    return Rows(x, y, model.n_in, batch_size, weighting, sample_weight, place)
 
 
 def _validation(

@@ -392,7 +392,7 @@ def test_an_operation_is_compiled_once_for_each_dtype():
         (COLUMNWISE, _gives_a_float, "_gives_a_float returns float32, expected none"),
         (ROWWISE, _gives_nothing, "_gives_nothing returns none, expected int64"),
     ],
-    ids=str,
+    ids=["elementwise", "columnwise", "rowwise"],
 )
 def test_an_operation_that_returns_something_else_is_an_error_each_time(family, function, message):
     """Compiled code would read a result where there is none, or is another."""

@@ -10,7 +10,7 @@ import pytest
 
 import kernels
 from kernels.activations import RELU
-from kernels.intrinsics import local_number, pointer
+from kernels.intrinsics import itemsize, local_number, pointer
 from kernels.intrinsics.cpu import Cache
 from kernels.optimizers import SGD
 from kernels.product.flags import (
@@ -217,7 +217,7 @@ def test_the_smallest_tile_has_the_same_bits(python, dtype):
 
 
 def what_is_packed(a, m, n, k, flags, out):
-    plan = plan_of((m, n, k), 1, 1, flags, 0, pointer(out), 1)
+    plan = plan_of((m, n, k), 1, 1, flags, 0, itemsize(pointer(out)), 1)
     return 2 * (plan.a_bytes > 0) + (plan.b_bytes > 0)
 
 

@@ -69,14 +69,42 @@ def test_a_training_that_goes_on_ends_as_one_that_was_not_stopped(run, request, 
     assert again["fingerprint"] == whole["fingerprint"]
 
 
+@pytest.mark.parametrize("source", ["table", "arrays"])
+def test_without_epochs_it_goes_on_to_those_it_was_begun_with(run, request, source, monkeypatch):
+    data, fit, done = request.getfixturevalue(source), layers.Sequential.fit, []
+
+    def stopping(self, *given, callbacks=(), **more):
+        def stop(progress):
+            done.append(progress.epochs)
+            return progress.epoch == 2
+
+        return fit(self, *given, callbacks=[*callbacks, stop], **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(layers.Sequential, "fit", stopping)
+        assert run("train", data, *FAST, "--epochs", 3, "--checkpoint", "run.npz")[0] == 0
+    assert (done, layers.load("run.npz").history.epochs) == ([3, 3], 2)
+    code, out, err = run("train", data, *FAST, "--resume", "run.npz")
+    assert code == 0, err
+    assert "Going on after 2 of 3 epochs" in out
+    assert layers.load("run.npz").history.epochs == 3
+
+
 def test_what_does_not_go_on_is_one_line_and_code_2(run, arrays, table):
     assert run("train", arrays, *FAST, "--epochs", 2, "--checkpoint", "run.npz")[0] == 0
     layers.load("run.npz").save("model.npz")
     before = layers.load("run.npz").fingerprint()
+    with np.load(arrays) as given:
+        np.savez("other.npz", x=given["x"] + 1, y=given["y"])
     for arguments, message in (
         (("train", arrays, *FAST, "--resume", "none.npz"), "none.npz: No such file"),
         (("train", arrays, *FAST, "--resume", "model.npz"), "model.npz is no checkpoint, expected"),
         (("train", arrays, *FAST, "--epochs", 1, "--resume", "run.npz"), "it has 2 epochs, expec"),
+        (
+            ("train", arrays, *FAST, "--batch-size", 8, "--resume", "run.npz"),
+            "batch_size is 8, expected 32",
+        ),
+        (("train", "other.npz", *FAST, "--resume", "run.npz"), "x holds other numbers than in"),
         (("train", arrays, "--hidden", 5, "--resume", "run.npz"), "the network of the checkpoint"),
         (("train", arrays, "--hidden", 6, "--resume", "run.npz"), "the seed of the checkpoint"),
         (("train", table, *FAST, "--resume", "run.npz"), "the network of the checkpoint differs"),

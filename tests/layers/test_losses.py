@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+import kernels
 import layers
 from tests.layers.test_gradients import assert_same_gradient, numeric_gradient
 
@@ -61,6 +62,36 @@ def test_a_loss_of_numbers_is_the_mean_of_its_formula(name, n):
     assert loss.forward(y, targets) == pytest.approx(expected, rel=1e-13)
     gradient = loss.backward()
     assert_same_gradient("y", numeric_gradient(lambda: loss.forward(y, targets), y), gradient)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("n", [1, 3])
+def test_poisson_predicts_counts(own, n):
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((1300, 4))
+    targets = rng.poisson(np.exp(x[:, :n])).astype(float)
+    loss = by_layers(layers.Poisson()) if own else layers.Poisson()
+    model = layers.Sequential([layers.Dense(4, n)], loss, layers.Adam(0.01), seed=0)
+    model.fit(x, targets, epochs=20)
+    scores, counts = model.forward(x), model.predict(x)
+    expected = np.empty_like(scores)
+    kernels.exp(scores, expected)
+    assert counts.tobytes() == expected.tobytes()
+    assert model.predict(x[7:8]).tobytes() == counts[7:8].tobytes()
+    assert counts.mean() == pytest.approx(targets.mean(), rel=0.1)
+    weights = rng.integers(0, 3, len(x)) / 1.0
+    found = model.evaluate(x, targets, weights)
+    errors = abs(counts - targets).mean(axis=1)
+    assert found["mae"] == pytest.approx(np.average(errors, weights=weights), rel=1e-5)
+    middle = np.average(targets, axis=0, weights=weights)
+    of_mean = (weights[:, None] * (targets - middle) ** 2).sum(axis=0)
+    left = (weights[:, None] * (targets - counts) ** 2).sum(axis=0)
+    assert found["r2"] == pytest.approx((1 - left / of_mean).mean(), rel=1e-4)
+    assert found["r2"] > 0.1
+    x[5, 2] = np.nan
+    assert np.argwhere(np.isnan(model.predict(x))).tolist() == [[5, j] for j in range(n)]
+    with layers.backend("numpy"):
+        np.testing.assert_allclose(model.predict(x), np.exp(model.forward(x)), rtol=1e-6)
 
 
 @each_of_numbers

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import layers
+from tests.layers.test_exchanged import WITHIN
 
 onnx = pytest.importorskip("onnx")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
@@ -15,22 +16,6 @@ helper, numpy_helper = onnx.helper, onnx.numpy_helper
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(36, 6)).astype(np.float32)
 Y = np.arange(36) % 3
-LAYERS = [
-    layers.ReLU(),
-    layers.LeakyReLU(0.25),
-    layers.ELU(0.75),
-    layers.SELU(),
-    layers.GELU(),
-    layers.GELU("tanh"),
-    layers.SiLU(),
-    layers.Softplus(),
-    layers.Sigmoid(),
-    layers.Tanh(),
-    layers.LogSoftmax(),
-    layers.Dropout(0.25),
-    layers.BatchNorm(5, momentum=0.25, epsilon=1e-3),
-    layers.LayerNorm(5, epsilon=1e-4),
-]
 
 
 def run(path, x=X) -> dict[str, np.ndarray]:
@@ -55,7 +40,7 @@ def without_compiling():
         yield
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+@pytest.mark.parametrize("layer", WITHIN, ids=repr)
 def test_each_layer_both_ways(tmp_path, layer):
     path = tmp_path / "net.onnx"
     model = trained(
@@ -84,6 +69,7 @@ def test_each_layer_both_ways(tmp_path, layer):
         ([layers.Dense(6, 2)], layers.SigmoidCrossEntropy(), np.stack([Y % 2, Y > 1], axis=1)),
         ([layers.Dense(6, 1), layers.Sigmoid()], layers.BinaryCrossEntropy(), Y % 2),
         ([layers.Dense(6, 2)], layers.Huber(0.5), X[:, :2]),
+        ([layers.Dense(6, 2)], layers.Poisson(), abs(X[:, :2])),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -207,8 +193,13 @@ def test_a_regression_is_in_the_unit_of_its_target(tmp_path):
     made.save(path)
     expected = made.predict({name: TABLE[name] for name in ("age", "year")})
     np.testing.assert_allclose(run(path, raw)["predictions"][:, 0], expected, rtol=1e-5)
-    with pytest.raises(ValueError, match="operator 'Mul' in the chain has no layer here"):
-        layers.load(path)
+    back = layers.load(path)
+    assert repr(back.layers[0]) == "Standardize(2)"
+    assert len(back.layers) == 1 + len(made.model.layers)  # the unit is the last dense layer's
+    assert repr(back.loss) == repr(made.model.loss)
+    np.testing.assert_allclose(back.predict(raw)[:, 0], expected, rtol=1e-5)
+    back.save(path)
+    np.testing.assert_allclose(run(path, raw)["predictions"][:, 0], expected, rtol=1e-5)
 
 
 def test_columns_that_a_graph_cannot_read(tmp_path):
@@ -347,6 +338,27 @@ def test_graphs_of_others(tmp_path, nodes, constants):
 
 
 GEMM = ("Gemm", ["x", "w", "b"], ["g"])
+C = np.array([2, 0.5, -1], "f4")
+SCALED = [
+    ([GEMM, ("Mul", ["g", "c"], ["m"]), ("Add", ["b", "m"], ["y"])], (W * C, B * C + B)),
+    ([GEMM, ("Mul", ["c", "g"], ["y"])], (W * C, B * C)),
+    (
+        [("MatMul", ["x", "w"], ["g"]), ("Mul", ["g", "c"], ["m"]), ("Add", ["m", "b"], ["y"])],
+        (W * C, B),
+    ),
+]
+
+
+@pytest.mark.parametrize(("nodes", "expected"), SCALED)
+def test_a_factor_after_a_dense_layer_is_part_of_it(tmp_path, nodes, expected):
+    path = graph(tmp_path / "net.onnx", nodes, {"w": W, "b": B, "c": C})
+    model = layers.load(path)
+    assert repr(model.layers) == "(Dense(6, 3),)"
+    np.testing.assert_array_equal(model.layers[0].weights, expected[0])
+    np.testing.assert_array_equal(model.layers[0].biases[0], expected[1])
+    np.testing.assert_allclose(run(path)["y"], model.forward(X), rtol=1e-5, atol=1e-6)
+
+
 REFUSED = [
     ([GEMM, ("Conv", ["g", "w"], ["y"])], {}, "operator 'Conv' in the chain has no layer here"),
     ([GEMM, ("Relu", ["g"], ["h"]), ("Mul", ["g", "h"], ["y"])], {}, "'(Relu|Mul)' after the sc"),
@@ -356,6 +368,13 @@ REFUSED = [
     ([("Gemm", ["x", "v", "b"], ["y"])], {}, "operator Gemm: input 1 is 'v', expected a constant"),
     ([("Gemm", ["x", "b", "b"], ["y"])], {}, r"operator Gemm: 'b' has shape \(3,\)"),
     ([("Gemm", ["x", "w", "x"], ["y"])], {}, "operator Gemm: input 2 is 'x', expected a constant"),
+    ([GEMM, ("Relu", ["g"], ["h"]), ("Mul", ["h", "b"], ["y"])], {}, "expected a Gemm before it"),
+    ([GEMM, ("Mul", ["g", "g"], ["y"])], {}, "operator Mul: input 1 is 'g', expected a constant"),
+    (
+        [GEMM, ("Mul", ["g", "c"], ["y"])],
+        {"c": np.ones(1, "f4")},
+        r"its constants have shapes \(1,\) and \(1,\), expected \(3,\)",
+    ),
     ([("Sub", ["x", "b"], ["y"])], {}, "operator Sub: no Div follows it"),
     ([("Identity", ["x"], ["y"])], {}, "no operator that is a layer"),
     ([("Gemm", ["x", "w", "c"], ["y"])], {"c": np.zeros(2, "f4")}, "its biases have shape"),

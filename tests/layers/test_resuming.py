@@ -14,6 +14,7 @@ import pytest
 import kernels
 import layers
 from layers.data.columns import NumberColumns
+from layers.training import data_sources
 
 ROOT = Path(__file__).parents[2]
 FILES = Path(__file__).parent / "files"
@@ -157,7 +158,11 @@ def test_progress_counts_on(tmp_path):
     model = layers.load(tmp_path / "2.npz")
     for callback in callbacks(tmp_path):
         model._stopped.take(callback)
-    model.fit(X, Y, 2, callbacks=lambda progress: seen.append((progress.epoch, progress.epochs)))
+
+    def at(progress):
+        seen.append((progress.epoch, progress.epochs))
+
+    model.fit(X, Y, 2, 16, callbacks=at)
     assert seen == [(3, 4), (4, 4)]
 
 
@@ -165,7 +170,7 @@ def test_a_state_that_nobody_takes_up_is_named(tmp_path):
     train(make(layers.Adam(0.1)), tmp_path, 2)
     model = layers.load(tmp_path / "2.npz")
     with pytest.warns(UserWarning, match="state of EarlyStopping, ReduceOnPlateau, Mov"):
-        model.fit(X, Y)
+        model.fit(X, Y, 1, 16)
 
 
 @pytest.mark.parametrize(
@@ -477,3 +482,70 @@ def test_what_no_file_can_name(tmp_path, case):
 def test_bad_custom(custom, error, message):
     with pytest.raises(error, match=rf"^layers.load: {message}"):
         layers.load(FILES / "format1.npz", custom=custom)
+
+
+# --- what a training was begun with ---------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A checkpoint of two epochs of five, by NumPy: nothing is compiled."""
+    path = tmp_path / "run.npz"
+    with layers.backend("numpy"):
+        make(layers.SGD(0.1)).fit(X, Y, 2, 16, callbacks=layers.Checkpoint(path, best=False))
+        yield path
+
+
+CHANGED = X.copy()
+CHANGED[17, 2] += 1
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "arguments", "message"),
+    [
+        (X, Y, {"batch_size": 8}, "batch_size is 8, expected 16, as in the checkpoint"),
+        (X, Y, {"shuffle": False}, "shuffle is False, expected True"),
+        (X[1:], Y[1:], {}, "rows is 39, expected 40"),
+        (X, Y, {"validation_fraction": 0.25}, "rows is 30, expected 40"),
+        (CHANGED, Y, {}, "x holds other numbers than in the checkpoint, expected the same rows"),
+        (X[::-1], Y, {}, "x holds other numbers"),
+        (X, Y[::-1], {}, "y holds other numbers"),
+        (X, Y, {"sample_weight": 1 + Y}, "sample_weight holds other numbers"),
+        (X, Y, {"class_weight": {1: 2}}, "sample_weight holds other numbers"),
+        ([(X, Y)], None, {}, "steps_per_epoch|rows is None"),
+    ],
+)
+def test_other_rows_or_batches_are_refused(stopped, x, y, arguments, message):
+    model = layers.load(stopped)
+    before = model.fingerprint()
+    with pytest.raises(ValueError, match=rf"^Sequential.fit: .*({message}).*begins another"):
+        model.fit(x, y, 3, **({"batch_size": 16} | arguments))
+    assert model.fingerprint() == before
+    model.fit(X, Y, 3, 16)  # as if nothing had been asked for
+    whole = make(layers.SGD(0.1))
+    whole.fit(X, Y, 5, 16)
+    assert model.fingerprint() == whole.fingerprint()
+
+
+def test_what_goes_on_all_the_same(stopped):
+    for x, y, epochs in ((X.astype(float), Y.astype("u1"), 1), (np.asfortranarray(X), Y, 9)):
+        layers.load(stopped).fit(x, y, epochs, 16)
+    mapped = np.memmap(stopped.with_name("x"), np.float64, "w+", shape=X.shape)
+    mapped[...] = X
+    layers.load(stopped).fit(mapped, Y, 1, 16)
+    layers.load(stopped).partial_fit(X[:7], Y[:7])  # other rows, on purpose
+    saved = layers.load(stopped)
+    saved.save(stopped)
+    layers.load(stopped).fit(X[:9], Y[:9], 1)
+    older = layers.load(FILES / "format1.npz")
+    older.fit(X[:9], Y[:9], 1)
+
+
+def test_of_many_rows_some_are_looked_at(monkeypatch):
+    monkeypatch.setattr(data_sources, "_HASHED_BYTES", 64)
+    found = data_sources._fingerprint(X, X.dtype)
+    other = X.copy()
+    other[1:10] = 0  # every tenth row is looked at
+    assert data_sources._fingerprint(other, X.dtype) == found
+    other[10] += 1
+    assert data_sources._fingerprint(other, X.dtype) != found

@@ -1,9 +1,12 @@
 """What files say of a network: metrics, containers, how layers are trained; and going on."""
 
+import json
+
 import numpy as np
 import pytest
 
 import layers
+from layers.files import archive
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(-8, 9, size=(40, 4)).astype(np.float32) / 4
@@ -143,3 +146,13 @@ def test_statistics_and_states_go_on(tmp_path, name):
 @pytest.mark.compiled
 def test_statistics_and_states_go_on_in_compiled_training(tmp_path):
     goes_on(tmp_path, OPTIMIZERS["AdamW"])
+
+
+def test_what_is_nested_too_deeply_is_refused(tmp_path):
+    path = tmp_path / "net.npz"
+    layers.Sequential([layers.Dense(4, 3)], seed=0).save(path)
+    arrays, architecture = archive.load_arrays(path)
+    architecture["layers"][0]["n_out"] = json.loads("[" * 450 + "]" * 450)
+    archive.save_arrays(path, arrays, architecture)
+    with pytest.raises(ValueError, match=r"net\.npz: .*(nested too deeply|n_out is a list)"):
+        layers.load(path)

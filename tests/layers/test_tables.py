@@ -696,10 +696,12 @@ def test_the_columns_of_a_damaged_file_are_refused(tmp_path):
         (1, {"kind": "sort"}),
         (2, {"categories": [1, 2]}),
         (2, {"name": None}),
+        (1, {"mean": 10**400}),
     ):
         assert "is no decision on a column" in of(index, **changed)
     assert "is no target" in of(0, kind="category", counts=[])
     assert "a dict of columns and has_names" in of(1, more=1)
+    assert "a dict of columns and has_names" in error(lambda c: c.update(columns=["a", "b"]))
     assert "a dict of columns and has_names" in error(lambda c: c.pop("has_names"))
     assert "a dict of columns and has_names" in error(lambda c: c["settings"].update(more=1))
     assert "has 3 classes, expected 2" in of(0, categories=["u", "v", "w"], counts=[1, 1, 1])

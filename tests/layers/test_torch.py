@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import layers
+from tests.layers.test_exchanged import WITHIN
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -14,22 +15,6 @@ nn = torch.nn
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(48, 6)).astype(np.float32)
 Y = np.arange(48) % 3
-ACTIVATIONS = [
-    layers.ReLU(),
-    layers.LeakyReLU(0.2),
-    layers.ELU(0.7),
-    layers.SELU(),
-    layers.GELU(),
-    layers.GELU("tanh"),
-    layers.SiLU(),
-    layers.Softplus(),
-    layers.Sigmoid(),
-    layers.Tanh(),
-    layers.LogSoftmax(),
-    layers.Dropout(0.25),
-    layers.BatchNorm(5, momentum=0.2, epsilon=1e-3),
-    layers.LayerNorm(5, epsilon=1e-4),
-]
 
 
 def model_with(layer, **arguments) -> layers.Sequential:
@@ -42,7 +27,7 @@ def logits(module, x=X):
         return module.eval()(torch.tensor(x)).numpy()
 
 
-@pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)
+@pytest.mark.parametrize("layer", WITHIN, ids=repr)
 def test_each_layer_both_ways(layer):
     with layers.backend("numpy"):
         model = model_with(layers.base.copy.deepcopy(layer))

@@ -386,3 +386,118 @@ def test_bad_weights_elsewhere():
     for value in ("1", 1.5, True):
         with pytest.raises(TypeError, match="SoftmaxCrossEntropy: ignore_index is"):
             layers.SoftmaxCrossEntropy(ignore_index=value)
+
+
+# --- what looks at training takes what `fit` takes ------------------------------------------------
+
+CLASSES = {0: 3.0, 1: 0.5}
+
+
+def in_one(y, weights, class_weight):
+    """Weights of rows and of classes as weights of rows alone."""
+    return weights * np.array([class_weight.get(int(label), 1.0) for label in y])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_step_and_gradients_by_weights_of_classes(own):
+    loss = layers.SoftmaxCrossEntropy()
+    loss = by_layers(loss) if own else loss
+    together = in_one(Y[:40], WEIGHTS[:40], CLASSES)
+    one, other = make(loss), make(loss)
+    given = X[:40], Y[:40], WEIGHTS[:40], CLASSES
+    found = one.gradients(*given)
+    for name, gradient in other.gradients(X[:40], Y[:40], together).items():
+        assert (found[name] == gradient).all()
+    assert one.train_step(*given) == other.train_step(X[:40], Y[:40], together)
+    assert one.fingerprint() == other.fingerprint()
+    one.partial_fit(X, Y, 32, WEIGHTS, CLASSES)
+    other.fit(X, Y, 1, 32, sample_weight=WEIGHTS, class_weight=CLASSES)
+    assert one.fingerprint() == other.fingerprint()
+    assert one.train_step(X[:40], Y[:40], class_weight=CLASSES) == pytest.approx(
+        other.train_step(X[:40], Y[:40], in_one(Y[:40], 1.0, CLASSES))
+    )
+
+
+def test_bad_weights_of_classes_in_a_step():
+    model = make()
+    model.train_step(X[:8], Y[:8])  # from here on there is a short way, which must not be taken
+    before = model.fingerprint()
+    for method in ("train_step", "gradients"):
+        with pytest.raises(ValueError, match=rf"^Sequential.{method}: class_weight names 10, "):
+            getattr(model, method)(X[:8], Y[:8], class_weight={10: 1.0})
+        with pytest.raises(TypeError, match=rf"^Sequential.{method}: class_weight is 'even', "):
+            getattr(model, method)(X[:8], Y[:8], class_weight="even")
+        with pytest.raises(ValueError, match=rf"^Sequential.{method}: class_weight is given and"):
+            getattr(make(layers.Huber()), method)(X[:8], X[:8, :10], class_weight={0: 1.0})
+    assert model.fingerprint() == before
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "numbers"])
+def test_gradients_are_checked_with_weights(kind):
+    loss, y, n_out = KINDS[kind]
+    classes = {"class_weight": {0: 2.0}} if kind == "classes" else {}
+    model = make(loss, n_out)
+    found = layers.check_gradients(
+        model, X[:9], y[:9], sample_weight=WEIGHTS[:9], elements=20, **classes
+    )
+    assert found.right, found
+    alone = layers.check_gradients(model, X[:9], y[:9], elements=20)
+    assert (found.rows[0].analytic != alone.rows[0].analytic).any()
+
+
+def test_a_check_with_weights_finds_the_loss_at_fault():
+    class TwiceTooLarge(layers.MeanSquaredError):
+        def gradient(self, kept, targets, out):
+            super().gradient(kept, targets, out)
+            out *= 2
+
+    model = make(TwiceTooLarge(), 2)
+    found = layers.check_gradients(model, X[:9], X[:9, 3:5], sample_weight=WEIGHTS[:9])
+    assert "2 times too large" in found.verdict("loss")
+
+
+def test_a_check_leaves_ignored_rows_out():
+    model = make(layers.SoftmaxCrossEntropy(ignore_index=-1))
+    y = Y[:9].copy()
+    y[4] = -1
+    found = layers.check_gradients(model, X[:9], y, elements=100)
+    assert found.right
+    assert (found.rows[0].analytic.reshape(9, 10)[4] == 0).all()
+
+
+def test_a_rate_is_looked_for_with_weights():
+    twice = WEIGHTS * 2
+    found = layers.find_learning_rate(make(), X, Y, steps=20, sample_weight=WEIGHTS)
+    assert found == layers.find_learning_rate(make(), X, Y, steps=20, sample_weight=twice)
+    assert found.losses != layers.find_learning_rate(make(), X, Y, steps=20).losses
+    of_classes = layers.find_learning_rate(make(), X, Y, steps=20, class_weight={3: 40.0})
+    assert of_classes.losses != found.losses
+    # Batches in which no row counts are left out, and do not bring it to an end or go on for ever.
+    batches = [(X[i : i + 32], Y[i : i + 32], np.full(32, i % 64 > 0)) for i in range(0, 288, 32)]
+    without = layers.find_learning_rate(make(), batches, steps=20)
+    with_some = [batch for batch in batches if batch[2].any()]
+    assert without == layers.find_learning_rate(make(), with_some, steps=20)
+    empty = [(x, y, np.zeros(32)) for x, y, _ in batches]
+    with pytest.raises(ValueError, match="after 0 batches"):
+        layers.find_learning_rate(make(), empty)
+    with pytest.raises(ValueError, match=r"^find_learning_rate: row 3 of sample_weight is -1"):
+        layers.find_learning_rate(make(), X, Y, sample_weight=np.where(np.arange(301) == 3, -1, 1))
+    with pytest.raises(ValueError, match=r"^find_learning_rate: x has shape \(301, 63\)"):
+        layers.find_learning_rate(make(), X[:, 1:], Y)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_profile_with_weights(own):
+    model = make(layers.SoftmaxCrossEntropy())
+    if own:
+        model.loss = by_layers(model.loss)
+    before = model.fingerprint()
+    arguments = {"sample_weight": WEIGHTS, "class_weight": CLASSES, "repeats": 1}
+    weighted = layers.profile(model, X, Y, 32, **arguments)
+    alone = layers.profile(model, X, Y, 32, repeats=1)
+    assert model.fingerprint() == before
+    assert [row.part for row in weighted.rows] == [row.part for row in alone.rows]
+    assert weighted.rows[0].name == "rows of x, y and weights"
+    assert weighted.rows[0].bytes - alone.rows[0].bytes >= 32 * 8
+    with pytest.raises(ValueError, match=r"^profile: the first 32 rows of x have weights of 0"):
+        layers.profile(model, X, Y, 32, sample_weight=np.arange(301) > 31)
