@@ -82,11 +82,12 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     outputs = checkpoint, ("--save", arguments.save), ("--plot", arguments.plot)
     for option, path in outputs:
         if path is not None:
-            if option != "--plot":
-                files.checked_ending(path, option)
             _check_output(path, option, inputs)
             check_can_replace(path, option)
             inputs.append(path)
+    for option, path in outputs:
+        if path is not None and option != "--plot":
+            files.checked_ending(path, option)
     if arguments.plot is None:
         return
     with contextlib.suppress(ImportError):  # `_plot` reports it

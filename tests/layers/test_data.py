@@ -993,12 +993,12 @@ def test_split_takes_as_much_of_each_class():
         assert (np.diff(labels_test == "a") != 0).sum() > 2  # in a mixed order
     other = data.split(rows, labels, stratify=True, seed=1)[2]
     assert other.tolist() != test.tolist()
-    for given, message in (
+    for wrong, message in (
         ({"stratify": labels[:9]}, r"split: stratify has shape \(9,\), expected \(135,\), a class"),
         ({"stratify": 3}, r"split: stratify has shape \(\), expected \(135,\)"),
     ):
         with pytest.raises(ValueError, match=message):
-            data.split(rows, labels, **given)
+            data.split(rows, labels, **wrong)
     with pytest.raises(ValueError, match=r"split: labels has shape \(4, 2\), expected \(4,\)"):
         data.split(np.eye(4), np.eye(4)[:, :2], 0.5, stratify=True)
 
