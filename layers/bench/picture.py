@@ -19,6 +19,8 @@ STYLES = {
     "jax": ("#009E73", "^"),
     "jax-scan": ("#56B4E9", "v"),
     "sklearn": ("#E69F00", "P"),
+    "numba-mkl": ("#8C6D1F", "*"),
+    "numba-openblas": ("#7A7A7A", "X"),
 }
 INK, GREY = "#222222", "#666666"
 

@@ -84,7 +84,8 @@ two minutes, with --full about ten.
 
 cases: small, batch32, batch128, wide (steps), large (a step, with --full),
        epoch32, epoch200, predict
-sides: numpy, torch, torch-compile (with --full), jax, jax-scan, sklearn
+sides: numpy, torch, torch-compile (with --full), jax, jax-scan, sklearn,
+       numba-mkl, numba-openblas (one compiled pass, products by a BLAS)
 
 examples:
   python -m layers bench

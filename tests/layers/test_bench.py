@@ -3,8 +3,11 @@
 import importlib.util
 import json
 import math
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,8 +15,8 @@ import pytest
 
 from layers.bench import cases, command, interleaved, machine, report
 from layers.bench.interleaved import Effort
-from layers.bench.libraries import OURS, SIDES
-from layers.bench.processes import Process, SideFailed
+from layers.bench.libraries import OURS, SIDES, installed
+from layers.bench.processes import Process, SideFailed, _environment
 from layers.bench.results import Key, LeftOut, Measured, Results
 from layers.bench.verdict import Duel, factor, verdict
 from layers.command_line import cli
@@ -330,7 +333,7 @@ def test_nothing_is_measured_without_ourselves(pretend):
 @pytest.mark.parametrize("side", [side for side, entry in SIDES.items() if not entry.full])
 def test_a_side_trains_and_agrees(side):
     """In its process, as the command asks it; a short epoch, so that it does not take long."""
-    if importlib.util.find_spec(SIDES[side].package) is None:
+    if not installed(side):
         pytest.skip(f"{SIDES[side].title} is not installed")
     process = Process(side, 1)
     try:
@@ -364,6 +367,38 @@ def numbers_of(case):
         w2, b2 = w2 - cases.LEARNING_RATE * h.T @ dz, b2 - cases.LEARNING_RATE * dz.sum(axis=0)
         w1, b1 = w1 - cases.LEARNING_RATE * x.T @ dh, b1 - cases.LEARNING_RATE * dh.sum(axis=0)
     return classes[:1] if case.kind == "predict" else losses
+
+
+THREADS_OF_A_PRODUCT = """
+import os, sys
+import numpy as np
+from layers.bench.libraries import blas
+
+before = len(os.listdir("/proc/self/task"))  # NumPy's BLAS may have threads of its own
+sgemm = getattr(blas, sys.argv[1])()
+a, c = np.ones((512, 512), np.float32), np.zeros((512, 512), np.float32)
+one, out = a.ctypes.data, c.ctypes.data
+plain = (blas.BY_ROWS, blas.AS_IT_IS, blas.AS_IT_IS, 512, 512, 512)
+sgemm(*plain, 1.0, one, 512, one, 512, 0.0, out, 512)
+assert (c == 512).all()
+print(1 + len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["mkl", "openblas"])
+def test_a_blas_has_as_many_threads_as_it_is_given(name, threads):
+    if not installed(f"numba-{name}"):
+        pytest.skip(f"{SIDES[f'numba-{name}'].package} is not installed")
+    if machine.cpus() < threads:
+        pytest.skip("OpenBLAS has no more threads than CPUs")
+    # What a user may have set, and what would make MKL compute on one thread.
+    environment = os.environ | {"MKL_THREADING_LAYER": "SEQUENTIAL"} | _environment(threads)
+    command = [sys.executable, "-P", "-c", THREADS_OF_A_PRODUCT, name]
+    ran = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert int(ran.stdout) == threads
 
 
 def test_a_process_that_ends_says_how(monkeypatch, tmp_path):
