@@ -50,7 +50,7 @@ def draw(results: Results, path: Path) -> None:
         fontsize=12,
         fontweight="bold",
     )
-    figure.legend(loc="outside lower center", ncols=7, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.savefig(path)
 
 

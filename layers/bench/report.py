@@ -214,7 +214,8 @@ def _method(results: Results) -> str:
         "loop; JAX scan and Numba take all of them in one compiled call.",
         "Numba + MKL and Numba + OpenBLAS are what an expert writes without a C compiler: a whole "
         "pass in one compiled function, fast-math loops between products by `cblas_sgemm`, and no "
-        "memory taken while it trains. The library's threads share a product; the loops have one.",
+        "memory taken while it trains. The library's threads share a product; the loops have one. "
+        "Their prediction checks nothing.",
     ]
     if epochs:
         rows = epochs[0].rows
