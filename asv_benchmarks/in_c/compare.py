@@ -13,7 +13,6 @@ on the loss after three epochs in the same order, to a thousandth.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys

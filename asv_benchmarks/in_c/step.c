@@ -7,6 +7,7 @@
 
    - A tile of ROWS x 2 vectors of a product stays in registers while its inner loop runs.
    - No gather: rows of the batch are read through pointers, in the order of the shuffled epoch.
+   - What has a column for each hidden unit is held in panels as wide as a tile, each contiguous.
    - W2 and Z are held transposed.  Vectors then run along the hidden units or along the rows of the
      batch, which fill them; ten classes would not.
    - Scores, softmax and its gradient never leave the registers.
@@ -26,7 +27,7 @@
 typedef __m512 vec;
 typedef __m512i ints;
 #define V(name) _mm512_##name
-#define MAX_WHERE_POSITIVE(h, x) _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(h, ZERO, _CMP_GT_OQ), x)
+#define WHERE_POSITIVE(h, x) _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(h, ZERO, _CMP_GT_OQ), x)
 #define WHERE_EQUAL(a, b, x) _mm512_maskz_mov_ps(_mm512_cmpeq_epi32_mask(a, b), x)
 #define BITS_TO_FLOATS _mm512_castsi512_ps
 #define LOAD_INTS(p) _mm512_loadu_si512(p)
@@ -37,7 +38,7 @@ typedef __m512i ints;
 typedef __m256 vec;
 typedef __m256i ints;
 #define V(name) _mm256_##name
-#define MAX_WHERE_POSITIVE(h, x) _mm256_and_ps(_mm256_cmp_ps(h, ZERO, _CMP_GT_OQ), x)
+#define WHERE_POSITIVE(h, x) _mm256_and_ps(_mm256_cmp_ps(h, ZERO, _CMP_GT_OQ), x)
 #define WHERE_EQUAL(a, b, x) _mm256_and_ps(BITS_TO_FLOATS(_mm256_cmpeq_epi32(a, b)), x)
 #define BITS_TO_FLOATS _mm256_castsi256_ps
 #define LOAD_INTS(p) _mm256_loadu_si256((const ints *)(p))
@@ -53,51 +54,60 @@ typedef __m256i ints;
 #define ALIGNED __attribute__((aligned(64)))
 
 #define PANEL (2 * LANES) /* columns of a tile */
-#ifndef DEPTH
-#define DEPTH 256         /* terms of the first product whose panel of W1 stays in level 1 */
-#endif
+#define PANELS (N_HIDDEN / PANEL)
+#define MOST (8192 / PANEL) /* terms of the first product whose panel of W1, 32 KB, stays in level 1 */
+#define DEPTH ((N_IN + (N_IN + MOST - 1) / MOST - 1) / ((N_IN + MOST - 1) / MOST))
 
 _Static_assert(N_HIDDEN % PANEL == 0 && N_IN % ROWS == 0, "no remainders: choose other widths");
 _Static_assert(BATCH % LANES == 0 && N_OUT % CLASSES == 0, "no remainders: choose another batch");
 _Static_assert(BATCH / LANES <= 32, "the product of that many sums overflows, see softmax");
 
-/* --- memory: the caller's parameters, one after the other, and a workspace ------------------------ */
+/* --- memory --------------------------------------------------------------------------------------- */
 
-typedef struct {
-    float w1[N_IN][N_HIDDEN], b1[N_HIDDEN], w2[N_OUT][N_HIDDEN], b2[N_OUT];
-} network;
-
-static float hidden[BATCH][N_HIDDEN] ALIGNED, dhidden[BATCH][N_HIDDEN] ALIGNED;
+static float w1[PANELS][N_IN][PANEL] ALIGNED, b1[PANELS][PANEL] ALIGNED;
+static float w2[PANELS][N_OUT][PANEL] ALIGNED, b2[N_OUT];
+static float hidden[PANELS][BATCH][PANEL] ALIGNED, dhidden[PANELS][BATCH][PANEL] ALIGNED;
 static float dscores[N_OUT][BATCH] ALIGNED;
 static const float *rows[BATCH];
 static int32_t labels[BATCH] ALIGNED;
 
+/* Copy parameters: weights (n_in, n_out) and biases of both layers. */
+void set(const float *weights1, const float *biases1, const float *weights2, const float *biases2)
+{
+    for (long j = 0; j < N_HIDDEN; j++) {
+        for (long k = 0; k < N_IN; k++) w1[j / PANEL][k][j % PANEL] = weights1[k * N_HIDDEN + j];
+        for (long c = 0; c < N_OUT; c++) w2[j / PANEL][c][j % PANEL] = weights2[j * N_OUT + c];
+        b1[j / PANEL][j % PANEL] = biases1[j];
+    }
+    for (long c = 0; c < N_OUT; c++) b2[c] = biases2[c];
+}
+
 /* --- forward -------------------------------------------------------------------------------------- */
 
-static void forward(const network *net)
+static void forward(void)
 {
     for (long begin = 0; begin < N_IN; begin += DEPTH) {
         long end = begin + DEPTH < N_IN ? begin + DEPTH : N_IN;
-        for (long j = 0; j < N_HIDDEN; j += PANEL)
+        for (long p = 0; p < PANELS; p++)
             for (long r = 0; r < BATCH; r += ROWS) {
                 vec sum[ROWS][2];
                 UNROLL for (int i = 0; i < ROWS; i++) {
-                    const float *from = begin ? hidden[r + i] : net->b1;
-                    sum[i][0] = LOAD(from + j);
-                    sum[i][1] = LOAD(from + j + LANES);
+                    const float *from = begin ? hidden[p][r + i] : b1[p];
+                    sum[i][0] = LOAD(from);
+                    sum[i][1] = LOAD(from + LANES);
                 }
                 for (long k = begin; k < end; k++) {
-                    vec w0 = LOAD(&net->w1[k][j]), w1 = LOAD(&net->w1[k][j + LANES]);
+                    vec left = LOAD(w1[p][k]), right = LOAD(w1[p][k] + LANES);
                     UNROLL for (int i = 0; i < ROWS; i++) {
                         vec x = ALL(rows[r + i][k]);
-                        sum[i][0] = FMA(x, w0, sum[i][0]);
-                        sum[i][1] = FMA(x, w1, sum[i][1]);
+                        sum[i][0] = FMA(x, left, sum[i][0]);
+                        sum[i][1] = FMA(x, right, sum[i][1]);
                     }
                 }
                 vec least = end == N_IN ? ZERO : ALL(-INFINITY);
                 UNROLL for (int i = 0; i < ROWS; i++) {
-                    STORE(&hidden[r + i][j], V(max_ps)(sum[i][0], least));
-                    STORE(&hidden[r + i][j + LANES], V(max_ps)(sum[i][1], least));
+                    STORE(hidden[p][r + i], V(max_ps)(sum[i][0], least));
+                    STORE(hidden[p][r + i] + LANES, V(max_ps)(sum[i][1], least));
                 }
             }
     }
@@ -162,19 +172,19 @@ static inline float sum_of(vec x)
 }
 
 /* dZ = rate / BATCH (softmax(H W2 + b2) - Y), transposed; b2 -= its sums.  Returns the mean loss. */
-static double softmax(network *net, float rate)
+static double softmax(float rate)
 {
     vec product = ALL(1.0f), at_labels = ZERO, moves[N_OUT], z[N_OUT];
     UNROLL for (int c = 0; c < N_OUT; c++) moves[c] = ZERO;
     for (long r = 0; r < BATCH; r += LANES) {
-        UNROLL for (int c = 0; c < N_OUT; c++) z[c] = ALL(net->b2[c]);
+        UNROLL for (int c = 0; c < N_OUT; c++) z[c] = ALL(b2[c]);
         for (long j = 0; j < N_HIDDEN; j += LANES) {
             vec h[LANES];
-            UNROLL for (int i = 0; i < LANES; i++) h[i] = LOAD(&hidden[r + i][j]);
+            UNROLL for (int i = 0; i < LANES; i++) h[i] = LOAD(&hidden[j / PANEL][r + i][j % PANEL]);
             transpose(h);
             UNROLL for (int i = 0; i < LANES; i++)
                 UNROLL for (int c = 0; c < N_OUT; c++)
-                    z[c] = FMA(h[i], ALL(net->w2[c][j + i]), z[c]);
+                    z[c] = FMA(h[i], ALL(w2[j / PANEL][c][j % PANEL + i]), z[c]);
         }
         vec most = z[0], total = ZERO;
         ints label = LOAD_INTS(&labels[r]);
@@ -198,88 +208,87 @@ static double softmax(network *net, float rate)
     double all = 1.0;
     STORE(each, product);
     UNROLL for (int i = 0; i < LANES; i++) all *= each[i];
-    UNROLL for (int c = 0; c < N_OUT; c++) net->b2[c] -= sum_of(moves[c]);
+    UNROLL for (int c = 0; c < N_OUT; c++) b2[c] -= sum_of(moves[c]);
     return (log(all) - sum_of(at_labels)) / BATCH;
 }
 
 /* --- backward ------------------------------------------------------------------------------------- */
 
 /* dH = dZ W2^T where H > 0, else 0; b1 -= its sums. */
-static void backward_hidden(network *net)
+static void backward_hidden(void)
 {
-    for (long j = 0; j < N_HIDDEN; j += PANEL) {
-        vec b0 = LOAD(&net->b1[j]), b1 = LOAD(&net->b1[j + LANES]);
+    for (long p = 0; p < PANELS; p++) {
+        vec biases[2] = {LOAD(b1[p]), LOAD(b1[p] + LANES)};
         for (long r = 0; r < BATCH; r += ROWS) {
             vec sum[ROWS][2];
             UNROLL for (int i = 0; i < ROWS; i++) sum[i][0] = sum[i][1] = ZERO;
             for (int c = 0; c < N_OUT; c++) {
-                vec w0 = LOAD(&net->w2[c][j]), w1 = LOAD(&net->w2[c][j + LANES]);
+                vec left = LOAD(w2[p][c]), right = LOAD(w2[p][c] + LANES);
                 UNROLL for (int i = 0; i < ROWS; i++) {
                     vec dz = ALL(dscores[c][r + i]);
-                    sum[i][0] = FMA(dz, w0, sum[i][0]);
-                    sum[i][1] = FMA(dz, w1, sum[i][1]);
+                    sum[i][0] = FMA(dz, left, sum[i][0]);
+                    sum[i][1] = FMA(dz, right, sum[i][1]);
                 }
             }
-            UNROLL for (int i = 0; i < ROWS; i++) {
-                vec d0 = MAX_WHERE_POSITIVE(LOAD(&hidden[r + i][j]), sum[i][0]);
-                vec d1 = MAX_WHERE_POSITIVE(LOAD(&hidden[r + i][j + LANES]), sum[i][1]);
-                STORE(&dhidden[r + i][j], d0);
-                STORE(&dhidden[r + i][j + LANES], d1);
-                b0 = V(sub_ps)(b0, d0);
-                b1 = V(sub_ps)(b1, d1);
-            }
+            UNROLL for (int i = 0; i < ROWS; i++)
+                UNROLL for (int v = 0; v < 2; v++) {
+                    vec h = LOAD(&hidden[p][r + i][v * LANES]);
+                    vec dh = WHERE_POSITIVE(h, sum[i][v]);
+                    STORE(&dhidden[p][r + i][v * LANES], dh);
+                    biases[v] = V(sub_ps)(biases[v], dh);
+                }
         }
-        STORE(&net->b1[j], b0);
-        STORE(&net->b1[j + LANES], b1);
+        STORE(b1[p], biases[0]);
+        STORE(b1[p] + LANES, biases[1]);
     }
 }
 
 /* W2^T -= dZ^T H. */
-static void move_last(network *net)
+static void move_last(void)
 {
-    for (long j = 0; j < N_HIDDEN; j += PANEL)
+    for (long p = 0; p < PANELS; p++)
         for (int first = 0; first < N_OUT; first += CLASSES) {
             vec sum[CLASSES][2];
             UNROLL for (int c = 0; c < CLASSES; c++) {
-                sum[c][0] = LOAD(&net->w2[first + c][j]);
-                sum[c][1] = LOAD(&net->w2[first + c][j + LANES]);
+                sum[c][0] = LOAD(w2[p][first + c]);
+                sum[c][1] = LOAD(w2[p][first + c] + LANES);
             }
             for (long r = 0; r < BATCH; r++) {
-                vec h0 = LOAD(&hidden[r][j]), h1 = LOAD(&hidden[r][j + LANES]);
+                vec left = LOAD(hidden[p][r]), right = LOAD(hidden[p][r] + LANES);
                 UNROLL for (int c = 0; c < CLASSES; c++) {
                     vec dz = ALL(dscores[first + c][r]);
-                    sum[c][0] = FNMA(dz, h0, sum[c][0]);
-                    sum[c][1] = FNMA(dz, h1, sum[c][1]);
+                    sum[c][0] = FNMA(dz, left, sum[c][0]);
+                    sum[c][1] = FNMA(dz, right, sum[c][1]);
                 }
             }
             UNROLL for (int c = 0; c < CLASSES; c++) {
-                STORE(&net->w2[first + c][j], sum[c][0]);
-                STORE(&net->w2[first + c][j + LANES], sum[c][1]);
+                STORE(w2[p][first + c], sum[c][0]);
+                STORE(w2[p][first + c] + LANES, sum[c][1]);
             }
         }
 }
 
 /* W1 -= X^T dH. */
-static void move_first(network *net)
+static void move_first(void)
 {
-    for (long j = 0; j < N_HIDDEN; j += PANEL)
+    for (long p = 0; p < PANELS; p++)
         for (long k = 0; k < N_IN; k += ROWS) {
             vec sum[ROWS][2];
             UNROLL for (int i = 0; i < ROWS; i++) {
-                sum[i][0] = LOAD(&net->w1[k + i][j]);
-                sum[i][1] = LOAD(&net->w1[k + i][j + LANES]);
+                sum[i][0] = LOAD(w1[p][k + i]);
+                sum[i][1] = LOAD(w1[p][k + i] + LANES);
             }
             for (long r = 0; r < BATCH; r++) {
                 const float *x = rows[r] + k;
-                vec d0 = LOAD(&dhidden[r][j]), d1 = LOAD(&dhidden[r][j + LANES]);
+                vec left = LOAD(dhidden[p][r]), right = LOAD(dhidden[p][r] + LANES);
                 UNROLL for (int i = 0; i < ROWS; i++) {
-                    sum[i][0] = FNMA(ALL(x[i]), d0, sum[i][0]);
-                    sum[i][1] = FNMA(ALL(x[i]), d1, sum[i][1]);
+                    sum[i][0] = FNMA(ALL(x[i]), left, sum[i][0]);
+                    sum[i][1] = FNMA(ALL(x[i]), right, sum[i][1]);
                 }
             }
             UNROLL for (int i = 0; i < ROWS; i++) {
-                STORE(&net->w1[k + i][j], sum[i][0]);
-                STORE(&net->w1[k + i][j + LANES], sum[i][1]);
+                STORE(w1[p][k + i], sum[i][0]);
+                STORE(w1[p][k + i] + LANES, sum[i][1]);
             }
         }
 }
@@ -300,8 +309,8 @@ static void shuffle(int32_t *order, long count, uint64_t *state)
 
 /* Epochs of whole batches over x (count, N_IN), shuffled unless state is null.  Returns the mean of
    the last epoch's losses. */
-double train(const float *x, const int64_t *y, long count, int32_t *order, network *net,
-             float rate, uint64_t *state, long epochs)
+double train(const float *x, const int64_t *y, long count, int32_t *order, float rate,
+             uint64_t *state, long epochs)
 {
     double loss = 0;
     for (long epoch = 0; epoch < epochs; epoch++) {
@@ -313,11 +322,11 @@ double train(const float *x, const int64_t *y, long count, int32_t *order, netwo
                 rows[r] = x + row * N_IN;
                 labels[r] = (int32_t)y[row];
             }
-            forward(net);
-            loss += softmax(net, rate);
-            backward_hidden(net);
-            move_last(net);
-            move_first(net);
+            forward();
+            loss += softmax(rate);
+            backward_hidden();
+            move_last();
+            move_first();
         }
         loss /= count / BATCH;
     }
