@@ -14,7 +14,6 @@ FLAGS = {
     "avx2": ("-mavx2", "-mfma"),
 }
 RATE = 0.01
-_LINE = 16
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
 
 
@@ -28,7 +27,7 @@ def compile_for(widths: tuple[int, int, int], batch: int, flags: str, folder: Pa
     shape = zip(("N_IN", "N_HIDDEN", "N_OUT", "BATCH"), (*widths, batch), strict=True)
     library = folder / f"step-{'-'.join(map(str, widths))}-{batch}-{flags}.so"
     command = [
-        *(compiler() or "cc", "-O3", *FLAGS[flags], "-Wall", "-Werror", "-shared", "-fPIC"),
+        *(compiler() or "cc", "-O3", *FLAGS[flags], "-Wall", "-shared", "-fPIC"),
         *(f"-D{name}={value}" for name, value in shape),
         *(str(SOURCE), "-o", str(library), "-lm"),
     ]
@@ -39,7 +38,7 @@ def compile_for(widths: tuple[int, int, int], batch: int, flags: str, folder: Pa
 
 
 class Program:
-    """The compiled program with its parameters.
+    """The compiled program, which has its parameters and its memory inside.
 
     Parameters
     ----------
@@ -52,30 +51,27 @@ class Program:
     """
 
     def __init__(self, library: Path, x, y, weights) -> None:
-        self._train = ctypes.CDLL(str(library)).train
+        loaded = ctypes.CDLL(str(library))
+        self._set, self._train = loaded.set, loaded.train
+        self._set.argtypes = [_POINTER] * 4
+        self._set.restype = None
         self._train.argtypes = [
-            *(_POINTER, _POINTER, _LONG, _POINTER, _POINTER),
-            *(ctypes.c_float, _POINTER, _LONG),
+            *(_POINTER, _POINTER, _LONG, _POINTER, ctypes.c_float, _POINTER, _LONG),
         ]
         self._train.restype = ctypes.c_double
-        self.x, self.y, self.weights = np.ascontiguousarray(x), y.astype(np.int64), weights
-        size = sum(w.size + b.size for w, b in weights)
-        memory = np.zeros(size + _LINE, np.float32)
-        start = -memory.ctypes.data % (4 * _LINE) // 4
-        self.parameters = memory[start : start + size]
-        self._order = np.arange(len(x), dtype=np.int32)
+        self.x, self.y = np.ascontiguousarray(x), y.astype(np.int64)
+        self._weights = [np.ascontiguousarray(array) for pair in weights for array in pair]
+        self.order = np.arange(len(x), dtype=np.int32)
         self._state = ctypes.c_uint64(1)
 
     def reset(self) -> None:
-        """Copy the initial weights; the second layer's are held transposed."""
-        (w1, b1), (w2, b2) = self.weights
-        self.parameters[:] = np.concatenate([w1.ravel(), b1, w2.T.ravel(), b2])
-        self._order[:] = np.arange(len(self._order))
+        """Copy the initial weights, and put the rows in order."""
+        self._set(*(array.ctypes.data for array in self._weights))
+        self.order[:] = np.arange(len(self.order))
 
     def epochs(self, count: int, shuffle: bool = True) -> float:
         """Train for some epochs; return the mean loss of the last."""
         return self._train(
-            *(self.x.ctypes.data, self.y.ctypes.data, len(self.x), self._order.ctypes.data),
-            *(self.parameters.ctypes.data, RATE),
+            *(self.x.ctypes.data, self.y.ctypes.data, len(self.x), self.order.ctypes.data, RATE),
             *(ctypes.byref(self._state) if shuffle else None, count),
         )

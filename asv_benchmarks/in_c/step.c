@@ -6,7 +6,7 @@
    and -mavx2 -mfma or -mavx512f.  What makes it fast:
 
    - A tile of ROWS x 2 vectors of a product stays in registers while its inner loop runs.
-   - No gather: rows of the batch are read through pointers, in the order of the shuffled epoch.
+   - Rows of the batch are read through pointers, in the order of the shuffled epoch: no gather.
    - What has a column for each hidden unit is held in panels as wide as a tile, each contiguous.
    - W2 and Z are held transposed.  Vectors then run along the hidden units or along the rows of the
      batch, which fill them; ten classes would not.
@@ -50,15 +50,18 @@ typedef __m256i ints;
 #define STORE(pointer, value) V(storeu_ps)(pointer, value)
 #define FMA(a, b, c) V(fmadd_ps)(a, b, c)   /* a b + c */
 #define FNMA(a, b, c) V(fnmadd_ps)(a, b, c) /* c - a b */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")     /* so that arrays of vectors are registers */
+#endif
 #define ALIGNED __attribute__((aligned(64)))
+#define LINE 16                             /* numbers in a cache line */
 
 #define PANEL (2 * LANES) /* columns of a tile */
 #define PANELS (N_HIDDEN / PANEL)
-#define MOST (8192 / PANEL) /* terms of the first product whose panel of W1, 32 KB, stays in level 1 */
-#define DEPTH ((N_IN + (N_IN + MOST - 1) / MOST - 1) / ((N_IN + MOST - 1) / MOST))
 
-_Static_assert(N_HIDDEN % PANEL == 0 && N_IN % ROWS == 0, "no remainders: choose other widths");
+_Static_assert(N_HIDDEN % PANEL == 0 && N_IN % LINE == 0, "no remainders: choose other widths");
 _Static_assert(BATCH % LANES == 0 && N_OUT % CLASSES == 0, "no remainders: choose another batch");
 _Static_assert(BATCH / LANES <= 32, "the product of that many sums overflows, see softmax");
 
@@ -67,7 +70,7 @@ _Static_assert(BATCH / LANES <= 32, "the product of that many sums overflows, se
 static float w1[PANELS][N_IN][PANEL] ALIGNED, b1[PANELS][PANEL] ALIGNED;
 static float w2[PANELS][N_OUT][PANEL] ALIGNED, b2[N_OUT];
 static float hidden[PANELS][BATCH][PANEL] ALIGNED, dhidden[PANELS][BATCH][PANEL] ALIGNED;
-static float dscores[N_OUT][BATCH] ALIGNED;
+static float dscores[N_OUT][BATCH] ALIGNED, lines[BATCH][LINE] ALIGNED;
 static const float *rows[BATCH];
 static int32_t labels[BATCH] ALIGNED;
 
@@ -84,33 +87,29 @@ void set(const float *weights1, const float *biases1, const float *weights2, con
 
 /* --- forward -------------------------------------------------------------------------------------- */
 
+/* H = max(X W1 + b1, 0). */
 static void forward(void)
 {
-    for (long begin = 0; begin < N_IN; begin += DEPTH) {
-        long end = begin + DEPTH < N_IN ? begin + DEPTH : N_IN;
-        for (long p = 0; p < PANELS; p++)
-            for (long r = 0; r < BATCH; r += ROWS) {
-                vec sum[ROWS][2];
+    for (long p = 0; p < PANELS; p++)
+        for (long r = 0; r < BATCH; r += ROWS) {
+            vec sum[ROWS][2];
+            UNROLL for (int i = 0; i < ROWS; i++) {
+                sum[i][0] = LOAD(b1[p]);
+                sum[i][1] = LOAD(b1[p] + LANES);
+            }
+            for (long k = 0; k < N_IN; k++) {
+                vec left = LOAD(w1[p][k]), right = LOAD(w1[p][k] + LANES);
                 UNROLL for (int i = 0; i < ROWS; i++) {
-                    const float *from = begin ? hidden[p][r + i] : b1[p];
-                    sum[i][0] = LOAD(from);
-                    sum[i][1] = LOAD(from + LANES);
-                }
-                for (long k = begin; k < end; k++) {
-                    vec left = LOAD(w1[p][k]), right = LOAD(w1[p][k] + LANES);
-                    UNROLL for (int i = 0; i < ROWS; i++) {
-                        vec x = ALL(rows[r + i][k]);
-                        sum[i][0] = FMA(x, left, sum[i][0]);
-                        sum[i][1] = FMA(x, right, sum[i][1]);
-                    }
-                }
-                vec least = end == N_IN ? ZERO : ALL(-INFINITY);
-                UNROLL for (int i = 0; i < ROWS; i++) {
-                    STORE(hidden[p][r + i], V(max_ps)(sum[i][0], least));
-                    STORE(hidden[p][r + i] + LANES, V(max_ps)(sum[i][1], least));
+                    vec x = ALL(rows[r + i][k]);
+                    sum[i][0] = FMA(x, left, sum[i][0]);
+                    sum[i][1] = FMA(x, right, sum[i][1]);
                 }
             }
-    }
+            UNROLL for (int i = 0; i < ROWS; i++) {
+                STORE(hidden[p][r + i], V(max_ps)(sum[i][0], ZERO));
+                STORE(hidden[p][r + i] + LANES, V(max_ps)(sum[i][1], ZERO));
+            }
+        }
 }
 
 /* LANES rows of LANES numbers, transposed in registers. */
@@ -268,29 +267,35 @@ static void move_last(void)
         }
 }
 
-/* W1 -= X^T dH. */
+/* W1 -= X^T dH.  Of each row a cache line is copied before the panels read it: rows lie on pages of
+   their own, more than level 1 knows the addresses of. */
 static void move_first(void)
 {
-    for (long p = 0; p < PANELS; p++)
-        for (long k = 0; k < N_IN; k += ROWS) {
-            vec sum[ROWS][2];
-            UNROLL for (int i = 0; i < ROWS; i++) {
-                sum[i][0] = LOAD(w1[p][k + i]);
-                sum[i][1] = LOAD(w1[p][k + i] + LANES);
-            }
-            for (long r = 0; r < BATCH; r++) {
-                const float *x = rows[r] + k;
-                vec left = LOAD(dhidden[p][r]), right = LOAD(dhidden[p][r] + LANES);
+    for (long begin = 0; begin < N_IN; begin += LINE) {
+        for (long r = 0; r < BATCH; r++)
+            UNROLL for (int i = 0; i < LINE; i += LANES)
+                STORE(&lines[r][i], LOAD(rows[r] + begin + i));
+        for (long p = 0; p < PANELS; p++)
+            for (long k = 0; k < LINE; k += ROWS) {
+                vec sum[ROWS][2];
                 UNROLL for (int i = 0; i < ROWS; i++) {
-                    sum[i][0] = FNMA(ALL(x[i]), left, sum[i][0]);
-                    sum[i][1] = FNMA(ALL(x[i]), right, sum[i][1]);
+                    sum[i][0] = LOAD(w1[p][begin + k + i]);
+                    sum[i][1] = LOAD(w1[p][begin + k + i] + LANES);
+                }
+                for (long r = 0; r < BATCH; r++) {
+                    vec left = LOAD(dhidden[p][r]), right = LOAD(dhidden[p][r] + LANES);
+                    UNROLL for (int i = 0; i < ROWS; i++) {
+                        vec x = ALL(lines[r][k + i]);
+                        sum[i][0] = FNMA(x, left, sum[i][0]);
+                        sum[i][1] = FNMA(x, right, sum[i][1]);
+                    }
+                }
+                UNROLL for (int i = 0; i < ROWS; i++) {
+                    STORE(w1[p][begin + k + i], sum[i][0]);
+                    STORE(w1[p][begin + k + i] + LANES, sum[i][1]);
                 }
             }
-            UNROLL for (int i = 0; i < ROWS; i++) {
-                STORE(w1[p][k + i], sum[i][0]);
-                STORE(w1[p][k + i] + LANES, sum[i][1]);
-            }
-        }
+    }
 }
 
 /* --- epochs --------------------------------------------------------------------------------------- */
@@ -322,6 +327,11 @@ double train(const float *x, const int64_t *y, long count, int32_t *order, float
                 rows[r] = x + row * N_IN;
                 labels[r] = (int32_t)y[row];
             }
+            /* Short rows are prefetched a batch ahead; long ones the CPU finds by itself. */
+            if (N_IN <= 256 && start + 2 * BATCH <= count)
+                for (long r = start + BATCH; r < start + 2 * BATCH; r++)
+                    for (long k = 0; k < N_IN; k += LINE)
+                        _mm_prefetch((const char *)(x + order[r] * (long)N_IN + k), _MM_HINT_T1);
             forward();
             loss += softmax(rate);
             backward_hidden();
