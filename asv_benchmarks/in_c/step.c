@@ -50,13 +50,14 @@ typedef __m256i ints;
 #define STORE(pointer, value) V(storeu_ps)(pointer, value)
 #define FMA(a, b, c) V(fmadd_ps)(a, b, c)   /* a b + c */
 #define FNMA(a, b, c) V(fnmadd_ps)(a, b, c) /* c - a b */
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")     /* so that arrays of vectors are registers */
-#endif
 #define ALIGNED __attribute__((aligned(64)))
 #define LINE 16                             /* numbers in a cache line */
+
+#ifdef __clang__ /* loops are unrolled so that arrays of vectors are registers */
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 #define PANEL (2 * LANES) /* columns of a tile */
 #define PANELS (N_HIDDEN / PANEL)

@@ -135,7 +135,8 @@ def markdown(results: Results, picture: str | None, links: Sequence[str] = ()) -
         "One command measures this on your machine and writes this page:",
         f"```sh\n{results.command}\n```",
         "The others come with `pip install -e '.[bench]'`; who is not installed is left out, and "
-        "the CPU build of PyTorch is enough. Without `--full` it takes two minutes, with it ten.",
+        "the CPU build of PyTorch is enough. It takes two or three minutes, with `--full` ten to "
+        "fifteen.",
     ]
     parts += links
     if picture is not None:
