@@ -64,7 +64,7 @@ typedef __m256i ints;
 
 _Static_assert(N_HIDDEN % PANEL == 0 && N_IN % LINE == 0, "no remainders: choose other widths");
 _Static_assert(BATCH % LANES == 0 && N_OUT % CLASSES == 0, "no remainders: choose another batch");
-_Static_assert(BATCH / LANES <= 32, "the product of that many sums overflows, see softmax");
+_Static_assert(BATCH <= 128 && N_OUT <= 16, "the product of that many sums overflows, see softmax");
 
 /* --- memory --------------------------------------------------------------------------------------- */
 
