@@ -29,7 +29,8 @@ def judged(results: Results) -> str:
     """The verdict on these results."""
     training = [_duel(row, row.fastest) for row in results.rows("step", "epoch") if row.fastest]
     predicting = [_duel(row, row.fastest) for row in results.rows("predict") if row.fastest]
-    return verdict(training, predicting)
+    by_hand = [row.fastest_by_hand for row in results.rows("step", "epoch")]
+    return verdict(training, predicting, [other.ratio for other in by_hand if other])
 
 
 def _duel(row: Row, fastest: Other) -> Duel:
@@ -163,7 +164,7 @@ def _capital(words: str) -> str:
 def _table(results: Results, rows: Sequence[Row]) -> str:
     sides = _shown(results, rows)
     lines = [
-        ["network", "threads", *(SIDES[side].title for side in sides), "fastest other"],
+        ["network", "threads", *(SIDES[side].title for side in sides), "fastest library"],
         ["---", *["---:"] * (len(sides) + 1), "---"],
     ]
     for row in rows:

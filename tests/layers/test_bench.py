@@ -55,36 +55,39 @@ def duels(*ratios, name="NumPy"):
     [
         (
             [Duel("small", "NumPy", 7.0), Duel("large", "PyTorch", 1.9)],
-            "On this machine numba-layers trains 1.9 to 7 times as fast as the fastest other.",
+            "On this machine numba-layers trains 1.9 to 7 times as fast as the fastest other "
+            "library.",
         ),
         (
             duels(2.0, 2.04),
-            "On this machine numba-layers trains 2 times as fast as the fastest other, NumPy.",
+            "On this machine numba-layers trains 2 times as fast as the fastest other library, "
+            "NumPy.",
         ),
         (
             [Duel("small", "NumPy", 7.0), Duel("large", "PyTorch", 0.8)],
-            "On this machine numba-layers trains 7 times as fast as the fastest other, except "
-            "large (PyTorch is 1.2 times as fast).",
+            "On this machine numba-layers trains 7 times as fast as the fastest other library, "
+            "except large (PyTorch is 1.2 times as fast).",
         ),
         (
             [Duel("small", "NumPy", 3.0), *duels(1.04, 0.5, name="JAX")],
-            "On this machine numba-layers trains 3 times as fast as the fastest other, except "
-            "row 0 (level with JAX); row 1 (JAX is 2 times as fast).",
+            "On this machine numba-layers trains 3 times as fast as the fastest other library, "
+            "except row 0 (level with JAX); row 1 (JAX is 2 times as fast).",
         ),
         (
             duels(0.5, 0.25),
-            "On this machine numba-layers trains more slowly than the fastest other, NumPy, "
-            "which is 2 to 4 times as fast: row 0 (NumPy is 2 times as fast); row 1 "
+            "On this machine numba-layers trains more slowly than the fastest other library, "
+            "NumPy, which is 2 to 4 times as fast: row 0 (NumPy is 2 times as fast); row 1 "
             "(NumPy is 4 times as fast).",
         ),
         (
             duels(1.04, 0.96),
-            "On this machine numba-layers trains as fast as the fastest other, NumPy, within 5%.",
+            "On this machine numba-layers trains as fast as the fastest other library, NumPy, "
+            "within 5%.",
         ),
         (
             duels(1.0, 0.5),
-            "On this machine numba-layers trains as fast as the fastest other, NumPy, within 5%, "
-            "except row 1 (NumPy is 2 times as fast).",
+            "On this machine numba-layers trains as fast as the fastest other library, NumPy, "
+            "within 5%, except row 1 (NumPy is 2 times as fast).",
         ),
         ([], "There was nothing to compare numba-layers with on this machine."),
     ],
@@ -97,11 +100,23 @@ def test_the_verdict_on_a_prediction_is_a_sentence_of_its_own():
     both = verdict(duels(2.0), duels(0.5))
     assert both.startswith("On this machine numba-layers trains 2 times as fast as")
     assert both.endswith(
-        " It predicts a single row more slowly than the fastest other, NumPy, which is 2 times as "
-        "fast: row 0 (NumPy is 2 times as fast)."
+        " It predicts a single row more slowly than the fastest other library, NumPy, which is "
+        "2 times as fast: row 0 (NumPy is 2 times as fast)."
     )
     alone = verdict([], duels(3.0))
     assert alone.startswith("On this machine numba-layers predicts a single row 3 times as fast")
+
+
+def test_programs_by_hand_are_judged_apart():
+    both = verdict(duels(2.0), by_hand=[0.784, 1.1])
+    assert both.startswith("On this machine numba-layers trains 2 times as fast as")
+    assert both.endswith(
+        " A program by hand, compiled by Numba on a BLAS, trains in 0.78 to 1.10 times "
+        "numba-layers' time."
+    )
+    measured = Measured(SMALL, rounds_of(ours_1=[2], numpy_1=[4], **{"numba-mkl_1": [1]}))
+    (row,) = measured.rows()
+    assert (row.fastest.side, row.fastest_by_hand.side) == ("numpy", "numba-mkl")
 
 
 def test_numbers_in_words():
@@ -454,7 +469,7 @@ def test_the_command_measures_and_writes(monkeypatch, tmp_path, capsys):
 
     page = (tmp_path / "folder" / "benchmarks.md").read_text(encoding="utf-8")
     assert page.startswith("# Beside NumPy, PyTorch, JAX and scikit-learn\n")
-    assert "| network | threads | numba-layers | NumPy | fastest other |" in page
+    assert "| network | threads | numba-layers | NumPy | fastest library |" in page
     assert re.search(
         r"\| 64-32-10, batch 32 \| 1 \| [\d.]+ µs \| [\d.]+ µs \(×[\d.]+\) \| NumPy ×", page
     )
@@ -513,7 +528,7 @@ def test_by_default_nothing_is_written_and_what_is_left_to_full_is_said(
     out, err = capsys.readouterr()
     assert (err, list(tmp_path.iterdir())) == ("", [])
     assert "torch.compile; 1024-1024-1024-1024-10, batch 512; epochs of 60,000 rows" in out
-    assert "fastest other, NumPy." in out
+    assert "fastest other library, NumPy." in out
     assert all(len(line) <= 100 for line in out.splitlines()[:8])
     ((results, chosen, effort),) = measured_nothing
     assert "torch-compile" not in results.sides

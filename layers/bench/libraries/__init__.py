@@ -25,6 +25,8 @@ class Entry(NamedTuple):
         Whether it needs ``--full``.
     kinds : tuple of str
         The kinds of cases it is measured in.
+    by_hand : bool
+        Whether it is a program that an expert writes for one network, and no library.
     """
 
     title: str
@@ -32,6 +34,7 @@ class Entry(NamedTuple):
     place: str
     full: bool = False
     kinds: tuple[str, ...] = ("step", "epoch", "predict")
+    by_hand: bool = False
 
 
 SIDES = {
@@ -42,8 +45,10 @@ SIDES = {
     "jax": Entry("JAX jit", "jax", "with_jax.Jax"),
     "jax-scan": Entry("JAX scan", "jax", "with_jax.JaxScan", kinds=("step", "epoch")),
     "sklearn": Entry("scikit-learn", "sklearn", "with_sklearn.Sklearn"),
-    "numba-mkl": Entry("Numba + MKL", "mkl", "with_blas.Mkl"),
-    "numba-openblas": Entry("Numba + OpenBLAS", "scipy_openblas32", "with_blas.OpenBlas"),
+    "numba-mkl": Entry("Numba + MKL", "mkl", "with_blas.Mkl", by_hand=True),
+    "numba-openblas": Entry(
+        "Numba + OpenBLAS", "scipy_openblas32", "with_blas.OpenBlas", by_hand=True
+    ),
 }
 _NOTHING_TO_IMPORT = {"mkl"}
 
