@@ -2,7 +2,17 @@
 
 from numba import prange
 
-from kernels.intrinsics import LANES, ahead, invoke, itemsize, load, pointer, prefetch, row_of, store
+from kernels.intrinsics import (
+    LANES,
+    ahead,
+    invoke,
+    itemsize,
+    load,
+    pointer,
+    prefetch,
+    row_of,
+    store,
+)
 from kernels.runtime.families import GATHER, Operation
 from kernels.runtime.jit import Array, door, kernel
 
