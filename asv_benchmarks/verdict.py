@@ -248,26 +248,26 @@ def _rows_again(loop: str, rows: str, call: str) -> tuple[str, str]:
     return head + call, f"{more}        i = j % ({rows})\n{call}"
 
 
-def _text(name: str, arguments: str) -> str:
-    """The beginning of the text of elementwise operations."""
-    return f"def {name}({arguments}):\n    given = first_of(numbers, COUNT)\n"
+def _text(inputs: str) -> str:
+    """The beginning of the text of elementwise operations, after their signature."""
+    summary = f'    """Elementwise: out = formula({inputs})."""\n'
+    return f"{summary}    given = first_of(numbers, COUNT)\n"
 
 
-_BLOCK = "x, dy, out, rows, columns, stride, numbers"
 PLANTS = [
     (
         "relu_forward, medium",
-        "operations.py",
-        *_again(_text("_value_loop", _BLOCK), "", "columns"),
+        "operation_loops.py",
+        *_again(_text("x"), "", "columns"),
     ),
     (
         "relu_backward, medium",
-        "operations.py",
-        *_again(_text("_gradient_loop", _BLOCK), "", "columns"),
+        "operation_loops.py",
+        *_again(_text("x, dy"), "", "columns"),
     ),
     (
         "sgd_update, medium",
-        "operations.py",
+        "operation_loops.py",
         *_again(
             "",
             "        w_i, g_i, s_i = ahead(w, i * stride), ahead(g, i * g_stride), "

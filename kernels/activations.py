@@ -6,6 +6,7 @@ A gradient takes dy rather than giving a factor, since ReLU's is 0, not NaN, whe
 
 import math
 
+from kernels.entries import Activation, Number
 from kernels.exp_log import (
     logistic,
     normal,
@@ -15,7 +16,6 @@ from kernels.exp_log import (
     vector_tanh,
 )
 from kernels.intrinsics import fma, magnitude, select, splatted
-from kernels.operations import Activation, Number
 from kernels.product.flags import CLIP, MASK
 from kernels.runtime.jit import inner
 

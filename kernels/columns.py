@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.operations import elementwise_entry
+from kernels.entries import elementwise_entry
 from kernels.runtime.families import ROWWISE, Operation
 from kernels.runtime.jit import Array, inner
 

@@ -9,6 +9,7 @@ Each constant is a pair: for float32 lanes and for float64 lanes.
 
 import math
 
+from kernels.entries import elementwise_kernel
 from kernels.intrinsics import (
     fma,
     for_dtype,
@@ -20,7 +21,6 @@ from kernels.intrinsics import (
     to_bits,
     to_float,
 )
-from kernels.operations import elementwise_kernel
 from kernels.runtime.jit import inner
 
 _MANTISSA_BITS = (23, 52)

@@ -12,6 +12,7 @@ dtype, so it has the same bits on any number of threads.
 
 import numpy as np
 
+from kernels.entries import Number, elementwise_entry
 from kernels.intrinsics import (
     LANES,
     ahead,
@@ -27,7 +28,7 @@ from kernels.intrinsics import (
     sum_of_lanes,
     to_float64,
 )
-from kernels.operations import Number, elementwise_entry, run_rowwise
+from kernels.operations import run_rowwise
 from kernels.runtime.families import ROWWISE, Operation
 from kernels.runtime.jit import Array, door, inner
 

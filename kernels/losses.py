@@ -21,6 +21,7 @@ A loss of classes also says of each row whether its largest score is the target'
 import numpy as np
 from numba import prange
 
+from kernels.entries import LossEntry, Number
 from kernels.exp_log import SMALLEST_NORMAL, vector_exp, vector_log
 from kernels.intrinsics import (
     LANES,
@@ -40,7 +41,6 @@ from kernels.intrinsics import (
 )
 from kernels.mean import mean
 from kernels.metrics import is_right
-from kernels.operations import LossEntry, Number
 from kernels.product.microkernel import Strided
 from kernels.product.packing import pack
 from kernels.runtime.families import LOSS, Operation

@@ -13,6 +13,7 @@ import inspect
 
 import numpy as np
 
+from kernels.entries import LossEntry
 from kernels.exp_log import SMALLEST_NORMAL, logistic, vector_exp, vector_log, vector_log1p
 from kernels.intrinsics import (
     LANES,
@@ -29,7 +30,6 @@ from kernels.intrinsics import (
     store,
     sum_of_lanes,
 )
-from kernels.operations import LossEntry
 from kernels.runtime.families import LOSS, ROWWISE, Operation, specialised
 from kernels.runtime.jit import inner
 

@@ -5,9 +5,9 @@ each number and its derivative by y; the loop around it divides by the batch siz
 a row. A NaN stays in its number.
 """
 
+from kernels.entries import Number, elementwise_loss
 from kernels.exp_log import vector_exp
 from kernels.intrinsics import LANES, ahead, load, magnitude, select, splatted, store
-from kernels.operations import Number, elementwise_loss
 from kernels.runtime.families import ROWWISE, Operation
 from kernels.runtime.jit import inner
 

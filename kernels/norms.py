@@ -27,6 +27,7 @@ from the first one of the column, so that a constant column has a variance of ex
 column are chains over ascending rows, cut every 4,096; sums along a row have 16 partial sums.
 """
 
+from kernels.entries import Number, Step
 from kernels.intrinsics import (
     LANES,
     ahead,
@@ -40,7 +41,7 @@ from kernels.intrinsics import (
     store,
     sum_of_lanes,
 )
-from kernels.operations import Number, Step, run_columnwise, run_rowwise
+from kernels.operations import run_columnwise, run_rowwise
 from kernels.product.column_sum import CUT
 from kernels.runtime.families import COLUMNWISE, ROWWISE, Operation
 from kernels.runtime.jit import Array, door, inner

@@ -1,8 +1,8 @@
 """Optimizer steps, in place: the formula of one element, then its entry."""
 
+from kernels.entries import Number, Step
 from kernels.exp_log import SMALLEST_NORMAL
 from kernels.intrinsics import fma, for_dtype, magnitude, select, square_root
-from kernels.operations import Number, Step
 from kernels.product.flags import SCALE
 from kernels.runtime.jit import inner
 

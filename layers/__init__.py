@@ -70,11 +70,11 @@ from layers.profiling.profile import profile as profile
 from layers.profiling.results import Profile as Profile
 from layers.sequential import Sequential as Sequential
 from layers.standardize import Standardize as Standardize
-from layers.training.callbacks import Checkpoint as Checkpoint
-from layers.training.callbacks import CSVLog as CSVLog
-from layers.training.callbacks import EarlyStopping as EarlyStopping
-from layers.training.callbacks import MovingAverage as MovingAverage
-from layers.training.callbacks import ReduceOnPlateau as ReduceOnPlateau
+from layers.training.callbacks.checkpoint import Checkpoint as Checkpoint
+from layers.training.callbacks.csv_log import CSVLog as CSVLog
+from layers.training.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from layers.training.callbacks.moving_average import MovingAverage as MovingAverage
+from layers.training.callbacks.plateau import ReduceOnPlateau as ReduceOnPlateau
 from layers.training.gradient_check import GradientCheck as GradientCheck
 from layers.training.gradient_check import check_gradients as check_gradients
 from layers.training.history import History as History

@@ -3,7 +3,7 @@
 from typing import Any
 
 from kernels import activations as entries
-from kernels.operations import Activation as Entry
+from kernels.entries import Activation as Entry
 from kernels.runtime import checks
 from kernels.softmax import (
     LOG_SOFTMAX_BACKWARD,
@@ -19,7 +19,7 @@ class Activation(Layer):
 
     Attributes
     ----------
-    entry : kernels.operations.Activation
+    entry : kernels.entries.Activation
         The formula and its gradient.
     default_initializer : str
         How the weights of a `Dense` in front of it start.

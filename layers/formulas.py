@@ -128,7 +128,7 @@ class ElementwiseLoss(MeanSquaredError):
 
 
 class FormulaStep:
-    """What `kernels.operations.Step` is to our own steps, for a user's formula."""
+    """What `kernels.entries.Step` is to our own steps, for a user's formula."""
 
     def __init__(self, operation: Operation, states: int, count: int) -> None:
         self.operation, self.states, self.count = operation, states, max(count, 1)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from kernels.entries import LossEntry
 from kernels.losses import CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY
 from kernels.metrics import CLASSES
-from kernels.operations import LossEntry
 from kernels.runtime import checks
 from kernels.runtime.families import Operation
 from layers.backends import active
@@ -29,7 +29,7 @@ class Loss(Part):
 
     Attributes
     ----------
-    entry : kernels.operations.LossEntry
+    entry : kernels.entries.LossEntry
         The loss of a row and its gradient, for each form of targets.
     takes : str
         What the scores are: ``"logits"``, ``"probabilities"``, ``"sigmoid"`` (the probability of

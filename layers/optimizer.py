@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from kernels.operations import Step
+from kernels.entries import Step
 from kernels.runtime import checks
 from layers import schedules
 from layers.backends import active
@@ -26,7 +26,7 @@ class Optimizer(Part):
 
     Attributes
     ----------
-    entry : kernels.operations.Step
+    entry : kernels.entries.Step
         The step of one element: its formula, and how many states and numbers that takes.
     clip_value : float or None
         Each number of each gradient goes no further from 0 than this.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kernels import optimizers as entries
-from kernels.operations import Step
+from kernels.entries import Step
 from kernels.runtime import checks
 from layers.base import Array
 from layers.optimizer import OfRate, Rate

@@ -102,7 +102,7 @@ def test_a_plant_is_calibrated(monkeypatch):
     tried = []
 
     def measure(findings, old, new, number):
-        text = (new / "kernels" / "operations.py").read_text(encoding="utf-8")
+        text = (new / "kernels" / "operation_loops.py").read_text(encoding="utf-8")
         tried.append(int(re.search(r"columns \* (\d+) // 40", text)[1]))
         findings[0].ratios.append(1 + 0.45 * tried[-1] / 40)
 

@@ -1,7 +1,7 @@
 """Operations: functions that compiled code calls by their address, each of one family.
 
 A family says how threads may share a function's work, and so what the function takes; its signature
-is written here, once. The product, the interpreter and the loops of ``kernels/operations.py`` know
+is written here, once. The product, the interpreter and ``kernels/operation_loops.py`` know
 families, not operations.
 
 ==============  ==================  ===============================================================

@@ -8,7 +8,7 @@ from kernels.runtime import checks
 from layers import runs
 from layers.base import Array
 from layers.keywords import keywords
-from layers.training.callbacks import EarlyStopping
+from layers.training.callbacks.early_stopping import EarlyStopping
 from layers.training.data_sources import (
     PLACE,
     Batches,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from kernels.operations import LossEntry, Step
+from kernels.entries import LossEntry, Step
 from kernels.runtime import checks
 from kernels.runtime.families import FAMILIES, OPERATIONS, Operation
 

@@ -10,7 +10,9 @@ import pytest
 import kernels
 from kernels import operations
 from kernels.network import interpreter
+from kernels.operation_loops import value_loop
 from kernels.runtime import cache, jit, sources
+from kernels.runtime.families import specialised
 
 MODULES = sorted(sources.IMPORTED)
 NETWORK = {name for name in MODULES if name.startswith("kernels.network")}
@@ -120,7 +122,7 @@ def test_formulas_of_others_are_in_no_cache():
 
     def attached(module: str) -> bool:
         names = {"formula": formula, "COUNT": 0}
-        text = operations.specialised(operations._value_loop, "relu_forward", module, names)
+        text = specialised(value_loop, "relu_forward", module, names)
         apart = jit.Apart(text)
         cache.attach(apart.dispatcher)
         return isinstance(apart.dispatcher._cache, cache._Entries)
