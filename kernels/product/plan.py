@@ -161,7 +161,8 @@ def _packs_transposed(rows, terms, step, size):
     """Whether A is packed whose terms lie ``step`` bytes apart, for ``rows`` rows of C.
 
     In place each tile reads a few bytes of one line for each term. A line that has gone from level
-    1 when the next tile wants it is read again, which costs the more, the more tiles share it.
+    1 when the next tile wants it is read again, which costs the more, the more tiles share it, or
+    if its page's address has gone too.
     (Ice Lake, speed of A packed relative to in place, AVX-512: far terms 1.1 to 1.3 at 784 x 128 x
     n and 1000 x 128 x n, 1.0 at 64 terms; rows in few sets 1.1 to 1.2 at 512 x 128 x n, 1.05 at 256
     x 128 x n, 1.0 in float64; runs that cross lines 1.1 at 300 x 300 x 300; else 0.85 to 1.03.
@@ -171,7 +172,7 @@ def _packs_transposed(rows, terms, step, size):
         return False
     if _is_far(terms, step, FAR_STEP_OF_A):
         return True
-    sharing = LINE // (ROWS * size)
+    sharing = 4 if step >= PAGE else LINE // (ROWS * size)
     if step >= 1024 and _conflicts(terms * sharing // 4, step, _LEVEL_1, _WAY_1):
         return True
     if step % (ROWS * size) and rows * terms >= 2**16:
@@ -186,25 +187,24 @@ def _packs_b(rows, terms, step):
     Where it falls out of level 2, or is far to read, or each of its vectors crosses a line, or it
     falls out of level 1, if that is where a panel stays. (Ice Lake, speed packed relative to in
     place, AVX-512: far rows 1.0 to 1.1 from 64 rows of C on, 1.1 to 1.3 from 256 on; vectors across
-    lines 1.03 to 1.15 from 300 rows on, 1.0 at 128 x 128 x n, 0.95 at 64 x 128 x n. AVX2: out of
+    lines 1.03 to 1.15 from 300 rows on, 1.0 at 128 x 128 x n, 0.95 at 64 x 128 x n; rows of 2 KB or
+    more in few sets of level 1 1.0 to 1.15 from 256 on. AVX2: out of
     level 1 1.1 to 1.3 from 128 rows on.)
     """
     # Of all that level 2 holds, a third is left to A and C. (Ice Lake, 1.25 MB, GFLOP/s of 155: 88
     # -> 141 at 128 x 784 x 512, whose rows are 2 KB apart, 56 -> 126 at 128 x 1024 x 1024; with 1
     # KB, 784 x 256 stays, 2048 x 256 goes 67 -> 139.)
-    if _conflicts(terms + terms // 2, step, _LEVEL_2, _WAY_2):
-        return True
-    if _exceeds_level_2(terms * step, rows):
+    conflicts = _conflicts(terms + terms // 2, step, _LEVEL_2, _WAY_2)
+    if conflicts or _exceeds_level_2(terms * step, rows):
         return True
     if rows < PACK_NEAR_ROWS:
         return False
-    if _is_far(terms, step, FAR_STEP):
+    leaves = _conflicts(terms, step, _LEVEL_1, _WAY_1)
+    if _STAYS_IN_LEVEL_1 and (leaves or terms * (LINE + _TILE_ROW) > _LEVEL_1):
         return True
-    if VECTOR_BYTES == LINE and step % LINE and 4 * rows + terms >= 768:
-        return True
-    return _STAYS_IN_LEVEL_1 and (
-        terms * (LINE + _TILE_ROW) > _LEVEL_1 or _conflicts(terms, step, _LEVEL_1, _WAY_1)
-    )
+    crosses = VECTOR_BYTES == LINE and step % LINE != 0 and 4 * rows + terms >= 768
+    leaves &= step >= FAR_STEP and rows >= 256
+    return crosses or leaves or _is_far(terms, step, FAR_STEP)
 
 
 @inner
