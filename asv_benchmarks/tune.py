@@ -134,7 +134,7 @@ def gains(names: list[str], dtype: str, seconds: float, least: float) -> dict:
     """By choice and value, the speed of each product whose plan it changes."""
     found: dict[tuple[str, int], dict[Shape, float]] = {}
     for shape in SHAPES:
-        a, b, out = operands(shape, dtype)
+        a, b, out, _ = operands(shape, dtype)
         flags = shape.transpose_a | shape.transpose_b << 1
         chosen = plan_by(shape, dtype)
         tried = {

@@ -24,11 +24,11 @@ PACK_ROWS, PACK_NEAR_ROWS = 32, 64
 """Fewest rows of C for which packing pays: of B that falls out of level 2, and for other reasons.
 B in place would be read from level 3 or memory again for each chunk or tile; a packed panel is
 small, contiguous and prefetched."""
-TURNED_COLUMNS, TURNED_PACKED_COLUMNS = 24, 12
+TURNED_COLUMNS, TURNED_PACKED_COLUMNS, TURNED_TERMS = 24, 12, 16
 """Most columns of a C that is computed as its transpose, for vectors of 16 numbers: where A is
-transposed, so that its rows are vectors, and where it has to be packed for that. (Ice Lake, speed
-relative to C as it lies: A transposed, 5 times with one column, 2 with 10; A packed, 4 times with
-one column, 1.4 with 8, 1.2 with 10, 0.9 with 14.)"""
+transposed, so that its rows are vectors, and where it has to be packed for that; and fewest terms.
+(Ice Lake, speed relative to C as it lies: A transposed, 5 times with one column, 2 with 10; A
+packed, 4 times with one column, 1.4 with 8, 1.2 with 10, 0.9 with 14. With 8 terms 0.9 to 1.0.)"""
 _LEVEL_1, _WAY_1 = CACHES.level_1.size, CACHES.level_1.size // CACHES.level_1.ways
 _LEVEL_2, _WAY_2 = CACHES.level_2.size, CACHES.level_2.size // CACHES.level_2.ways
 _STAYS_IN_LEVEL_1, _TILE_ROW = SIZES.near == 1, TILE.row_bytes
@@ -61,7 +61,9 @@ def plan_of(sizes, a_k_stride, b_row, flags, updates, size, count):
     if rows * columns > 1:
         block_m = min(m, ceil_div(ceil_div(m, ROWS), rows) * ROWS)
         block_n = min(n, ceil_div(ceil_div(n, lanes), columns) * lanes)
-    turned = _is_turned(block_m, block_n, k, a_k_stride, flags, lanes)
+    # Two vectors in each block; of several, one may have two tiles less than another.
+    least = 2 * lanes if rows * columns == 1 else 2 * (lanes + ROWS)
+    turned = block_m >= least and _is_turned(block_n, k, a_k_stride, flags, lanes)
     if turned:
         block_m, block_n = block_n, block_m
         a_k_stride, b_row = n if b_row == 1 else 1, 1 if a_k_stride != 1 else k
@@ -108,15 +110,14 @@ def plan_of(sizes, a_k_stride, b_row, flags, updates, size, count):
 
 
 @inner
-def _is_turned(m, n, k, a_k_stride, flags, lanes):
+def _is_turned(n, k, a_k_stride, flags, lanes):
     """Whether a narrow C is computed as its transpose, by op(B)T . op(A)T.
 
-    So vectors run along the rows of C, of which there are many. It needs a vector of them in each
-    block; one block may have two tiles less than another.
+    So vectors run along the rows of C, of which each block has at least a vector.
     """
     most = TURNED_COLUMNS if a_k_stride != 1 else TURNED_PACKED_COLUMNS
-    is_one_chain = 0 < k <= CUT and flags & ACCUMULATE == 0
-    return n * 16 <= most * lanes and m >= 2 * (lanes + ROWS) and is_one_chain
+    is_one_chain = TURNED_TERMS <= k <= CUT and flags & ACCUMULATE == 0
+    return n * 16 <= most * lanes and is_one_chain
 
 
 @inner
