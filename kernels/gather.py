@@ -2,13 +2,26 @@
 
 from numba import prange
 
-from kernels.intrinsics import LANES, ahead, invoke, load, pointer, prefetch, row_of, store
+from kernels.intrinsics import (
+    LANES,
+    ahead,
+    invoke,
+    itemsize,
+    load,
+    pointer,
+    prefetch,
+    row_of,
+    store,
+)
 from kernels.runtime.families import GATHER, Operation
 from kernels.runtime.jit import Array, door, kernel
 
 _SOON = 8
 """Rows between the one that is copied and the one that is prefetched. A shuffled row lies anywhere,
 and waiting for it costs as much as copying it; any number from 4 to 32 did as well."""
+_AHEAD_BYTES = 32 * 1024
+"""Bytes of rows that are prefetched further ahead: a small batch, while the one before is trained
+on (Ice Lake, step of 64-32-10, batch 32: 0.95 of the time)."""
 _BLOCK = 64
 """Rows that a thread takes at a time."""
 
@@ -19,9 +32,10 @@ def _gathered(x, order, left, out, rows, n):
             for j in range(n):
                 out[i * n + j] = x[order[i] * n + j]
         return
+    distance = max(_SOON, min(rows, _AHEAD_BYTES // (n * itemsize(x))))
     for i in range(rows):
         row = ahead(x, order[i] * n)
-        soon = ahead(x, order[min(i + _SOON, left - 1)] * n)
+        soon = ahead(x, order[min(i + distance, left - 1)] * n)
         for j in range(0, n, LANES):
             prefetch(ahead(soon, j))
             store(load(ahead(row, j), LANES, n - j, 0.0), ahead(out, i * n + j), n - j)

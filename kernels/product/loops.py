@@ -175,11 +175,13 @@ def block_product(m, n, k, a, b, c, epilogue, plan, memory):
     if plan.turned:
         # What packs a panel transposes: here the whole of C.
         pack(Strided(c.start, n, np.int64(1)), m, n, finished.row, finished.start)
-        if finish.flags & ADD_BIASES or finish.then.function:
+        if finish.flags & ADD_BIASES:
             join(n, m, 1, finished, finished, finish)
+        else:
+            run_then(n, m, finished, finish.then)
 
 
-@inner
+@inlined
 def _one_pass(sizes, a, b, outputs, epilogue, phase, plan, spaces):
     """Loops 3 and 2, for one pass over k: chunks of A, and for each the strips of B."""
     m, n, terms = sizes

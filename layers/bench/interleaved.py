@@ -1,14 +1,13 @@
 """Interleaved measurement: in each round all sides run once, one at a time."""
 
 import contextlib
-import importlib.util
 import math
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from layers.bench.cases import Case
-from layers.bench.libraries import OURS, SIDES
+from layers.bench.libraries import OURS, SIDES, installed
 from layers.bench.processes import Process, SideFailed
 from layers.bench.results import Key, LeftOut, Measured, Results, Round
 
@@ -55,7 +54,7 @@ def _team(results: Results, tell: Tell) -> Iterator[Team]:
     started: list[Process] = []
     try:
         for side in results.sides:
-            if importlib.util.find_spec(SIDES[side].package) is None:
+            if not installed(side):
                 results.left_out.append(LeftOut(side, "", "not installed"))
                 continue
             for threads in results.threads:

@@ -19,6 +19,8 @@ STYLES = {
     "jax": ("#009E73", "^"),
     "jax-scan": ("#56B4E9", "v"),
     "sklearn": ("#E69F00", "P"),
+    "numba-mkl": ("#8C6D1F", "*"),
+    "numba-openblas": ("#7A7A7A", "X"),
 }
 INK, GREY = "#222222", "#666666"
 
@@ -48,7 +50,7 @@ def draw(results: Results, path: Path) -> None:
         fontsize=12,
         fontweight="bold",
     )
-    figure.legend(loc="outside lower center", ncols=7, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.savefig(path)
 
 

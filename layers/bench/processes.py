@@ -130,6 +130,7 @@ def _environment(threads: int) -> dict[str, str]:
         ),
         str(threads),
     )
+    variables["MKL_THREADING_LAYER"] = "INTEL"  # its default: SEQUENTIAL would be one thread
     variables["JAX_PLATFORMS"] = "cpu"
     variables["CUDA_VISIBLE_DEVICES"] = ""
     if threads == 1:

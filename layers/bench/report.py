@@ -29,7 +29,8 @@ def judged(results: Results) -> str:
     """The verdict on these results."""
     training = [_duel(row, row.fastest) for row in results.rows("step", "epoch") if row.fastest]
     predicting = [_duel(row, row.fastest) for row in results.rows("predict") if row.fastest]
-    return verdict(training, predicting)
+    by_hand = [row.fastest_by_hand for row in results.rows("step", "epoch")]
+    return verdict(training, predicting, [other.ratio for other in by_hand if other])
 
 
 def _duel(row: Row, fastest: Other) -> Duel:
@@ -135,7 +136,8 @@ def markdown(results: Results, picture: str | None, links: Sequence[str] = ()) -
         "One command measures this on your machine and writes this page:",
         f"```sh\n{results.command}\n```",
         "The others come with `pip install -e '.[bench]'`; who is not installed is left out, and "
-        "the CPU build of PyTorch is enough. Without `--full` it takes two minutes, with it ten.",
+        "the CPU build of PyTorch is enough. It takes two or three minutes, with `--full` ten to "
+        "fifteen.",
     ]
     parts += links
     if picture is not None:
@@ -162,7 +164,7 @@ def _capital(words: str) -> str:
 def _table(results: Results, rows: Sequence[Row]) -> str:
     sides = _shown(results, rows)
     lines = [
-        ["network", "threads", *(SIDES[side].title for side in sides), "fastest other"],
+        ["network", "threads", *(SIDES[side].title for side in sides), "fastest library"],
         ["---", *["---:"] * (len(sides) + 1), "---"],
     ]
     for row in rows:
@@ -211,15 +213,20 @@ def _method(results: Results) -> str:
         "A turn lasts about 50 ms or, where it is longer, one pass over the batches or one epoch.",
         "A step of numba-layers and of scikit-learn is a `fit` of many batches, its shuffle "
         "included, divided by the batches. The others take slices of the same batches in a Python "
-        "loop; JAX scan takes all of them in one compiled call.",
+        "loop; JAX scan and Numba take all of them in one compiled call.",
+        "Numba + MKL and Numba + OpenBLAS are what an expert writes without a C compiler: a whole "
+        "pass in one compiled function, fast-math loops between products by `cblas_sgemm`, and no "
+        "memory taken while it trains. The library's threads share a product; the loops have one. "
+        "Their prediction checks nothing.",
     ]
     if epochs:
         rows = epochs[0].rows
         shorter = "" if rows == ROWS else f", {rows:,} rows instead of {ROWS:,}"
         lines.append(
             "An epoch, end to end: `fit`; a NumPy permutation and `x[rows]`; PyTorch's `randperm` "
-            "and `index_select`; for JAX a permutation and a gather in the compiled step. The data "
-            f"are noise over ten patterns, in Fashion-MNIST's shape{shorter}."
+            "and `index_select`; for JAX a permutation and a gather in the compiled step; for "
+            "Numba both in the compiled pass. The data are noise over ten patterns, in "
+            f"Fashion-MNIST's shape{shorter}."
         )
     lines.append(
         "On one thread a process may use one CPU only. “Best” compares each side at the number of "

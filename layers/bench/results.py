@@ -81,8 +81,17 @@ class Row(NamedTuple):
 
     @property
     def fastest(self) -> Other | None:
-        """The fastest other side."""
-        return min(self.others, key=lambda other: other.ratio, default=None)
+        """The fastest of the other libraries."""
+        return self._fastest(by_hand=False)
+
+    @property
+    def fastest_by_hand(self) -> Other | None:
+        """The fastest program that an expert writes for one network."""
+        return self._fastest(by_hand=True)
+
+    def _fastest(self, by_hand: bool) -> Other | None:
+        others = [other for other in self.others if SIDES[other.side].by_hand == by_hand]
+        return min(others, key=lambda other: other.ratio, default=None)
 
 
 @dataclass

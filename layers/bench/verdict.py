@@ -8,7 +8,7 @@ LEVEL = 1.05
 
 
 class Duel(NamedTuple):
-    """The fastest other in one row of the table.
+    """The fastest other library in one row of the table.
 
     Attributes
     ----------
@@ -25,15 +25,19 @@ class Duel(NamedTuple):
     ratio: float
 
 
-def verdict(training: Sequence[Duel], predicting: Sequence[Duel] = ()) -> str:
-    """Whether this package or the fastest other trains faster, with every exception.
+def verdict(
+    training: Sequence[Duel], predicting: Sequence[Duel] = (), by_hand: Sequence[float] = ()
+) -> str:
+    """Whether this package or the fastest other library trains faster, with every exception.
 
     Parameters
     ----------
     training, predicting : sequence of Duel
-        One for each row with another side.
+        One for each row with another library.
+    by_hand : sequence of float
+        The time of the fastest program by hand over ours, for each row of training.
     """
-    if not training and not predicting:
+    if not training and not predicting and not by_hand:
         return "There was nothing to compare numba-layers with on this machine."
     sentences = []
     if training:
@@ -41,6 +45,12 @@ def verdict(training: Sequence[Duel], predicting: Sequence[Duel] = ()) -> str:
     if predicting:
         subject = "It" if training else "On this machine numba-layers"
         sentences.append(f"{subject} {_judged('predicts a single row', predicting)}.")
+    if by_hand:
+        low, high = f"{min(by_hand):.2f}", f"{max(by_hand):.2f}"
+        sentences.append(
+            "A program by hand, compiled by Numba on a BLAS, trains in "
+            f"{low if low == high else f'{low} to {high}'} times numba-layers' time."
+        )
     return " ".join(sentences)
 
 
@@ -65,7 +75,7 @@ def _judged(verb: str, duels: Sequence[Duel]) -> str:
 
 def _fastest(duels: Sequence[Duel]) -> str:
     names = {duel.name for duel in duels}
-    return "the fastest other" + (f", {names.pop()}" if len(names) == 1 else "")
+    return "the fastest other library" + (f", {names.pop()}" if len(names) == 1 else "")
 
 
 def _is_faster(duel: Duel) -> str:

@@ -79,12 +79,13 @@ examples:
 """
 _BENCH_EXAMPLES = """\
 Sides that are not installed are left out; pip install 'numba-layers[bench]'
-installs all. Each side is a separate process; they run in turn. It takes about
-two minutes, with --full about ten.
+installs all. Each side is a separate process; they run in turn. It takes two or
+three minutes, with --full ten to fifteen.
 
 cases: small, batch32, batch128, wide (steps), large (a step, with --full),
        epoch32, epoch200, predict
-sides: numpy, torch, torch-compile (with --full), jax, jax-scan, sklearn
+sides: numpy, torch, torch-compile (with --full), jax, jax-scan, sklearn,
+       numba-mkl, numba-openblas (one compiled pass, products by a BLAS)
 
 examples:
   python -m layers bench

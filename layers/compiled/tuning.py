@@ -20,9 +20,10 @@ _SHORT_SECONDS = 1e-3
 """Remaining work below which no other number of threads is tried."""
 _TRIAL_PART = 0.125
 """Length of a trial, as a fraction of a call's."""
-_TRIAL_EVERY = 40
+_TRIAL_EVERY, _MOST_EVERY = 40, 160
 """Time between trials of another number of threads, as a multiple of a trial's: the load of other
-programs changes."""
+programs changes. A trial that was slower doubles it, since the threads that it wakes wait for work
+on cores that are in use (`asv_benchmarks/neighbour.py` measures what is left)."""
 
 
 class Pace:
@@ -36,10 +37,11 @@ class Pace:
 
     def __init__(self, multiply_adds: int) -> None:
         self._small = multiply_adds < _SMALL
-        self._started = {1}
+        self._started: set[int] = set()
         # A unit's last two times by the number of threads; the shorter counts.
         self._times: dict[int, tuple[float, float]] = {}
         self._since_trial = 0.0
+        self._every = _TRIAL_EVERY
         self._tries_more = True
 
     @property
@@ -59,7 +61,10 @@ class Pace:
         if count in self._started:
             unit = max(seconds / units, 1e-9)
             self._times[count] = (unit, self._times.get(count, (unit, unit))[0])
-        else:  # the first call also starts the threads
+            if count != best:
+                has_lost = unit > min(self._times[best])
+                self._every = min(2 * self._every, _MOST_EVERY) if has_lost else _TRIAL_EVERY
+        else:  # the first call also loads machine code, and starts the threads
             self._started.add(count)
         return result
 
@@ -87,7 +92,7 @@ class Pace:
             return more
         other = more if best == 1 or (self._tries_more and more != best) else fewer
         cost = self._units(other, _TRIAL_PART) * min(self._times.get(other, (0.0, 0.0)))
-        if other == best or self._since_trial < _TRIAL_EVERY * cost:
+        if other == best or self._since_trial < self._every * cost:
             return best
         self._tries_more = not self._tries_more
         return other

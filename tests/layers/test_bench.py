@@ -3,8 +3,11 @@
 import importlib.util
 import json
 import math
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,8 +15,8 @@ import pytest
 
 from layers.bench import cases, command, interleaved, machine, report
 from layers.bench.interleaved import Effort
-from layers.bench.libraries import OURS, SIDES
-from layers.bench.processes import Process, SideFailed
+from layers.bench.libraries import OURS, SIDES, installed
+from layers.bench.processes import Process, SideFailed, _environment
 from layers.bench.results import Key, LeftOut, Measured, Results
 from layers.bench.verdict import Duel, factor, verdict
 from layers.command_line import cli
@@ -52,36 +55,39 @@ def duels(*ratios, name="NumPy"):
     [
         (
             [Duel("small", "NumPy", 7.0), Duel("large", "PyTorch", 1.9)],
-            "On this machine numba-layers trains 1.9 to 7 times as fast as the fastest other.",
+            "On this machine numba-layers trains 1.9 to 7 times as fast as the fastest other "
+            "library.",
         ),
         (
             duels(2.0, 2.04),
-            "On this machine numba-layers trains 2 times as fast as the fastest other, NumPy.",
+            "On this machine numba-layers trains 2 times as fast as the fastest other library, "
+            "NumPy.",
         ),
         (
             [Duel("small", "NumPy", 7.0), Duel("large", "PyTorch", 0.8)],
-            "On this machine numba-layers trains 7 times as fast as the fastest other, except "
-            "large (PyTorch is 1.2 times as fast).",
+            "On this machine numba-layers trains 7 times as fast as the fastest other library, "
+            "except large (PyTorch is 1.2 times as fast).",
         ),
         (
             [Duel("small", "NumPy", 3.0), *duels(1.04, 0.5, name="JAX")],
-            "On this machine numba-layers trains 3 times as fast as the fastest other, except "
-            "row 0 (level with JAX); row 1 (JAX is 2 times as fast).",
+            "On this machine numba-layers trains 3 times as fast as the fastest other library, "
+            "except row 0 (level with JAX); row 1 (JAX is 2 times as fast).",
         ),
         (
             duels(0.5, 0.25),
-            "On this machine numba-layers trains more slowly than the fastest other, NumPy, "
-            "which is 2 to 4 times as fast: row 0 (NumPy is 2 times as fast); row 1 "
+            "On this machine numba-layers trains more slowly than the fastest other library, "
+            "NumPy, which is 2 to 4 times as fast: row 0 (NumPy is 2 times as fast); row 1 "
             "(NumPy is 4 times as fast).",
         ),
         (
             duels(1.04, 0.96),
-            "On this machine numba-layers trains as fast as the fastest other, NumPy, within 5%.",
+            "On this machine numba-layers trains as fast as the fastest other library, NumPy, "
+            "within 5%.",
         ),
         (
             duels(1.0, 0.5),
-            "On this machine numba-layers trains as fast as the fastest other, NumPy, within 5%, "
-            "except row 1 (NumPy is 2 times as fast).",
+            "On this machine numba-layers trains as fast as the fastest other library, NumPy, "
+            "within 5%, except row 1 (NumPy is 2 times as fast).",
         ),
         ([], "There was nothing to compare numba-layers with on this machine."),
     ],
@@ -94,11 +100,23 @@ def test_the_verdict_on_a_prediction_is_a_sentence_of_its_own():
     both = verdict(duels(2.0), duels(0.5))
     assert both.startswith("On this machine numba-layers trains 2 times as fast as")
     assert both.endswith(
-        " It predicts a single row more slowly than the fastest other, NumPy, which is 2 times as "
-        "fast: row 0 (NumPy is 2 times as fast)."
+        " It predicts a single row more slowly than the fastest other library, NumPy, which is "
+        "2 times as fast: row 0 (NumPy is 2 times as fast)."
     )
     alone = verdict([], duels(3.0))
     assert alone.startswith("On this machine numba-layers predicts a single row 3 times as fast")
+
+
+def test_programs_by_hand_are_judged_apart():
+    both = verdict(duels(2.0), by_hand=[0.784, 1.1])
+    assert both.startswith("On this machine numba-layers trains 2 times as fast as")
+    assert both.endswith(
+        " A program by hand, compiled by Numba on a BLAS, trains in 0.78 to 1.10 times "
+        "numba-layers' time."
+    )
+    measured = Measured(SMALL, rounds_of(ours_1=[2], numpy_1=[4], **{"numba-mkl_1": [1]}))
+    (row,) = measured.rows()
+    assert (row.fastest.side, row.fastest_by_hand.side) == ("numpy", "numba-mkl")
 
 
 def test_numbers_in_words():
@@ -330,7 +348,7 @@ def test_nothing_is_measured_without_ourselves(pretend):
 @pytest.mark.parametrize("side", [side for side, entry in SIDES.items() if not entry.full])
 def test_a_side_trains_and_agrees(side):
     """In its process, as the command asks it; a short epoch, so that it does not take long."""
-    if importlib.util.find_spec(SIDES[side].package) is None:
+    if not installed(side):
         pytest.skip(f"{SIDES[side].title} is not installed")
     process = Process(side, 1)
     try:
@@ -364,6 +382,38 @@ def numbers_of(case):
         w2, b2 = w2 - cases.LEARNING_RATE * h.T @ dz, b2 - cases.LEARNING_RATE * dz.sum(axis=0)
         w1, b1 = w1 - cases.LEARNING_RATE * x.T @ dh, b1 - cases.LEARNING_RATE * dh.sum(axis=0)
     return classes[:1] if case.kind == "predict" else losses
+
+
+THREADS_OF_A_PRODUCT = """
+import os, sys
+import numpy as np
+from layers.bench.libraries import blas
+
+before = len(os.listdir("/proc/self/task"))  # NumPy's BLAS may have threads of its own
+sgemm = getattr(blas, sys.argv[1])()
+a, c = np.ones((512, 512), np.float32), np.zeros((512, 512), np.float32)
+one, out = a.ctypes.data, c.ctypes.data
+plain = (blas.BY_ROWS, blas.AS_IT_IS, blas.AS_IT_IS, 512, 512, 512)
+sgemm(*plain, 1.0, one, 512, one, 512, 0.0, out, 512)
+assert (c == 512).all()
+print(1 + len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["mkl", "openblas"])
+def test_a_blas_has_as_many_threads_as_it_is_given(name, threads):
+    if not installed(f"numba-{name}"):
+        pytest.skip(f"{SIDES[f'numba-{name}'].package} is not installed")
+    if machine.cpus() < threads:
+        pytest.skip("OpenBLAS has no more threads than CPUs")
+    # What a user may have set, and what would make MKL compute on one thread.
+    environment = os.environ | {"MKL_THREADING_LAYER": "SEQUENTIAL"} | _environment(threads)
+    command = [sys.executable, "-P", "-c", THREADS_OF_A_PRODUCT, name]
+    ran = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert int(ran.stdout) == threads
 
 
 def test_a_process_that_ends_says_how(monkeypatch, tmp_path):
@@ -419,7 +469,7 @@ def test_the_command_measures_and_writes(monkeypatch, tmp_path, capsys):
 
     page = (tmp_path / "folder" / "benchmarks.md").read_text(encoding="utf-8")
     assert page.startswith("# Beside NumPy, PyTorch, JAX and scikit-learn\n")
-    assert "| network | threads | numba-layers | NumPy | fastest other |" in page
+    assert "| network | threads | numba-layers | NumPy | fastest library |" in page
     assert re.search(
         r"\| 64-32-10, batch 32 \| 1 \| [\d.]+ µs \| [\d.]+ µs \(×[\d.]+\) \| NumPy ×", page
     )
@@ -478,7 +528,7 @@ def test_by_default_nothing_is_written_and_what_is_left_to_full_is_said(
     out, err = capsys.readouterr()
     assert (err, list(tmp_path.iterdir())) == ("", [])
     assert "torch.compile; 1024-1024-1024-1024-10, batch 512; epochs of 60,000 rows" in out
-    assert "fastest other, NumPy." in out
+    assert "fastest other library, NumPy." in out
     assert all(len(line) <= 100 for line in out.splitlines()[:8])
     ((results, chosen, effort),) = measured_nothing
     assert "torch-compile" not in results.sides
