@@ -91,7 +91,7 @@ def backwards() -> list[Shape]:
 
 
 def skinny_products() -> list[Shape]:
-    """A layer of 1 to 24 units beside one of 128: forward, both gradients, and one more transpose."""
+    """A layer of 1 to 24 units beside one of 128: forward, its gradients, and by the transpose."""
     shapes = []
     for width, batch in itertools.product((1, 2, 3, 5, 8, 10, 16, 24), BATCHES):
         shapes += [
