@@ -90,11 +90,27 @@ def backwards() -> list[Shape]:
     return [Shape(batch, n_in, n_out) for batch in BATCHES for n_in, n_out in layers]
 
 
-def operands(shape: Shape, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def skinny_products() -> list[Shape]:
+    """A layer of 1 to 24 units beside one of 128: forward, its gradients, and by the transpose."""
+    shapes = []
+    for width, batch in itertools.product((1, 2, 3, 5, 8, 10, 16, 24), BATCHES):
+        shapes += [
+            Shape(batch, 128, width),  # the last layer forward
+            Shape(128, batch, width, transpose_a=True),  # the gradient of its weights
+            Shape(batch, width, 128, transpose_b=True),  # of its inputs
+            Shape(batch, width, 128),  # the first layer forward
+            Shape(width, batch, 128, transpose_a=True),  # the gradient of its weights
+            Shape(batch, 128, width, transpose_b=True),
+        ]
+    return list(dict.fromkeys(shapes))
+
+
+def operands(shape: Shape, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A, B and two outputs, ours and NumPy's, aligned to cache lines as a layer's are."""
     data, (m, k, n, transpose_a, transpose_b) = Data(dtype), shape
     a = data.numbers(k, m) if transpose_a else data.numbers(m, k)
     b = data.numbers(n, k) if transpose_b else data.numbers(k, n)
-    return a, b, data.output(m, n)
+    return a, b, data.output(m, n), data.output(m, n)
 
 
 def numpy_product(shape: Shape, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Callable:
@@ -104,19 +120,19 @@ def numpy_product(shape: Shape, a: np.ndarray, b: np.ndarray, out: np.ndarray) -
 
 def bare(shape: Shape, dtype: str):
     """The compiled function that the public call would run."""
-    a, b, out = operands(shape, dtype)
+    a, b, out, theirs = operands(shape, dtype)
     product.compile(dtype, parallel=False)
     flags = shape.transpose_a | shape.transpose_b << 1
     ours = partial(product.serial.dispatcher, a, b, out, out, 0.0, 0, flags, 1)
     if small_product.serial(a, b, out, flags) == DONE:
         ours = partial(getattr(small_product.serial, dtype), a, b, out, flags)
-    return ours, numpy_product(shape, a, b, out.copy())
+    return ours, numpy_product(shape, a, b, theirs)
 
 
 def public(shape: Shape, dtype: str):
     """The public call, with its checks."""
-    a, b, out = operands(shape, dtype)
-    return partial(kernels.matmul, a, b, out), numpy_product(shape, a, b, out.copy())
+    a, b, out, theirs = operands(shape, dtype)
+    return partial(kernels.matmul, a, b, out), numpy_product(shape, a, b, theirs)
 
 
 def backward(shape: Shape, dtype: str):
@@ -146,6 +162,7 @@ GROUPS = {
     "middle": Group("middle squares", squares(96, 128, 256, 384, 512), bare),
     "large": Group("large squares", squares(768, 1024, 2048, 4096), bare),
     "layers": Group("layers of 784-128-10 and 784-512-512-10", list(layer_products()), bare),
+    "skinny": Group("layers of 1 to 24 units", skinny_products(), bare),
     "backward": Group("backward of a layer: dW, db, dx, mask", backwards(), backward),
     "float64": Group("squares in float64", squares(64, 128, 256, 512, 1024, 2048), bare, "float64"),
 }
@@ -208,9 +225,9 @@ def work(side: str) -> None:
     """Time one side's product of each requested size; answer with the seconds per call."""
     for line in sys.stdin:
         shape = Shape(*(int(line),) * 3)
-        a, b, out = operands(shape, "float32")
+        a, b, out, theirs = operands(shape, "float32")
         ours = partial(kernels.matmul.bare, a, b, out, False, False, False)
-        call = ours if side == "ours" else numpy_product(shape, a, b, out)
+        call = ours if side == "ours" else numpy_product(shape, a, b, theirs)
         time.sleep(0.1)  # until the other side's threads have stopped spinning
         calls = calls_per_sample(call, 0.05)
         print(seconds_of(calls, call) / calls, flush=True)

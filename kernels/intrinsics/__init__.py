@@ -21,8 +21,8 @@ from kernels.intrinsics.atomics import (
     yield_thread,
     zero_at,
 )
+from kernels.intrinsics.caches import LINE
 from kernels.intrinsics.calls import FunctionShape, invoke
-from kernels.intrinsics.cpu import LINE
 from kernels.intrinsics.llvm import TileShape
 from kernels.intrinsics.memory import (
     address_of,

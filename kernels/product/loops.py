@@ -8,8 +8,8 @@ result: a chain that is unfinished at the end of a pass is stored, and resumed b
 From the outside in, after Goto and van de Geijn (2008) and BLIS (2015)::
 
     5  blocks    the threads share C, in two dimensions         (claimed in product/matmul.py)
-    4  passes    DEPTH terms of k: the packed part of B stays in the level-3 cache
-    3  chunks    CHUNK rows of A: packed, they stay in level 2
+    4  passes    up to DEPTH terms of k: the packed part of B stays in the level-3 cache
+    3  chunks    up to CHUNK rows of A: packed, they stay in level 2
     2  strips    a tile's width of C: one panel of B, read again for each tile
     1  tiles     a tile's height of C                           (product/microkernel.py)
     -  chain     k ascending, a whole tile of C in registers    (product/microkernel.py)
@@ -29,7 +29,6 @@ from kernels.product.column_sum import CUT, sum_columns
 from kernels.product.flags import (
     ACCUMULATE,
     ADD_BIASES,
-    BY_COLUMNS,
     IN_REGISTERS,
     SCALE,
     SUM_COLUMNS,
@@ -39,8 +38,6 @@ from kernels.product.flags import (
 from kernels.product.microkernel import (
     PREFETCH_STEPS,
     ROWS,
-    VECTOR_BYTES,
-    VECTORS,
     Epilogue,
     Outputs,
     Phase,
@@ -62,50 +59,9 @@ from kernels.product.microkernel import (
     strip_of_tiles,
 )
 from kernels.product.packing import pack, pack_rows
-from kernels.product.skinny import is_skinny, skinny_chains
-from kernels.product.tile_sizes import LEVEL_2, TILE
+from kernels.product.plan import Plan, plan_of
+from kernels.product.skinny import skinny_chains
 from kernels.runtime.jit import inlined, inner, shared
-
-# Cache block sizes, found by measuring (asv_benchmarks/benchmarks/kernels_matmul.py).
-DEPTH = TILE.depth
-"""Terms of k in a pass over a packed B. With AVX-512 a panel, 768 x 48 float32, has 144 KB."""
-CHUNK = 96
-"""Rows of A that are packed at a time. With AVX-512, CHUNK x DEPTH float32 is 288 KB."""
-DIRECT_CHUNK = 128
-"""Rows of A in a chunk that is read in place."""
-PACK_ELEMENTS = 512 * 1024
-"""Pack A and B where B has more elements than this and C has at least PACK_ROWS rows."""
-PACK_ROWS = 32
-PACK_STRIDED_TERMS, PACK_STRIDED_ELEMENTS = 96, 24 * 1024
-"""Also pack A and B where A is transposed and k, n and B reach these sizes: consecutive terms are
-one row apart, and strides of a power of two map to few cache sets (AVX2, speed relative to BLAS:
-0.64 -> 1.01 at 1024 x 128 x 1024, 0.90 -> 0.97 at 784 x 512 x 512). With such a stride, n of two
-vectors is enough (`_share_cache_sets`; Zen 1: 0.75 -> 1.03 at 2048 x 512 x 10)."""
-PACK_EARLY_TERMS, PACK_EARLY_COLUMNS = 96, 64
-"""Pack B alone from these sizes and PACK_ROWS on, on some CPUs (`Tile.packs_early`)."""
-TURNED_COLUMNS, TURNED_PACKED_COLUMNS = 24, 12
-"""Most columns of a C that is computed as its transpose, for vectors of 16 numbers: where A is
-transposed, so that its rows are vectors, and where it has to be packed for that. (Ice Lake, speed
-relative to C as it lies: A transposed, 5 times with one column, 2 with 10; A packed, 4 times with
-one column, 1.4 with 8, 1.2 with 10, 0.9 with 14.)"""
-_LEVEL_2 = LEVEL_2.size
-"""Pack B alone, from PACK_ROWS on, where it exceeds the level-2 cache (`_exceeds_level_2`) or is
-evicted from it (`_conflicts_in_level_2`). B in place would be read from level 3 or memory again for
-each chunk or tile; a packed panel is small, contiguous and prefetched."""
-_WAY = LEVEL_2.size // LEVEL_2.ways
-BLOCK = 2048
-"""Most rows and columns of a block, which bounds the scratch memory for packing."""
-THREAD_WORK = 2**26
-"""Multiply-adds per thread (1 ms) above which there are more blocks than threads, so that a slow
-thread takes fewer of them."""
-
-_PACKS_EARLY = TILE.packs_early
-Plan = namedtuple(
-    "Plan",
-    ["rows", "columns", "strip", "depth", "chunk", "panels", "skinny", "turned"]
-    + ["a_bytes", "b_bytes", "partial_bytes", "gradient_bytes", "bytes"],
-)
-"""How a product is cut into blocks, strips, passes and chunks, and the bytes of scratch memory."""
 
 Operands = namedtuple("Operands", ["m", "n", "k", "a", "b", "out", "epilogue"])
 """A whole product: its sizes, and where its matrices are."""
@@ -141,73 +97,6 @@ def plan_for(operands, count):
     return plan_of((m, n, k), a.k_stride, b.row, flags, updates, itemsize(out.start), count)
 
 
-@inner
-def plan_of(sizes, a_k_stride, b_row, flags, updates, size, count):
-    """How a product is cut, what is packed, and the scratch memory that a thread needs.
-
-    ``size`` is the bytes of an element. Only numbers: Python runs it too.
-    """
-    m, n, k = sizes
-    lanes = VECTOR_BYTES // size
-    strip = VECTORS * lanes
-    by_columns = flags & BY_COLUMNS != 0
-    rows, columns = _blocks(m, n, k, strip, lanes, count, by_columns)
-    block_m, block_n = m, n
-    if rows * columns > 1:
-        block_m = min(m, ceil_div(ceil_div(m, ROWS), rows) * ROWS)
-        block_n = min(n, ceil_div(ceil_div(n, lanes), columns) * lanes)
-    turned = _is_turned(block_m, block_n, k, a_k_stride, flags, lanes)
-    if turned:
-        block_m, block_n = block_n, block_m
-        a_k_stride, b_row = n if b_row == 1 else 1, 1 if a_k_stride != 1 else k
-    is_far = min(k, block_n) >= PACK_STRIDED_TERMS and k * block_n >= PACK_STRIDED_ELEMENTS
-    is_far |= k >= PACK_STRIDED_TERMS and block_n > lanes and _share_cache_sets(a_k_stride * size)
-    packs_a = (a_k_stride != 1 and is_far) or k * block_n > PACK_ELEMENTS
-    packs_a = packs_a and block_m >= PACK_ROWS
-    skinny = is_skinny(block_m, block_n, k, b_row, lanes)
-    packs_b = packs_a or (b_row != 1 and not skinny)
-    if _PACKS_EARLY:
-        packs_b |= k >= PACK_EARLY_TERMS and block_n >= PACK_EARLY_COLUMNS and block_m >= PACK_ROWS
-    if block_m >= PACK_ROWS:
-        terms, row = min(k, CUT), n * size if b_row == 1 else size
-        packs_b |= _conflicts_in_level_2(terms, row) or _exceeds_level_2(terms * row, block_m)
-    depth, chunk = min(k, DEPTH if packs_b else CUT), CHUNK if packs_a else DIRECT_CHUNK
-    # Panels of B are kept for the next chunk of A; with one chunk each overwrites the last.
-    panels = ceil_div(block_n, strip) if block_m > chunk else 1
-    # Unfinished chains are kept in C, unless C holds sums of earlier chains.
-    keeps_c = k > CUT or flags & ACCUMULATE
-    a_bytes = _whole_lines(chunk * depth * size) if packs_a else 0
-    b_bytes = _whole_lines(panels * strip * depth * size) if packs_b else 0
-    c_bytes = _whole_lines(block_m * block_n * size)
-    partial_bytes = c_bytes if turned or (keeps_c and (skinny or depth < min(k, CUT))) else 0
-    if skinny:
-        partial_bytes = partial_bytes * ceil_div(k, CUT)
-    # An update's gradients are scratch: one strip, or all where several passes add to them.
-    gradient_bytes = 0
-    if updates:
-        if depth < k or skinny or turned:
-            gradient_bytes = c_bytes
-        elif flags & SCALE == 0:
-            gradient_bytes = _whole_lines(chunk * strip * size)
-    together = a_bytes + b_bytes + partial_bytes + gradient_bytes
-    return Plan(
-        rows,
-        columns,
-        strip,
-        depth,
-        chunk,
-        panels,
-        np.int64(skinny),
-        np.int64(turned),
-        a_bytes,
-        b_bytes,
-        partial_bytes,
-        gradient_bytes,
-        # One line more, for memory that is not aligned to a line.
-        together + LINE if together else 0,
-    )
-
-
 def _block_product_types(real):
     at, size = types.CPointer(real), types.int64
     strided = types.NamedTuple((at, size, size), Strided)
@@ -216,77 +105,6 @@ def _block_product_types(real):
     plan = types.NamedUniTuple(size, len(Plan._fields), Plan)
     rows = types.NamedTuple((at, size), Rows)
     return (size, size, size, strided, strided, rows, epilogue, plan, size)
-
-
-@inner
-def _is_turned(m, n, k, a_k_stride, flags, lanes):
-    """Whether a narrow C is computed as its transpose, by op(B)T . op(A)T.
-
-    So vectors run along the rows of C, of which there are many. It needs a vector of them in each
-    block; one block may have two tiles less than another.
-    """
-    most = TURNED_COLUMNS if a_k_stride != 1 else TURNED_PACKED_COLUMNS
-    is_one_chain = 0 < k <= CUT and flags & ACCUMULATE == 0
-    return n * 16 <= most * lanes and m >= 2 * (lanes + ROWS) and is_one_chain
-
-
-@inner
-def _share_cache_sets(step):
-    """Whether lines ``step`` bytes apart share few cache sets, and no prefetcher follows them."""
-    return step > 2048 and step % 1024 == 0
-
-
-@inner
-def _conflicts_in_level_2(rows, step):
-    """Whether ``rows`` rows of B, ``step`` bytes apart, evict each other from the level-2 cache.
-
-    A line's set is its address modulo the size of a way. Rows that are a multiple of ``power``
-    bytes apart start in way / power sets, each of which holds ``ways`` lines: size / power rows in
-    all, of which a third is left to A and C.
-    (Ice Lake, 1.25 MB, GFLOP/s of 155, float32: 88 -> 141 at 128 x 784 x 512, whose rows are 2 KB
-    apart, 56 -> 126 at 128 x 1024 x 1024; with 1 KB, 784 x 256 stays, 2048 x 256 goes 67 -> 139.)
-    """
-    power = min(step & -step, _WAY)
-    return 3 * rows * power > 2 * _LEVEL_2
-
-
-@inner
-def _exceeds_level_2(span, rows):
-    """Whether packing a strip of B that spans ``span`` bytes pays for ``rows`` rows of C.
-
-    A strip touches every row, so as many pages as the whole of B, and each chunk of A reads all
-    strips again. (Ice Lake, speed packed relative to in place: with a chunk of 128 rows 1.0 to 1.3
-    from 1.5 times level 2 on, with more rows 1.0 to 1.5 from level 2 on; with 32 rows 0.9 at 1.6
-    times level 2, 1.0 at 2 times, 1.3 at 6 times.)
-    """
-    return 2 * span > (4 - min(rows // DIRECT_CHUNK, 2)) * _LEVEL_2
-
-
-@inner
-def _whole_lines(size):
-    """``size`` rounded up to whole cache lines."""
-    return ceil_div(size, LINE) * LINE
-
-
-@inner
-def _blocks(m, n, k, strip, lanes, count, by_columns):
-    """Loop 5: the grid of blocks (rows, columns) that C is cut into, for ``count`` threads.
-
-    Where it is cut by columns, each block has at least a vector of them.
-    """
-    rows, columns = max(1, ceil_div(m, BLOCK)), max(1, ceil_div(n, BLOCK))
-    enough = count if m * n * k < count * THREAD_WORK or count == 1 else 4 * count
-    while rows * columns < enough:
-        can_halve_rows, can_halve_columns = m >= 2 * rows * ROWS, n >= 2 * columns * strip
-        if by_columns and n >= 4 * columns * lanes:
-            columns *= 2
-        elif can_halve_rows and (m * columns >= n * rows or not can_halve_columns):
-            rows *= 2
-        elif can_halve_columns:
-            columns *= 2
-        else:
-            break
-    return rows, columns
 
 
 @inner

@@ -46,7 +46,7 @@ ROWS, VECTORS, VECTOR_BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 _TALL_3, _TALL_2, _TALL_1 = (TileShape(ROWS, vectors) for vectors in (VECTORS, 2, 1))
 _PAIR, _NARROW = TileShape(2, VECTORS), TileShape(1, 1)
 _FLAT = TileShape(1, VECTORS)
-_UNROLL = 4
+UNROLL = 4
 """Steps of k in an iteration of the innermost loop (1 step: 0.95 of the limit; 4: 0.99)."""
 PREFETCH_STEPS = 64 // ROWS
 """Steps of k between two prefetches of the next strip: with more rows a step takes longer."""
@@ -253,8 +253,8 @@ def chain_of_tile(tile, columns, terms, a, b):
     """The chains of a tile's elements: k ascending."""
     a_k, b_k, rows = a.start, b.start, row_offsets(tile, a.row)
     line = b.prefetch.start
-    for iteration in range(terms // _UNROLL):
-        if iteration % (PREFETCH_STEPS // _UNROLL) == 0:
+    for iteration in range(terms // UNROLL):
+        if iteration % (PREFETCH_STEPS // UNROLL) == 0:
             prefetch(line)
             prefetch(ahead(line, b.prefetch.second))
             line = ahead(line, b.prefetch.stride)
@@ -266,7 +266,7 @@ def chain_of_tile(tile, columns, terms, a, b):
         a_k, b_k = opaque(ahead(a_k, a.k_stride)), opaque(ahead(b_k, b.row))
         tile = rank_one_update(tile, a_k, rows, b_k, columns)
         a_k, b_k = opaque(ahead(a_k, a.k_stride)), opaque(ahead(b_k, b.row))
-    for _ in range(terms % _UNROLL):
+    for _ in range(terms % UNROLL):
         tile = rank_one_update(tile, a_k, rows, b_k, columns)
         a_k, b_k = opaque(ahead(a_k, a.k_stride)), opaque(ahead(b_k, b.row))
     return tile

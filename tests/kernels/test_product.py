@@ -1,7 +1,6 @@
 """The one compiled product: no block, pass, chunk, packing or fused epilogue shows in its bits."""
 
 import hashlib
-import importlib
 import itertools
 import platform
 
@@ -10,9 +9,9 @@ import pytest
 
 import kernels
 from kernels.activations import RELU
-from kernels.intrinsics import itemsize, local_number, pointer
-from kernels.intrinsics.cpu import Cache
+from kernels.intrinsics import local_number, pointer
 from kernels.optimizers import SGD
+from kernels.product.block_sizes import CACHES
 from kernels.product.flags import (
     ACCUMULATE,
     ADD_BIASES,
@@ -21,27 +20,23 @@ from kernels.product.flags import (
     TRANSPOSE_A,
     TRANSPOSE_B,
 )
-from kernels.product.loops import (
-    BLOCK,
-    CUT,
-    DEPTH,
-    DIRECT_CHUNK,
-    PACK_EARLY_COLUMNS,
-    PACK_EARLY_TERMS,
-    PACK_ELEMENTS,
-    PACK_ROWS,
-    PACK_STRIDED_ELEMENTS,
-    PACK_STRIDED_TERMS,
-    no_operation,
-    operands_at,
-    plan_for,
-    plan_of,
-)
+from kernels.product.loops import CUT, no_operation, operands_at, plan_for
+from kernels.product.loops import share as share_of
 from kernels.product.matmul import product
 from kernels.product.microkernel import ROWS, Epilogue
+from kernels.product.plan import (
+    BLOCK,
+    BLOCK_COLUMNS,
+    DEPTH,
+    LARGE_B,
+    LONG_CHUNK,
+    PACK_NEAR_ROWS,
+    PACK_ROWS,
+    _blocks,
+    plan_of,
+)
 from kernels.product.skinny import TRANSPOSED_LANES
 from kernels.product.split_k import chain_bytes
-from kernels.product.tile_sizes import LEVEL_2, TILE
 from kernels.runtime import jit
 from tests.kernels.product_flags import FUSED
 
@@ -50,24 +45,21 @@ each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 X86_64 = ("x86_64", "amd64")
 RATE = 0.3
-# Rows, columns and terms: one tile, edges, many blocks; packed, in one pass, in several, and with
-# more than one chain.
+# Rows, columns and terms: one tile, edges, many blocks.
 SMALL = [(1, 1, 1), (1, 37, 21), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20)]
 SMALL += [(5, 7, 0), (1, 37, 40), (3, 50, 40)]
 # Computed as their transposes, some by few rows, some packed: the last two with A as it lies too.
 SMALL += [(130, 10, 40), (137, 2, CUT), (77, 3, 50), (300, 1, 40)]
-PACKED = [(PACK_ROWS + 1, 700, 760), (107, 500, 2 * DEPTH + 300), (40, 130, CUT + 9)]
-# Packed where A is transposed, and, on some CPUs, B alone: in one pass and in two.
-STRIDED = [
-    (PACK_ROWS + 1, PACK_STRIDED_ELEMENTS // PACK_STRIDED_TERMS + 5, PACK_STRIDED_TERMS + 3),
-    (768, 20, PACK_STRIDED_TERMS + 3),
-]
-PACKED_EARLY = [
-    (PACK_ROWS + 1, PACK_EARLY_COLUMNS + 6, terms + 5) for terms in (PACK_EARLY_TERMS, DEPTH)
-]
-# B alone packed for the level-2 cache, on CPUs that do not pack early: conflicts, and exceeds it.
-FALLS_OUT = (PACK_ROWS + 1, 512, min(LEVEL_2.size // 2048, PACK_ELEMENTS // 512))
-OUTGROWS = (2 * DIRECT_CHUNK + 1, 500, min(LEVEL_2.size // 2000 + 5, PACK_ELEMENTS // 500))
+# A and B packed: in one pass, in several, and with more than one chain.
+PACKED = [(LONG_CHUNK + 1, LARGE_B // k + 5, k) for k in (DEPTH - 7, 2 * DEPTH + 300, CUT + 9)]
+# Packed where A is transposed: its terms are far apart, share few sets, or cross lines.
+STRIDED = [(501, 41, 103), (512, 20, 99), (1024, 20, 70), (301, 47, 230)]
+# B alone packed: its rows are far apart, in one pass and in two, or cross lines, or fall out of
+# level 2, which they share few sets of or exceed.
+ROWS_OF_2_KB, ROWS_OF_2000_BYTES = (CACHES.level_2.size // step for step in (2048, 2000))
+B_ALONE = [(PACK_NEAR_ROWS + 1, 1030, terms) for terms in (50, DEPTH + 5)] + [(200, 70, 60)]
+B_ALONE += [(PACK_ROWS + 1, 512, min(ROWS_OF_2_KB, CUT))]
+B_ALONE += [(LONG_CHUNK + 1, 500, min(ROWS_OF_2000_BYTES + 5, CUT))]
 # Few outputs: threads share the chains over k, of which the last may be packed in another way.
 LONG = [(7, 50, 9000), (1, 3, 12_289), (9, 130, 8193), (40, 130, 8190)]
 
@@ -85,6 +77,14 @@ def operands(dtype, m, n, k, flags):
     out = numbers(dtype, m, n, seed=3)
     extra = numbers(dtype, *((m, n) if flags & OTHER else (1, n)), seed=4)
     return a, b, out, extra
+
+
+def packed(dtype, m, n, k, flags):
+    """Whether A and B are packed, on one thread."""
+    a_step, b_row = m if flags & TRANSPOSE_A else 1, k if flags & TRANSPOSE_B else 1
+    size = np.dtype(dtype).itemsize
+    plan = jit.interpreted(plan_of)((m, n, k), a_step, b_row, flags, 0, size, 1)
+    return plan.a_bytes > 0, plan.b_bytes > 0
 
 
 def step_by_step(a, b, out, extra, asked):
@@ -110,9 +110,7 @@ def step_by_step(a, b, out, extra, asked):
 
 @each_dtype
 @pytest.mark.parametrize("name", FUSED)
-@pytest.mark.parametrize(
-    "sizes", [*SMALL, *PACKED, *STRIDED, *PACKED_EARLY, FALLS_OUT, OUTGROWS, *LONG], ids=str
-)
+@pytest.mark.parametrize("sizes", [*SMALL, *PACKED, *STRIDED, *B_ALONE, *LONG], ids=str)
 def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name, sizes):
     asked = FUSED[name]
     flags, then = asked.flags, asked.address(dtype)
@@ -126,30 +124,24 @@ def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name,
 
 
 @each_dtype
-@pytest.mark.parametrize("sizes", [*PACKED, *STRIDED, *PACKED_EARLY, FALLS_OUT, OUTGROWS], ids=str)
+@pytest.mark.parametrize("sizes", [*PACKED, *STRIDED, *B_ALONE], ids=str)
 def test_packing_does_not_show(dtype, sizes):
-    """Columns by themselves are too few to be packed; together they are."""
+    """Rows by themselves are too few to be packed for; together they are enough."""
     m, n, k = sizes
-    assert m >= PACK_ROWS
-    width = min(33, n // 5)
-    assert k * width <= PACK_ELEMENTS
-    assert min(PACK_STRIDED_TERMS, PACK_EARLY_COLUMNS) > 33
-    assert sizes not in PACKED or k * n > PACK_ELEMENTS
+    some = PACK_ROWS - 1
     for flags in (0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B, ACCUMULATE):
         a, b, out, _ = operands(dtype, m, n, k, flags)
+        few, many = (packed(dtype, rows, n, k, flags) for rows in (some, m))
+        assert few == (False, bool(flags & TRANSPOSE_B))
+        assert many == (True, True) or sizes not in PACKED
         direct = out.copy()
-        for j in range(0, n, width):
-            part = np.ascontiguousarray(out[:, j : j + width])
-            right = (
-                b[j : j + width]
-                if flags & TRANSPOSE_B
-                else np.ascontiguousarray(b[:, j : j + width])
-            )
-            product.serial(a, right, out, part, 0.0, 0, flags, 1)
-            direct[:, j : j + width] = part
-        packed = out.copy()
-        product.serial(a, b, out, packed, 0.0, 0, flags, 1)
-        np.testing.assert_array_equal(packed, direct, strict=True)
+        for i in range(0, m, some):
+            left = a[:, i : i + some] if flags & TRANSPOSE_A else a[i : i + some]
+            part = direct[i : i + some]
+            product.serial(np.ascontiguousarray(left), b, part, part, 0.0, 0, flags, 1)
+        together = out.copy()
+        product.serial(a, b, out, together, 0.0, 0, flags, 1)
+        np.testing.assert_array_equal(together, direct, strict=True)
 
 
 @each_dtype
@@ -192,7 +184,7 @@ def bits_of_many(dtype):
     found = hashlib.sha256()
     shapes = [*itertools.product((1, 3, 4, 5, 9), (1, 3, 4, 7, 14, 15, 25, 40), (1, 3, 5, 40))]
     for (m, n, k), flags in itertools.product(
-        [*shapes, *STRIDED, (PACK_ROWS + 1, 700, 760)],
+        [*shapes, *STRIDED, (PACK_NEAR_ROWS + 1, 1030, 760)],
         (0, TRANSPOSE_A, TRANSPOSE_B, TRANSPOSE_A | TRANSPOSE_B),
     ):
         a, b, out, _ = operands(dtype, m, n, k, flags)
@@ -214,56 +206,6 @@ def test_the_smallest_tile_has_the_same_bits(python, dtype):
     )
     smallest = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}
     assert python(script, **smallest).strip() == bits_of_many(dtype)
-
-
-def what_is_packed(a, m, n, k, flags, out):
-    plan = plan_of((m, n, k), 1, 1, flags, 0, itemsize(pointer(out)), 1)
-    return 2 * (plan.a_bytes > 0) + (plan.b_bytes > 0)
-
-
-@each_dtype
-@pytest.mark.skipif(TILE.packs_early, reason="B is packed before the level-2 cache is asked")
-@pytest.mark.skipif(LEVEL_2.size > 2**21, reason="A is packed first")
-def test_b_alone_is_packed_for_the_level_2_cache(dtype):
-    contract = "a (e, f), m int64, n int64, k int64, flags int64 -> out (g, h)"
-    packed, array = jit.Kernel(what_is_packed, contract, None).serial, np.empty((1, 1), dtype)
-
-    def is_packed(m, n, k):
-        return packed(array, m, n, k, 0, array)
-
-    line, page = 64 // array.itemsize, 4096 // array.itemsize
-    k = LEVEL_2.size // 4096
-    assert is_packed(PACK_ROWS, page, k) == 1
-    assert is_packed(PACK_ROWS - 1, page, k) == 0
-    assert is_packed(PACK_ROWS, page, k // 2) == 0
-    assert is_packed(PACK_ROWS, page - line, k) == 0  # about as many bytes, at all places
-    for rows, times in ((PACK_ROWS, 2), (DIRECT_CHUNK, 1.5), (2 * DIRECT_CHUNK, 1)):
-        k = round(times * LEVEL_2.size / (4096 - 64))
-        assert is_packed(rows, page - line, k - 1) in (0, 3)  # 3: A too
-        assert is_packed(rows, page - line, k + 1) in (1, 3)
-        assert is_packed(rows - 1, page - line, k + 1) in (0, 3)
-
-
-@pytest.mark.parametrize(
-    ("cache", "rows", "step", "conflicts"),
-    [
-        (Cache(1280 * 1024, 20), 784, 2048, True),
-        (Cache(1280 * 1024, 20), 784, 1024, False),
-        (Cache(1280 * 1024, 20), 2048, 1024, True),
-        (Cache(1280 * 1024, 20), 4096, 2048 + 64, False),
-        (Cache(1280 * 1024, 20), 14, 2**20, True),  # one place: no more rows than ways
-        (Cache(1280 * 1024, 20), 13, 2**20, False),
-        (Cache(2**20, 8), 512, 2048, True),
-        (Cache(2**20, 8), 784, 3 * 1024, True),
-        (Cache(2**20, 8), 784, 1536, False),
-        (Cache(2**21, 16), 784, 1024, False),
-    ],
-)
-def test_rows_fall_out_of_level_2_by_its_size_and_ways(monkeypatch, cache, rows, step, conflicts):
-    module = importlib.import_module("kernels.product.loops")
-    monkeypatch.setattr(module, "_LEVEL_2", cache.size)
-    monkeypatch.setattr(module, "_WAY", cache.size // cache.ways)
-    assert module._conflicts_in_level_2.py_func(rows, step) == conflicts
 
 
 def bytes_of_chains(a, m, n, k, chain, flags, out):
@@ -295,7 +237,7 @@ def test_the_memory_for_a_chain_is_enough_for_each(dtype, transpose_b):
 @each_dtype
 def test_every_element_has_one_block(dtype):
     """Integers, so that any order is exact: blocks that overlap or leave gaps show."""
-    for m, n in ((1, 5000), (5000, 1), (70, 300), (2 * BLOCK + 17, 60), (65, BLOCK + 5)):
+    for m, n in ((1, 5000), (5000, 1), (70, 300), (2 * BLOCK + 17, 60), (65, BLOCK_COLUMNS + 5)):
         a = np.arange(m, dtype=dtype)[:, None] % 7 + np.array([[1, 2]], dtype)
         b = np.arange(n, dtype=dtype)[None, :] % 5 + np.array([[1], [3]], dtype)
         for count in (1, 2, 3, 8):
@@ -353,11 +295,9 @@ def test_an_empty_output_shares_no_memory():
     np.testing.assert_array_equal(whole, 1)
 
 
-def test_shares_are_even(monkeypatch):
+def test_shares_are_even():
     """Blocks for so many threads differ by a tile at most, whatever the shape."""
-    module = importlib.import_module("kernels.product.loops")
-    monkeypatch.setattr(module, "ceil_div", module.ceil_div.py_func)
-    blocks, share = module._blocks.py_func, module.share.py_func
+    blocks, share = jit.interpreted(_blocks), jit.interpreted(share_of)
     for size, count in itertools.product((1, 8, 9, 100, 1000, 1025), (1, 2, 3, 7)):
         shares = [share(size, count, i, ROWS) for i in range(count)]
         assert shares[0][0] == 0
@@ -374,11 +314,9 @@ def test_shares_are_even(monkeypatch):
 
 
 @pytest.mark.parametrize("lanes", [2, 4, 8, 16])
-def test_a_block_of_some_columns_has_those_of_a_vector(monkeypatch, lanes):
+def test_a_block_of_some_columns_has_those_of_a_vector(lanes):
     """For every vector there is; and where two turned ones fit into the widest, those of one."""
-    module = importlib.import_module("kernels.product.loops")
-    monkeypatch.setattr(module, "ceil_div", module.ceil_div.py_func)
-    blocks, share = module._blocks.py_func, module.share.py_func
+    blocks, share = jit.interpreted(_blocks), jit.interpreted(share_of)
     turned = TRANSPOSED_LANES
     for n, count, by_columns in itertools.product(
         (*range(1, 130), 2047, 2049, 4097), (1, 2, 3, 5, 16), (False, True)
