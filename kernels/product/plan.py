@@ -29,6 +29,9 @@ TURNED_COLUMNS, TURNED_PACKED_COLUMNS, TURNED_TERMS = 24, 12, 16
 transposed, so that its rows are vectors, and where it has to be packed for that; and fewest terms.
 (Ice Lake, speed relative to C as it lies: A transposed, 5 times with one column, 2 with 10; A
 packed, 4 times with one column, 1.4 with 8, 1.2 with 10, 0.9 with 14. With 8 terms 0.9 to 1.0.)"""
+TURNED_LONG_TERMS = 128
+"""Fewest terms for which a C of two vectors of rows is. (Ice Lake, (k x 32)T . k x 10: 0.65 of the
+speed with 32 terms, 1.15 with 128, 1.5 with 256, 1.8 with 1,024.)"""
 _LEVEL_1, _WAY_1 = CACHES.level_1.size, CACHES.level_1.size // CACHES.level_1.ways
 _LEVEL_2, _WAY_2 = CACHES.level_2.size, CACHES.level_2.size // CACHES.level_2.ways
 _STAYS_IN_LEVEL_1, _TILE_ROW = SIZES.near == 1, TILE.row_bytes
@@ -61,7 +64,8 @@ def plan_of(sizes, a_k_stride, b_row, flags, updates, size, count):
     if rows * columns > 1:
         block_m = min(m, ceil_div(ceil_div(m, ROWS), rows) * ROWS)
         block_n = min(n, ceil_div(ceil_div(n, lanes), columns) * lanes)
-    turned = _is_turned(block_m, block_n, k, a_k_stride, flags, lanes)
+    is_whole = rows * columns == 1
+    turned = _is_turned((block_m, block_n, k), is_whole, a_k_stride, flags, lanes)
     if turned:
         block_m, block_n = block_n, block_m
         a_k_stride, b_row = n if b_row == 1 else 1, 1 if a_k_stride != 1 else k
@@ -108,16 +112,21 @@ def plan_of(sizes, a_k_stride, b_row, flags, updates, size, count):
 
 
 @inner
-def _is_turned(m, n, k, a_k_stride, flags, lanes):
+def _is_turned(sizes, is_whole, a_k_stride, flags, lanes):
     """Whether a narrow C is computed as its transpose, by op(B)T . op(A)T.
 
     So vectors run along the rows of C, of which there are many. It needs a vector of them in each
-    block; one block may have two tiles less than another. (Ice Lake, one block of 32 x 32 x 10 and
-    its update: 1.3 to 1.5 times the time of C as it lies.)
+    block; one block may have two tiles less than another. A whole C may have two vectors of rows,
+    where A is transposed and its many terms make up for turning C back.
     """
-    most = TURNED_COLUMNS if a_k_stride != 1 else TURNED_PACKED_COLUMNS
+    m, n, k = sizes
+    most, least = TURNED_PACKED_COLUMNS, 2 * (lanes + ROWS)
+    if a_k_stride != 1:
+        most = TURNED_COLUMNS
+        if is_whole and k >= TURNED_LONG_TERMS:
+            least = 2 * lanes
     is_one_chain = TURNED_TERMS <= k <= CUT and flags & ACCUMULATE == 0
-    return n * 16 <= most * lanes and m >= 2 * (lanes + ROWS) and is_one_chain
+    return n * 16 <= most * lanes and m >= least and is_one_chain
 
 
 @inner
