@@ -12,6 +12,7 @@ from typing import Any
 
 import layers
 from layers import interrupts, streams
+from layers.command_line import options
 
 _DESCRIPTION = """\
 Dense neural networks trained on the CPU by hand-written Numba kernels. Without
@@ -41,7 +42,7 @@ standard output instead of text; errors stay lines on standard error.
 """
 _TRAIN_EXAMPLES = """\
 DATA is one of
-  a table         CSV (commas, semicolons or tabs; UTF-8, UTF-16 or cp1252), Excel,
+  a table         CSV (commas, semicolons, tabs or |; UTF-8, UTF-16 or cp1252), Excel,
                   Parquet or Feather, one example per row. What is to be predicted
                   is the column called label, class, target, y or species, where
                   exactly one is, or the one given by --target
@@ -120,8 +121,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        parser.error(options.unknown(rest, arguments.parser))
     try:
+        options.check_numbers(arguments)
         code: int = arguments.run(arguments)
         _flush()
     except BrokenPipeError:  # as in `| head`: no error
@@ -237,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"numba-layers {layers.__version__}")
-    parser.set_defaults(run=_digits)
+    parser.set_defaults(run=_digits, parser=parser, command="layers")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_train(commands)
     _add_predict(commands)
@@ -253,6 +258,8 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--clear-cache", action="store_true", help="empty the compile cache instead")
     _add_json(info)
     info.set_defaults(run=_info)
+    for name, command in commands.choices.items():
+        command.set_defaults(parser=command, command=name)
     return parser
 
 
@@ -413,6 +420,11 @@ def _add_export(commands: Any) -> None:
     )
     export.add_argument("model", type=Path, metavar="MODEL", help="what train --save wrote")
     export.add_argument("out", type=Path, metavar="OUT", help="a .onnx or a .safetensors file")
+    export.add_argument(
+        "--without-columns",
+        action="store_true",
+        help="the network by itself, for inputs that Columns.transform gives",
+    )
     _add_json(export)
     export.set_defaults(run=_on_data("export"))
 

@@ -4,7 +4,9 @@ import argparse
 import csv
 import io
 import math
+import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,11 @@ def train(arguments: argparse.Namespace, report: Report) -> None:
     report.note(arguments.data, table.notes)
     predictor.columns.fit(table)  # what is wrong with the whole is said of the whole
     table, test = _parts(arguments, table, predictor, report)
-    x, y = predictor.prepare(table)
+    with warnings.catch_warnings():  # said already, of the whole
+        warnings.filterwarnings("ignore", "Columns.fit: ", UserWarning)
+        x, y = predictor.prepare(table)
+    if arguments.test is not None:
+        _check_test(arguments.test, test, predictor)
     _say_columns(predictor, report)
     set_apart = math.floor(len(x) * predictor.fraction_set_apart(len(x)) + 0.5)
     n_test = 0 if test is None else len(test)
@@ -144,6 +150,27 @@ def _parts(
         train = np.concatenate([train, test_rows[~is_known]])
         test_rows = test_rows[is_known]
     return table.rows(train), table.rows(test_rows)
+
+
+def _check_test(path: Path, test: Table | None, predictor: TabularPredictor) -> None:
+    """Refuse before training what could not be tested on after it."""
+    columns = predictor.columns
+    if test is None or columns.target not in test:
+        hint = nearest(columns.target, () if test is None else test.names)
+        raise ValueError(
+            f"--test {path} has no column {columns.target!r}, expected the target to compare "
+            f"with{hint}"
+        )
+    with warnings.catch_warnings():  # said after training, with the result
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            _, y = columns.transform(test, predictor.dtype)
+        except ValueError as error:
+            raise ValueError(f"--test {path}: {error}") from error
+    if y is None:
+        raise ValueError(
+            f"--test {path}: column {columns.target!r} has no values, expected the target's"
+        )
 
 
 def _say_columns(predictor: TabularPredictor, report: Report) -> None:

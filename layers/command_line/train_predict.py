@@ -39,7 +39,10 @@ def evaluate(arguments: argparse.Namespace, report: Report) -> None:
 def export(arguments: argparse.Namespace, report: Report) -> None:
     """Write a saved model in the format of another program."""
     check_export(arguments)
-    layers.load(arguments.model).save(arguments.out)
+    model = layers.load(arguments.model)
+    if arguments.without_columns:
+        model.columns = None
+    model.save(arguments.out)
     path = str(arguments.out.resolve())
     report.say(f"Written to {path}", written=path)
 

@@ -32,9 +32,10 @@ def begun(
         ("the columns", *(each.columns and each.columns.config() for each in (found, model))),
     ):
         if there != here:
+            seed = f" (--seed is {arguments.seed})" if what == "the seed" else ""
             raise ValueError(
                 f"--resume {path}: {what} of the checkpoint differs from that of the data and "
-                "options, expected those it was begun with"
+                f"options{seed or _differences(found, model)}, expected those it was begun with"
             )
     done = found.history.epochs
     if found._stopped is None:
@@ -49,6 +50,24 @@ def begun(
         )
     report.say(f"Going on after {done} of {planned} epochs", resumed=done)
     return found, planned
+
+
+def _differences(found: layers.Sequential, model: layers.Sequential) -> str:
+    """Which options differ from those of a checkpoint; empty where it is the data."""
+    there, here = map(_options, (found, model))
+    told = [f"{name} is {here[name]}, there {there[name]}" for name in here]
+    told = [text for text, name in zip(told, here, strict=True) if here[name] != there[name]]
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _options(model: layers.Sequential) -> dict[str, str]:
+    """What the options made of a model."""
+    widths = [layer.n_out for layer in model.layers[:-1] if isinstance(layer, layers.Dense)]
+    return {
+        "--hidden": " ".join(map(str, widths)) or "none",
+        "--dtype": str(model.dtype),
+        "--learning-rate": str(getattr(model.optimizer, "learning_rate", None)),
+    }
 
 
 def checkpoints(arguments: argparse.Namespace) -> list[layers.Checkpoint]:

@@ -15,7 +15,12 @@ ROWS = 1 << 18  # fields that are in memory as text of their own
 _SAMPLE = 1 << 16  # characters that the delimiter is found from
 _LONGEST = 1 << 24  # most characters of a line
 _BLANK = 1 << 20  # most characters of blank lines, plus as many as of other lines
-DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas"}  # the first one where several fit
+DELIMITERS = {
+    "\t": "tabs",
+    ";": "semicolons",
+    ",": "commas",
+    "|": "bars",
+}  # the first one where several fit
 
 
 class Block(NamedTuple):

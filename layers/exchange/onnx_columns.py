@@ -51,8 +51,9 @@ def around(model: Sequential, place: str) -> Around:
         if each.kind != "number" or each.n_missing:
             raise ValueError(
                 f"{place}: column {each.name!r} is a {each}; a graph takes numbers without gaps, "
-                "expected columns of such alone. With model.columns = None the network is written "
-                "by itself, for what Columns.transform gives"
+                "expected columns of such alone. The network by itself, for what Columns.transform "
+                "gives, is written after model.columns = None by model.save (export "
+                "--without-columns)"
             )
     target = None if columns.classes else _scale([columns.goal])
     classes = model.classes or columns.classes

@@ -12,6 +12,7 @@ from layers.data.columns import LABEL_NAMES, listed, nearest, shortened
 from layers.embedding import Embedding
 from layers.tables.decisions import Decision, decide, decide_target
 from layers.tables.reading import read_table
+from layers.tables.remarks import check_numbers, on_decision
 from layers.tables.table import Table, missing
 
 _TARGETS = (*LABEL_NAMES, "species")
@@ -84,7 +85,20 @@ class Columns:
         self.goal, self.has_names = Decision("", "left out"), True
 
     def fit(self, source: Any) -> "Columns":
-        """Decide by the values of a table, or what `layers.read_table` takes; returns itself."""
+        """Decide by the values of a table, or what `layers.read_table` takes; returns itself.
+
+        Raises
+        ------
+        ValueError
+            There is no such target, or nothing to learn it from; a column is numbers but for a few
+            values, or the target has too many classes: the place is named.
+
+        Warns
+        -----
+        UserWarning
+            A column that looks like numbers is left out or taken as categories; categories differ
+            by capitals or spaces alone.
+        """
         table = source if isinstance(source, Table) else read_table(source)
         place = "Columns.fit"
         target, self.has_names = self._target_of(table, place), table.has_names
@@ -94,10 +108,12 @@ class Columns:
                     f"{place}: no column is called {name!r}, expected one of "
                     f"{shortened(table.names)}{nearest(name, table.names)}"
                 )
-        where = f"{place}: target {target!r}"
-        self.goal = decide_target(target, table[target], self._task, where)
+        where, wanted = f"{place}: target {target!r}", table[target]
+        remarks = [f"target {target!r}: {what}" for what in check_numbers(wanted, 20, where)]
+        self.goal = decide_target(target, wanted, self._task, where)
+        remarks += [f"target {target!r}: {what}" for what in on_decision(wanted, self.goal)]
         self.decisions = tuple(
-            self._decide(name, column, place)
+            self._decide(name, column, place, remarks)
             for name, column in zip(table.names, table.columns, strict=True)
             if name != target
         )
@@ -106,6 +122,8 @@ class Columns:
                 f"{place}: no column is left to learn from; keep (--keep) takes columns whatever "
                 f"their values. {'; '.join(f'{each.name!r} {each}' for each in self.decisions)}"
             )
+        if remarks:
+            warnings.warn(f"{place}: {'; '.join(remarks)}", stacklevel=2)
         return self
 
     def transform(self, source: Any, dtype: DType = "float32") -> tuple[Array, Array | None]:
@@ -155,8 +173,9 @@ class Columns:
         """Read a table as training's was read: text as text, nameless columns by place."""
         if isinstance(source, Table):
             return source
-        as_categories = [each.name for each in self.decisions if each.categories]
-        is_text = [self.target] if self.classes and isinstance(self.classes[0], str) else []
+        as_categories = [each.name for each in self.decisions if each.categories or each.form]
+        by_name = self.classes and isinstance(self.classes[0], str)
+        is_text = [self.target] if by_name or self.goal.form else []
         table = read_table(source, header=header, text=[*as_categories, *is_text, *text])
         if table.has_names == self.has_names:
             if not self.has_names and len(table.names) == len(self.decisions):
@@ -279,9 +298,15 @@ class Columns:
             )
         return called[0]
 
-    def _decide(self, name: str, column: Array, place: str) -> Decision:
+    def _decide(self, name: str, column: Array, place: str, remarks: list[str]) -> Decision:
         if name in self._drop:
             return Decision(name, "left out", why="as asked for")
         if self._keep is not None and name not in self._keep:
             return Decision(name, "left out", why="not among those to keep")
-        return decide(name, column, self._most, self._keep is not None, place)
+        where, is_wanted = f"column {name!r}", self._keep is not None
+        most = None if is_wanted else self._most[0]
+        unexpected = check_numbers(column, most, f"{place}: {where}")
+        decision = decide(name, column, self._most, is_wanted, place)
+        unexpected += on_decision(column, decision)
+        remarks += [f"{where}: {what}" for what in unexpected]
+        return decision

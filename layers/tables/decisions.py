@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from layers.base import Array
 from layers.data.columns import listed, shortened
+from layers.tables.spelling import form_of, is_form
 from layers.tables.table import as_numbers, as_text, missing, text_of
 
 _KINDS = ("number", "category", "embedded", "left out", "classes")
@@ -40,10 +42,12 @@ class Decision:
     """In training; an indicator marks such rows, where there were any."""
     why: str = ""
     """Why it is left out."""
+    form: str = ""
+    """How its numbers are written, where that is not plainly: ``"1,234.56"``; see `spelling`."""
 
     def __post_init__(self) -> None:
         numbers = (self.mean, self.deviation, self.n_missing, *self.counts)
-        texts = {type(text) for text in (self.name, self.why, *self.categories)}
+        texts = {type(text) for text in (self.name, self.why, self.form, *self.categories)}
         whole = {int} == {type(name) for name in self.categories} and self.kind == "classes"
         if (
             self.kind not in _KINDS
@@ -52,6 +56,7 @@ class Decision:
             )
             or not (texts == {str} or whole)
             or not self.deviation > 0
+            or not is_form(self.form)
             or len(self.counts) != len(self.categories) * (self.kind == "classes")
         ):
             raise ValueError(f"{self!r} is no decision on a column")
@@ -68,7 +73,7 @@ class Decision:
         place, gone = f"{place}: column {self.name!r}", missing(column)
         unusual = []
         if self.kind == "number":
-            numbers = as_numbers(place, column)
+            numbers = self.numbers(column, place)
             _check_finite(place, numbers)
             standardised = (numbers - self.mean) / self.deviation
             out[:, 0] = np.where(gone, 0, standardised)  # the mean, where a number is missing
@@ -105,11 +110,17 @@ class Decision:
         }
         return cls(**fields)
 
+    def numbers(self, column: Array, place: str) -> Array:
+        """The column's numbers, as they are written here; text that is none is an error."""
+        return as_numbers(place, column, self.form)
+
     def targets(self, column: Array, dtype: np.dtype[Any], place: str) -> Array:
         """What a model learns: class indices (n,), or standardised numbers (n, 1)."""
         _check_whole(column, place)
         if self.kind == "number":
-            return ((as_numbers(place, column) - self.mean) / self.deviation).astype(dtype)[:, None]
+            return ((self.numbers(column, place) - self.mean) / self.deviation).astype(dtype)[
+                :, None
+            ]
         index = {text_of(name): position for position, name in enumerate(self.categories)}
         texts = as_text(column)
         unknown = sorted({text for text in texts if text not in index})
@@ -139,7 +150,8 @@ class Decision:
         if self.kind == "embedded":
             what = f"category, a vector is learnt of each: {listed(self.categories)}"
         elif self.kind == "number":
-            what = f"number: mean {self.mean:.4g}, standard deviation {self.deviation:.4g}"
+            like = f" written like {self.form}" if self.form else ""
+            what = f"number{like}: mean {self.mean:.4g}, standard deviation {self.deviation:.4g}"
         return what + (f"; missing in {self.n_missing} rows, marked" if self.n_missing else "")
 
 
@@ -159,6 +171,9 @@ def decide(
         For errors.
     """
     gone = missing(column)
+    form = form_of(column[~gone].tolist()) if column.dtype == object else ""
+    if form:
+        column = as_numbers(place, column, form)
     values = column[~gone]
     why = "" if len(values) else "no values"
     n = len(set(values)) if column.dtype == object else 0
@@ -175,25 +190,48 @@ def decide(
     _check_finite(f"{place}: column {name!r}", values)
     mean = _sum(values) / len(values)
     deviation = math.sqrt(_sum((values - mean) ** 2) / len(values))
-    return Decision(name, "number", mean, deviation or 1.0, n_missing=n_missing)
+    return Decision(name, "number", mean, deviation or 1.0, n_missing=n_missing, form=form)
 
 
 def decide_target(name: str, column: Array, task: str | None, place: str) -> Decision:
     """Classes or a quantity, by the values, unless the task says which."""
     _check_whole(column, place)
+    form = form_of(column.tolist()) if column.dtype == object and task != "classification" else ""
+    if form and (task == "regression" or not _are_classes(as_numbers(place, column, form))):
+        return decide(name, column, (1, 0), True, place)
     distinct = set(column.tolist())
     is_text = column.dtype == object
-    whole = not is_text and all(value.is_integer() for value in distinct)
-    is_classes = is_text or (whole and len(distinct) <= _MOST_CLASSES)
+    is_classes = is_text or _are_classes(column)
     if len(distinct) < 2:
         raise ValueError(f"{place} is always {text_of(column[0])}, expected several values")
     if task == "regression" or (task is None and not is_classes):
         return decide(name, as_numbers(place, column), (1, 0), True, place)
     if is_text and len(distinct) == len(column) > 2:
         raise ValueError(f"{place} has another text in each row, expected classes")
+    whole = not is_text and all(value.is_integer() for value in distinct)
     counts = sorted(Counter(map(int, column) if whole else as_text(column).tolist()).items())
     classes, rows = zip(*counts, strict=True)
+    _check_learnable(rows, place)
     return Decision(name, "classes", categories=classes, counts=rows)
+
+
+def _are_classes(numbers: Array) -> bool:
+    """Whether numbers are classes, where nobody says what they are."""
+    distinct = set(numbers.tolist())
+    return len(distinct) <= _MOST_CLASSES and all(number.is_integer() for number in distinct)
+
+
+def _check_learnable(counts: Sequence[int], place: str) -> None:
+    """Refuse so many classes that there is next to nothing to learn each from."""
+    n, rows = len(counts), sum(counts)
+    middle = sorted(counts)[n // 2]
+    if n > _MOST_CLASSES and (n * _FEWEST_ROWS > rows or middle < 2):
+        raise ValueError(
+            f"{place} has {n} classes in {rows} rows, {middle} of the class in the middle: "
+            f"expected {_FEWEST_ROWS} rows of each on average, and 2 of most. Numbers that are "
+            "a quantity are predicted with task='regression' (--task regression); classes of few "
+            "rows may be merged"
+        )
 
 
 def _why_left_out(name: str, values: Array, rows: int, most: int) -> str:

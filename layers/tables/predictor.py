@@ -17,7 +17,7 @@ from layers.replacing import StrPath
 from layers.sequential import Sequential
 from layers.tables.columns import Columns
 from layers.tables.reading import read_table
-from layers.tables.table import Table, as_numbers
+from layers.tables.table import Table
 from layers.training.history import History
 
 _FEWEST = 30
@@ -190,7 +190,7 @@ class TabularPredictor:
             )
         if self.task == "classification":
             return self.model.evaluate(x, y)
-        true = as_numbers("evaluate", table[self.columns.target])
+        true = self.columns.goal.numbers(table[self.columns.target], "evaluate")
         errors = self.columns.answers(self.model.predict(x)) - true
         squares = float(np.mean(errors**2))
         variance = float(np.var(true))
@@ -216,8 +216,16 @@ class TabularPredictor:
         return self.model.history
 
     def save(self, path: StrPath) -> None:
-        """Write the model with its columns to one file, whole or not at all."""
-        self.model.save(path)
+        """Write the model with its columns to one file, whole or not at all.
+
+        The columns are the predictor's, also where ``model.columns`` was set to something else.
+        """
+        theirs = self._fitted().columns
+        self.model.columns = self.columns
+        try:
+            self.model.save(path)
+        finally:
+            self.model.columns = theirs
 
     @classmethod
     def load(cls, path: StrPath) -> "TabularPredictor":
@@ -238,9 +246,13 @@ class TabularPredictor:
         return made
 
     def _inputs(self, source: Any) -> tuple[Array, Array | None]:
+        self._fitted()
+        return self.columns.transform(source, self.dtype)
+
+    def _fitted(self) -> Sequential:
         if not hasattr(self, "model"):
             raise ValueError("TabularPredictor: it has learnt nothing yet, expected fit before")
-        return self.columns.transform(source, self.dtype)
+        return self.model
 
     def __repr__(self) -> str:
         return f"TabularPredictor({self.columns!r}, hidden={self.hidden!r})"

@@ -29,8 +29,8 @@ def read_table(source: Any, *, header: bool | None = None, text: Sequence[str] =
     Parameters
     ----------
     source : path, frame or mapping
-        A CSV file, perhaps packed by gzip, whose fields commas, semicolons or tabs separate, with
-        decimal commas where no commas separate, in UTF-8, UTF-16 or cp1252; an ``.npz`` whose
+        A CSV file, perhaps packed by gzip, whose fields commas, semicolons, tabs or | separate,
+        with decimal commas where no commas separate, in UTF-8, UTF-16 or cp1252; an ``.npz`` whose
         arrays are columns, or several each; IDX images; Parquet, Feather or Excel, by whichever
         library is installed. Or a frame of pandas, Polars or Arrow, or a mapping of columns.
     header : bool, optional

@@ -8,6 +8,7 @@ import numpy as np
 
 from layers.base import Array
 from layers.data.columns import listed, shortened
+from layers.tables.spelling import forms_of
 
 HOLES = frozenset({"", "-", "?", ".", "na", "n/a", "nan", "none", "null", "#n/a"})
 """What stands where a value is missing, in lower case."""
@@ -67,9 +68,11 @@ def table_of(
         column_of(f"{place}, column {name!r}", column)
         for name, column in zip(called, columns, strict=True)
     )
-    if len({len(column) for column in made}) != 1 or not len(made[0]):
+    if not any(map(len, made)):
+        raise ValueError(f"{place}: the table has no rows, expected at least one")
+    if len({len(column) for column in made}) != 1:
         sizes = sorted({len(column) for column in made})
-        raise ValueError(f"{place} has columns of {sizes} rows, expected as many in each, and some")
+        raise ValueError(f"{place} has columns of {sizes} rows, expected as many in each")
     return Table(called, made, tuple(notes))
 
 
@@ -100,17 +103,19 @@ def as_text(column: Array) -> Array:
     return np.array([None if v != v else text_of(v) for v in column.tolist()], object)
 
 
-def as_numbers(place: str, column: Array) -> Array:
-    """A column as numbers; text that is none is an error by its row."""
+def as_numbers(place: str, column: Array, form: str = "") -> Array:
+    """A column as numbers, in a form of `spelling`; text that is none is an error by its row."""
     if column.dtype != object:
         return column
     numbers = np.full(len(column), np.nan)
     for row, value in enumerate(column):
         try:
-            numbers[row] = np.nan if value is None else float(value)
-        except ValueError:
+            if value is not None:
+                numbers[row] = forms_of(value)[form] if form else float(value)
+        except (ValueError, KeyError):
+            like = f" written like {form}" if form else ""
             raise ValueError(
-                f"{place}, row {row + 1} holds {shortened([value])}, expected a number"
+                f"{place}, row {row + 1} holds {shortened([value])}, expected a number{like}"
             ) from None
     return numbers
 
