@@ -1,14 +1,16 @@
 """What nobody would expect of a column, and is said: as an error where it has to be mended."""
 
+import math
+import re
 from itertools import chain
 
 import numpy as np
 
 from layers.base import Array
-from layers.data.columns import shortened
-from layers.tables.decisions import Decision
+from layers.data.columns import is_number, shortened
+from layers.tables.decisions import Decision, decide
 from layers.tables.spelling import looks_like_number, odd_ones, only_by_case
-from layers.tables.table import missing
+from layers.tables.table import as_numbers, missing
 
 
 def check_numbers(column: Array, most: int | None, place: str) -> list[str]:
@@ -44,15 +46,26 @@ def on_decision(column: Array, decision: Decision) -> list[str]:
     """Sentences on what was decided of a column that is text."""
     if column.dtype != object:
         return []
-    if len(decision.categories) and decision.kind != "left out":
+    values = column[~missing(column)].tolist()
+    if decision.kind in ("embedded", "left out") and values and all(map(_is_quantity, values)):
+        numbers = as_numbers("", column)
+        if decide(decision.name, numbers, (1, 0), False, "").kind == "left out":
+            return []  # an id, as numbers too
+        what = "left out" if decision.kind == "left out" else "taken as categories"
+        return [f"holds numbers as text ({shortened(values[:1])}), {what}: convert quantities"]
+    if decision.categories:
         groups = only_by_case(map(str, decision.categories))
         what = "classes" if decision.kind == "classes" else "categories"
         return [f"{what} differ only by case or spaces: {shortened(group)}" for group in groups]
-    values = column[~missing(column)].tolist()
-    if decision.kind != "left out" or not values or not all(map(looks_like_number, values)):
+    if not all(map(looks_like_number, values)) or all(map(is_number, values)):  # text, codes
         return []
     examples = shortened(list(dict.fromkeys(chain([values[0]], _shortest_and_longest(values)))))
     return [f"looks like numbers ({examples}), but written in no single form, and is left out"]
+
+
+def _is_quantity(cell: str) -> bool:
+    """Whether a cell is a plain finite number; 007 is a code."""
+    return is_number(cell) and re.match(r"[+-]?0\d", cell) is None and math.isfinite(float(cell))
 
 
 def _shortest_and_longest(values: list[str]) -> tuple[str, str]:

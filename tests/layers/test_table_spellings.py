@@ -130,6 +130,22 @@ def test_a_column_that_looks_like_numbers_is_not_left_out_in_silence():
     assert predictor.columns.names == ("b",)
 
 
+def test_numbers_as_text_are_said():
+    """As pandas has them of read_csv(dtype=str); codes and ids are none of that."""
+    frame = table([str(i % 40) for i in range(N)])
+    with pytest.warns(
+        UserWarning, match=r"column 'a': holds numbers as text \('0'\), left out: conv"
+    ):
+        layers.Columns("y").fit(frame)
+    longer = {name: list(values) * 4 for name, values in frame.items()}
+    with pytest.warns(
+        UserWarning, match=r"'a': holds numbers as text \('0'\), taken as categories"
+    ):
+        layers.Columns("y", embed_up_to=50).fit(longer)
+    for cells in ([f"{i % 40:03}" for i in range(N)], [str(i + 10_000) for i in range(N)]):
+        layers.Columns("y").fit(table(cells))
+
+
 def test_names_that_differ_by_case_or_spaces_alone_are_said():
     frame = table(["A", "a", "b"] * (N // 3)) | {"y": ["yes", "YES", "no", "n o"] * (N // 4)}
     with pytest.warns(
