@@ -57,7 +57,8 @@ def on_decision(column: Array, decision: Decision) -> list[str]:
         groups = only_by_case(map(str, decision.categories))
         what = "classes" if decision.kind == "classes" else "categories"
         return [f"{what} differ only by case or spaces: {shortened(group)}" for group in groups]
-    if not all(map(looks_like_number, values)) or all(map(is_number, values)):  # text, codes
+    is_plain = all(map(is_number, values))  # codes
+    if decision.kind != "left out" or is_plain or not all(map(looks_like_number, values)):
         return []
     examples = shortened(list(dict.fromkeys(chain([values[0]], _shortest_and_longest(values)))))
     return [f"looks like numbers ({examples}), but written in no single form, and is left out"]
