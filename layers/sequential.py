@@ -378,7 +378,7 @@ class Sequential(Trainable, Usable):
 
         The last batch's loss, and the totals; where it is not finite, nothing moves by it.
         """
-        x, targets, _, batch_size, weights = piece
+        x, targets, _, batch_size, weights, _ = piece
         compiled = self._compiled()
         if compiled is not None:
             given = x, targets, order, batch_size, self._step, totals, weights

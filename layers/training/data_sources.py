@@ -13,6 +13,7 @@ import numpy as np
 
 from kernels.runtime import checks
 from layers.base import Array
+from layers.training.finite import check_scored
 from layers.weighting import Weighting
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ _HASHED_BYTES = 2**26
 class Piece(NamedTuple):
     """Rows to train on: ``order`` of ``x`` and ``targets``, in batches of ``batch_size``.
 
-    ``weights`` (n, 1) are those of the rows; None where all have 1.
+    ``weights`` (n, 1) are those of the rows; None where all have 1. ``numbers`` are those of the
+    rows where they came from; None where they are their places here.
     """
 
     x: Array
@@ -36,6 +38,11 @@ class Piece(NamedTuple):
     order: Array
     batch_size: int
     weights: Array | None = None
+    numbers: Array | None = None
+
+    def row_of(self, at: int) -> int:
+        """The number of a row where it came from."""
+        return at if self.numbers is None else int(self.numbers[at])
 
 
 class Source(Protocol):
@@ -138,7 +145,8 @@ class Rows:
             rows = order[start : start + size]
             x = checks.real(self._place, "x", np.asarray(self._x)[rows], self._dtype)
             weights = None if self._weights is None else self._weights[rows]
-            yield Piece(x, self._labels[rows], np.arange(len(rows)), self._batch_size, weights)
+            order_here = np.arange(len(rows))
+            yield Piece(x, self._labels[rows], order_here, self._batch_size, weights, rows)
 
     def described(self) -> dict[str, Any]:
         """How many rows there are, how many at a time, and a hash of what they hold."""
@@ -264,9 +272,12 @@ def as_batches(x: Any, y: Any) -> Iterable[Any] | None:
 
 
 def joined(
-    place: str, name: str, batches: Iterable[Any], model: "Sequential"
+    place: str, name: str, batches: Iterable[Any], model: "Sequential", is_scored: bool = False
 ) -> tuple[Array, Array, Array | None]:
-    """All batches of an iterable that ends, checked, as arrays of x, of targets and of weights."""
+    """All batches of an iterable that ends, checked, as arrays of x, of targets and of weights.
+
+    With ``is_scored``, each row has to have finite scores.
+    """
     weighting = Weighting(model.loss, model.n_out, model.dtype)
     source = Batches(batches, None, 1, model.n_in, weighting, place, name)
     pieces = list(source.pieces(None))
@@ -288,6 +299,8 @@ def joined(
             raise ValueError(f"{place}: {name} has no row with a weight above 0")
     for number, piece in enumerate(pieces):
         model.layers[0].check_data(place, f"batch {number + 1} of {name}: x", piece.x)
+        if is_scored:
+            check_scored(model, place, f"x in batch {number + 1} of {name}", piece.x)
     return (
         np.concatenate([piece.x for piece in pieces]),
         np.concatenate([piece.targets for piece in pieces]),

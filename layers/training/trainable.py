@@ -19,6 +19,7 @@ from layers.training.data_sources import (
     held,
     joined,
 )
+from layers.training.finite import check_scored
 from layers.training.held_out import held_out_rows
 from layers.training.history import History
 from layers.training.loop import Fitting, Function, NonFiniteLoss, checked_callbacks
@@ -68,7 +69,8 @@ class Trainable:
             batch is a row's memory times ``batch_size`` and no more, so there is no accumulation of
             gradients over batches: a larger ``batch_size`` is the same.
         validation_data : (x, y), (x, y, sample_weight) or iterable of batches, optional
-            Evaluated after each epoch. Batches are read once, before training, into memory.
+            Evaluated after each epoch. Batches are read once, before training, into memory. A row
+            with NaN or Inf is refused, unless the model has finite scores for it.
         shuffle : bool
             Whether each epoch has an order of its own, from the model's seed.
         progress : bool
@@ -260,10 +262,12 @@ def _validation(
         numbers = model.loss.takes == "numbers"
         rows = held_out_rows(PLACE, model._key, source.targets, fraction, by_class=not numbers)
         x, y, weights = source.set_apart(rows)
+        check_scored(model, PLACE, "x", x, rows)
     elif data is None:
         return None
     elif _is_data(data):
         x = model._checked_data("fit", "validation_data[0]", data[0])
+        check_scored(model, PLACE, "validation_data[0]", x)
         y = model._targets("fit", "validation_data[1]", data[1], len(x))
         names, given = ("validation_data[1]", "validation_data[2]"), (*data, None)[2]
         weighting = Weighting(model.loss, model.n_out, model.dtype)
@@ -275,7 +279,7 @@ def _validation(
                 f"{PLACE}: validation_data is {type(data).__name__}, expected a pair (x, y), or an "
                 "iterable of such batches; sample_weight may stand behind y"
             )
-        x, y, weights = joined(PLACE, "validation_data", batches, model)
+        x, y, weights = joined(PLACE, "validation_data", batches, model, is_scored=True)
     return held(x), held(y), weights
 
 

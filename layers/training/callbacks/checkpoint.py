@@ -54,6 +54,7 @@ class Checkpoint(Monitor):
     """
 
     saves = True
+    _without_best = "no file was written"
 
     def __init__(
         self,
@@ -184,6 +185,7 @@ class Checkpoint(Monitor):
         unsaved, self._unsaved = self._unsaved, None
         if unsaved is not None and unsaved[1] == model._step:
             self._save(unsaved[0])
+        super().end(model)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without the model."""
