@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.runtime import checks
+from layers.settings import flag
 
 Array = NDArray[Any]
 DType = Literal["float32", "float64"] | np.dtype[Any]
@@ -147,11 +148,7 @@ class Layer(Part):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(
-                f"{type(self).__name__}: trainable is {checks.shown(value)}, expected True or False"
-            )
-        self._trainable = bool(value)
+        self._trainable = flag(type(self).__name__, "trainable", value)
         Part._changes += 1
 
     @property

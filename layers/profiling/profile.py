@@ -16,6 +16,7 @@ from layers.profiling import passes
 from layers.profiling.results import Profile
 from layers.profiling.samples import MOST_CALLS, Sample, repeated
 from layers.sequential import Sequential
+from layers.settings import flag
 from layers.timing import kernel_threads, one_blas_thread
 from layers.training.data_sources import Piece
 
@@ -73,6 +74,7 @@ def profile(
     _check_model(model)
     batch_size = checks.integer(place, "batch_size", batch_size, 1)
     repeats = checks.integer(place, "repeats", repeats, 1)
+    show = flag(place, "show", show)
     x = checks.real(place, "x", x, model.dtype, ("batch", model.n_in))
     targets = model.loss.targets(place, "y", y, len(x), model.n_out, model.dtype)
     weights = model._weights(place, y, targets, sample_weight, class_weight)

@@ -8,6 +8,7 @@ from kernels.runtime import checks
 from layers import runs
 from layers.base import Array
 from layers.keywords import keywords
+from layers.settings import flag
 from layers.training.callbacks.early_stopping import EarlyStopping
 from layers.training.data_sources import (
     PLACE,
@@ -121,6 +122,7 @@ class Trainable:
         model = cast("Sequential", self)
         epochs = checks.integer(PLACE, "epochs", epochs, 0 if model._stopped else 1)
         weights = sample_weight, class_weight
+        shuffle, progress = flag(PLACE, "shuffle", shuffle), flag(PLACE, "progress", progress)
         source = source_of(model, PLACE, x, y, epochs, batch_size, steps_per_epoch, *weights)
         model._groups().check()
         checked, every = checked_callbacks(callbacks, callback_batches)
@@ -133,7 +135,7 @@ class Trainable:
         before = 0 if model._stopped is None else model._stopped.epoch
         given: dict[str, Any] = {}
         if model._stopped is not None or any(getattr(each, "saves", False) for each in checked):
-            given = {"shuffle": bool(shuffle), "epochs": before + epochs} | source.described()
+            given = {"shuffle": shuffle, "epochs": before + epochs} | source.described()
         if model._stopped is not None:
             model._stopped.check(PLACE, given)
         model._forget()
