@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels.runtime import checks
-from layers import runs, seeds
+from layers import frames, runs, seeds
 from layers.backends import active, is_compiled
 from layers.base import Array, DType, Layer, Part
 from layers.compiled import lowering
@@ -81,6 +81,8 @@ class Sequential(Trainable, Usable):
     """
 
     _metrics: tuple[Metric, ...] | None = None
+    _names: tuple[str, ...] | None = None
+    """Of the columns of the frame that it was fitted with."""
 
     def __init__(
         self,
@@ -219,7 +221,7 @@ class Sequential(Trainable, Usable):
             layer.in_model = False
         self._buffers.learnt[...] = self._buffers.gradients[...] = 0
         self._step = self._first_step = 0
-        self.history, self._stopped = History(), None
+        self.history, self._stopped, self._names = History(), None, None
         self._bind_layers()
 
     def _compiled(self) -> Compiled | None:
@@ -561,7 +563,9 @@ class Sequential(Trainable, Usable):
             checked = x
         else:
             expected = ("batch", self.n_in)
-            checked = checks.real(f"Sequential.{method}", name, x, self.dtype, expected)
+            if self._names is not None and (names := frames.names_of(x)) is not None:
+                frames.check_names(f"Sequential.{method}", name, names, self._names)
+            checked = frames.real(f"Sequential.{method}", name, x, self.dtype, expected)
         if self._layers[0].takes_data:
             self._layers[0].check_data(f"Sequential.{method}", name, checked)
         return checked

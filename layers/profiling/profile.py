@@ -10,7 +10,7 @@ import numpy as np
 
 from kernels.product.peak import limit
 from kernels.runtime import checks
-from layers import streams
+from layers import frames, streams
 from layers.base import Array
 from layers.profiling import passes
 from layers.profiling.results import Profile
@@ -75,7 +75,7 @@ def profile(
     batch_size = checks.integer(place, "batch_size", batch_size, 1)
     repeats = checks.integer(place, "repeats", repeats, 1)
     show = flag(place, "show", show)
-    x = checks.real(place, "x", x, model.dtype, ("batch", model.n_in))
+    x = frames.real(place, "x", x, model.dtype, ("batch", model.n_in))
     targets = model.loss.targets(place, "y", y, len(x), model.n_out, model.dtype)
     weights = model._weights(place, y, targets, sample_weight, class_weight)
     batch_size = min(batch_size, len(x))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from kernels.runtime import checks
+from layers import frames
 from layers.base import Array
 from layers.training.finite import check_scored
 from layers.weighting import Weighting
@@ -96,7 +97,7 @@ class Rows:
             checks.real(place, "x", x[:0], dtype)
             checks.shape(place, "x", x, ("batch", n_in))
         else:
-            x = checks.real(place, "x", x, dtype, ("batch", n_in))
+            x = frames.real(place, "x", x, dtype, ("batch", n_in))
         labels = weighting.loss.targets(place, "y", y, len(x), n_out, dtype)
         names = "y", "sample_weight"
         self._of_rows = weighting.rows(place, names, y, labels, sample_weight)
@@ -237,7 +238,7 @@ class Batches:
         given, weighting = (*batch, None)[:3], self._weighting
         n_out, dtype = weighting.n_out, weighting.dtype
         names = f"y in {name}", f"sample_weight in {name}"
-        x = checks.real(place, f"x in {name}", given[0], dtype, ("batch", self._n_in))
+        x = frames.real(place, f"x in {name}", given[0], dtype, ("batch", self._n_in))
         labels = weighting.loss.targets(place, names[0], given[1], len(x), n_out, dtype)
         weights = weighting.rows(place, names, given[1], labels, given[2], may_be_zero=True)
         weights = weighting.with_classes(place, labels, weights, may_be_zero=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from kernels.runtime import checks
-from layers import runs
+from layers import frames, runs
 from layers.base import Array
 from layers.keywords import keywords
 from layers.settings import flag
@@ -58,9 +58,10 @@ class Trainable:
         Parameters
         ----------
         x : array_like, (n, n_in), or iterable of batches
-            A `numpy.memmap` is neither loaded nor copied as a whole. Without ``y``, an iterable of
-            pairs (x, y) or triples (x, y, sample_weight), each a batch of any size, in the order in
-            which they come.
+            A `numpy.memmap` is neither loaded nor copied as a whole. The names of a frame's columns
+            are kept: a frame with other names, or in another order, is refused then. Without ``y``,
+            an iterable of pairs (x, y) or triples (x, y, sample_weight), each a batch of any size,
+            in the order in which they come.
         y : array_like
             Class indices (n,), or target rows (n, n_classes). Class indices are copied; ``x`` and
             target rows are read where they lie, if they can be: leave them as they are meanwhile.
@@ -123,13 +124,16 @@ class Trainable:
         epochs = checks.integer(PLACE, "epochs", epochs, 0 if model._stopped else 1)
         weights = sample_weight, class_weight
         shuffle, progress = flag(PLACE, "shuffle", shuffle), flag(PLACE, "progress", progress)
+        names = frames.names_of(x)
+        if names is not None and model._names is not None:
+            frames.check_names(PLACE, "x", names, model._names)
         source = source_of(model, PLACE, x, y, epochs, batch_size, steps_per_epoch, *weights)
         model._groups().check()
         checked, every = checked_callbacks(callbacks, callback_batches)
         if patience is not None:
             patience = checks.integer(PLACE, "patience", patience, 1)
             checked.append(EarlyStopping(patience=patience))
-        validation = _validation(model, validation_data, validation_fraction, source)
+        validation = _validation(model, validation_data, validation_fraction, source, names)
         if source.rows is not None:
             check_rows(model.layers, PLACE, "x", source.rows, min(batch_size, source.rows))
         before = 0 if model._stopped is None else model._stopped.epoch
@@ -139,6 +143,7 @@ class Trainable:
         if model._stopped is not None:
             model._stopped.check(PLACE, given)
         model._forget()
+        model._names = names or model._names
         fitting = Fitting(model, source, epochs, shuffle, validation, checked, every, given)
         try:
             return fitting.run(progress)
@@ -243,9 +248,13 @@ def source_of(
 
 
 def _validation(
-    model: "Sequential", data: Any, fraction: Any, source: Source
+    model: "Sequential",
+    data: Any,
+    fraction: Any,
+    source: Source,
+    names: tuple[str, ...] | None = None,
 ) -> tuple[Held, Held, Array | None] | None:
-    """The rows to evaluate after each epoch, given or set apart."""
+    """The rows to evaluate after each epoch, given or set apart; ``names`` are those of x."""
     fraction = checks.number(PLACE, "validation_fraction", fraction, 0)
     if fraction >= 1:
         raise ValueError(
@@ -268,6 +277,9 @@ def _validation(
     elif data is None:
         return None
     elif _is_data(data):
+        came = frames.names_of(data[0])
+        if names is not None and came is not None:
+            frames.check_names(PLACE, "validation_data[0]", came, names)
         x = model._checked_data("fit", "validation_data[0]", data[0])
         check_scored(model, PLACE, "validation_data[0]", x)
         y = model._targets("fit", "validation_data[1]", data[1], len(x))
