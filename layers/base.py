@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.runtime import checks
+from layers import frames
 from layers.settings import flag
 
 Array = NDArray[Any]
@@ -360,7 +361,7 @@ class Layer(Part):
     def _checked_input(self, x: Any, n_in: int | str) -> Array:
         """A batch of inputs (batch, n_in), in the layer's dtype and C order."""
         place = f"{type(self).__name__}.forward"
-        return checks.real(place, "x", x, self.dtype, ("batch", n_in))
+        return frames.real(place, "x", x, self.dtype, ("batch", n_in))
 
     def _checked_gradient(self, dy: Any, kept: Array | None, width: int | None = None) -> Array:
         """Gradient with respect to the output, in C order, with the kept array's dtype and rows.

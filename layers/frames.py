@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels.runtime import checks
-from layers.base import Array
 
 _SHOWN = 5
 
@@ -17,7 +17,7 @@ def real(
     value: Any,
     dtype: np.dtype[Any] | None,
     expected: tuple[int | str, ...] | None = None,
-) -> Array:
+) -> NDArray[Any]:
     """Whatever holds real numbers, as `checks.real` has it; frames of nullable numbers too.
 
     Where it holds something else, the error names the first such value and its column.

@@ -306,7 +306,7 @@ def test_fit_stops_at_nan_data_with_the_parameters_before_that_batch():
     model, expected = make(), make()
     with pytest.raises(
         layers.NonFiniteLoss,
-        match=r"^Sequential\.fit: the loss is nan at epoch 1, batch 3; .*\. In it, row 70 of x holds",
+        match=r"^Sequential\.fit: the loss is nan at epoch 1, batch 3; .*\. In it, row 70 of x ",
     ):
         model.fit(x, Y[SMALL], shuffle=False)
     for start in (0, 32):
