@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kernels.runtime import checks
 from layers import frames
+from layers.keywords import Spelled
 from layers.settings import flag
 
 Array = NDArray[Any]
@@ -19,7 +20,7 @@ DType = Literal["float32", "float64"] | np.dtype[Any]
 Initializer = Literal["glorot", "he", "zeros"]
 
 
-class Part:
+class Part(Spelled):
     """A layer, loss or optimizer of a model, and whether it has user-defined code.
 
     Attributes

@@ -15,6 +15,7 @@ from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
 from layers.inference import Usable
+from layers.keywords import Spelled
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.metrics import Metric, checked_metrics
 from layers.optimizer import Optimizer
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from layers.tables.columns import Columns
 
 
-class Sequential(Trainable, Usable):
+class Sequential(Trainable, Usable, Spelled):
     """Layers one after another, trained on a loss.
 
     Parameters

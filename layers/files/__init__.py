@@ -68,7 +68,9 @@ def load(path: "StrPath", *, custom: Iterable[Any] = ()) -> "Sequential":
     Returns
     -------
     Sequential
-        With bit-identical parameters, the same history and the same future shuffles.
+        With bit-identical parameters, the same history and the same future shuffles. Of a file of
+        a `TabularPredictor` too: its network, with ``columns``; `TabularPredictor.load` reads it as
+        a predictor, which takes tables.
 
     Raises
     ------

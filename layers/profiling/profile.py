@@ -12,6 +12,7 @@ from kernels.product.peak import limit
 from kernels.runtime import checks
 from layers import frames, streams
 from layers.base import Array
+from layers.keywords import keywords
 from layers.profiling import passes
 from layers.profiling.results import Profile
 from layers.profiling.samples import MOST_CALLS, Sample, repeated
@@ -24,6 +25,7 @@ _FIT_SECONDS = 0.02
 """How long a sample of `fit` is to last: each call has a cost of its own."""
 
 
+@keywords("profile")
 def profile(
     model: Sequential,
     x: Any,

@@ -14,6 +14,7 @@ from layers import seeds
 from layers.backends import active
 from layers.base import Array
 from layers.compiled.runner import Totals
+from layers.keywords import Spelled
 from layers.streams import progress_bar
 from layers.training.data_sources import PLACE, Held, Piece, Source
 from layers.training.finite import named, not_finite
@@ -103,7 +104,7 @@ Function = Callable[[Progress], Any]
 """What `fit` calls back: it returns True to end training."""
 
 
-class Callback:
+class Callback(Spelled):
     """A callback that is told of the beginning and the end of training too.
 
     Attributes

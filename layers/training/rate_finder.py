@@ -11,6 +11,7 @@ from kernels.runtime import checks
 from layers import seeds
 from layers.backends import active
 from layers.compiled.runner import Totals
+from layers.keywords import keywords
 from layers.training.trainable import source_of
 from layers.validation import check_batches
 
@@ -54,6 +55,7 @@ class LearningRates(NamedTuple):
         )
 
 
+@keywords(_PLACE)
 def find_learning_rate(
     model: "Sequential",
     x: Any,
@@ -182,7 +184,7 @@ def _found(rates: list[float], losses: list[float], single: list[float]) -> Lear
             "differs from batch to batch, as that of a model that has learnt does, so the "
             "suggestion says little: search before training, over more steps, or with larger "
             "batches",
-            stacklevel=3,
+            stacklevel=4,  # of who called `find_learning_rate`
         )
     return LearningRates(tuple(rates), tuple(losses), max(rates[at] / 3, rates[0]))
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Trainable:
     """The methods of `Sequential` that train it."""
 
-    @keywords(validation_split="validation_fraction", verbose="progress", nb_epoch="epochs")
+    @keywords(PLACE)
     def fit(  # noqa: PLR0913 - Keras has them all in one place too
         self,
         x: Any,
