@@ -104,7 +104,9 @@ from kernels.optimizers import (
 from kernels.product.column_sum import column_sum
 from kernels.product.matmul import matmul
 from kernels.random import permutation, uniform
+from kernels.runtime.jit import PUBLIC
 from kernels.runtime.threads import get_num_threads, set_num_threads
+from kernels.runtime.twins import Twin
 from kernels.softmax import (
     log_softmax_backward,
     log_softmax_forward,
@@ -218,3 +220,7 @@ __all__ = [
     "weighted_mean",
     "weighted_rows",
 ]
+
+for _name, _kernel in PUBLIC.items():
+    if hasattr(reference, _name):
+        setattr(reference, _name, Twin(getattr(reference, _name), _kernel.contract))

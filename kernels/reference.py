@@ -1,8 +1,10 @@
 """The NumPy twins of the kernels: same names, same signatures. They say what is right.
 
 They share no code with the kernels, check nothing, and are the second backend of ``layers`` and the
-other side of every comparison. NumPy has no fused multiply-add, so a sum of products here is that
-of BLAS, rounded in another order; ``layers/comparison/bounds/`` states how far apart that may be.
+other side of every comparison. Where outputs are left out, the kernel's contract checks the
+arguments and makes them (``kernels/runtime/twins.py``). NumPy has no fused multiply-add, so a sum
+of products here is that of BLAS, rounded in another order; ``layers/comparison/bounds/`` states how
+far apart that may be.
 """
 
 import math

@@ -289,6 +289,14 @@ def registered(made: Any) -> Any:
     return made
 
 
+def with_made(made: list[Array], returned: Any) -> Any:
+    """What a call returns: the outputs that were made for it, then what the function returned."""
+    if not made:
+        return returned
+    results = made if returned is None else [*made, returned]
+    return results[0] if len(results) == 1 else tuple(results)
+
+
 class Door(Generic[P, R]):
     """A public kernel: calling it checks the arguments by a contract, then runs ``.bare``.
 
@@ -324,11 +332,7 @@ class Door(Generic[P, R]):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Check the arguments, then run; outputs that were left out are returned."""
         taken, made = self.contract.prepare(args, kwargs)
-        returned = self.bare(*taken)
-        if not made:
-            return returned
-        results = made if returned is None else [*made, returned]
-        return results[0] if len(results) == 1 else tuple(results)
+        return with_made(made, self.bare(*taken))
 
     def __reduce__(self) -> str:
         """Pickle by name, as functions are."""

@@ -8,13 +8,15 @@ from matplotlib.colors import ListedColormap
 
 from layers.base import Array
 from layers.command_line.tables import confusion as counts_of
-from layers.plots.figure import OF_CLASSES, RED, Picture, written
+from layers.plots.figure import OF_CLASSES, Picture, written
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
 
 _STEPS = 300
 """Points of the plane, each way."""
+_MOST_NUMBERED = 40
+"""Classes up to which a cell of a confusion matrix has its number."""
 
 
 def confusion(
@@ -48,7 +50,7 @@ def confusion(
             f"plots.confusion: names has {len(names)} names, expected {classes}, one for each class"
         )
     shown = [str(index) for index in range(classes)] if names is None else list(names)
-    size = max(4.0, 0.5 * len(shown) + 1.5)
+    size = max(4.0, 0.5 * min(len(shown), _MOST_NUMBERED) + 1.5)
     figure = Picture(size, size)
     right = np.count_nonzero(labels == predicted)
     draw_confusion(figure.subplots(), labels, predicted, shown)
@@ -57,24 +59,25 @@ def confusion(
 
 
 def draw_confusion(axes: Any, labels: Array, predicted: Array, names: Sequence[str]) -> None:
-    """Counts by class and prediction."""
+    """Counts by class and prediction: right ones blue, wrong ones orange."""
     counts = counts_of(labels, predicted, len(names))
-    # Pale, so that the numbers read.
-    axes.imshow(counts, cmap="Blues", vmin=0, vmax=2 * max(counts.max(), 1))
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            wrong = row != column
-            axes.text(
-                *(column, row, str(count)),
-                ha="center",
-                va="center",
-                color=RED if wrong else "black",
-                fontweight="bold" if wrong else "normal",
-            )
-    ticks = range(len(names))
+    most = max(counts.max(), 1)
+    is_right = np.eye(len(names), dtype=bool)
+    for kind, colours in ((is_right, "Blues"), (~is_right, "Oranges")):
+        drawn = np.ma.masked_where(~kind | (counts == 0), counts)
+        # Pale, so that the numbers read; the few that are wrong show, and look like few.
+        scale = max(counts[kind].max(initial=0), most / 4)
+        axes.imshow(drawn, cmap=colours, vmin=0, vmax=2 * scale)
+    if len(names) <= _MOST_NUMBERED:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                weight = "bold" if row != column else "normal"
+                axes.text(column, row, str(count), ha="center", va="center", fontweight=weight)
+    ticks = range(0, len(names), -(-len(names) // _MOST_NUMBERED))
+    shown = [names[tick] for tick in ticks]
     axes.set(xlabel="prediction", ylabel="class", xticks=ticks, yticks=ticks)
-    axes.set(xticklabels=names, yticklabels=names)
-    if max(map(len, names)) > 3:
+    axes.set(xticklabels=shown, yticklabels=shown)
+    if max(map(len, shown)) > 3:
         axes.tick_params(axis="x", rotation=45)
     axes.tick_params(length=0)
     axes.spines[:].set(color="#CCCCCC", linewidth=0.8)

@@ -1,5 +1,8 @@
 """As on the blackboard: a kernel returns an output that is left out, and takes lists."""
 
+import inspect
+import pickle
+
 import numpy as np
 import pytest
 
@@ -11,17 +14,29 @@ MAKES = [door for door in jit.PUBLIC.values() if door.contract.optional]
 
 
 @each_dtype
+@pytest.mark.parametrize("by_numpy", [False, True], ids=["kernel", "twin"])
 @pytest.mark.parametrize("door", MAKES, ids=lambda door: door.__name__)
-def test_what_is_left_out_is_made_and_returned(door, dtype):
+def test_what_is_left_out_is_made_and_returned(door, by_numpy, dtype):
     args = good(door, dtype)
-    door(**args)
+    function = getattr(kernels.reference, door.__name__) if by_numpy else door
+    function(**args)
     outputs = [name for name in args if name in door.contract.optional]
-    returned = door(**{name: args[name] for name in args if name not in outputs})
+    returned = function(**{name: args[name] for name in args if name not in outputs})
     made = [*returned] if isinstance(returned, tuple) else [returned]
     assert [(each.dtype, each.shape) for each in made] == [
         (args[name].dtype, args[name].shape) for name in outputs
     ]
     assert [each.tobytes() for each in made] == [args[name].tobytes() for name in outputs]
+
+
+def test_a_twin_is_called_as_its_kernel_is():
+    x, weights, biases = np.ones((4, 3)), np.ones((3, 2)), np.zeros((1, 2))
+    twin = kernels.reference.dense_forward
+    assert inspect.signature(twin) == inspect.signature(kernels.dense_forward)
+    assert twin([[1, 1, 1]], weights, biases, out=None).tolist() == [[3, 3]]
+    with pytest.raises(ValueError, match=r"weights has shape \(2, 3\), expected \(3, n_out\)"):
+        twin(x, weights.T, biases)
+    assert pickle.loads(pickle.dumps(twin)) is twin
 
 
 @each_door
