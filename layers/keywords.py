@@ -41,12 +41,12 @@ def keywords(place: str) -> Callable[[_Function], _Function]:
     """
 
     def decorated(function: _Function) -> _Function:
+        if function.__code__.co_flags & inspect.CO_VARKEYWORDS:
+            return function  # any keyword may be one of its own, as of `ElementwiseOptimizer`
+
         @functools.cache
         def own() -> tuple[str, ...]:
-            found = inspect.signature(function).parameters.values()
-            if any(each.kind is each.VAR_KEYWORD for each in found):
-                raise TypeError(f"{place} takes any keyword, expected named ones")
-            return tuple(each.name for each in found if each.name != "self")
+            return tuple(name for name in inspect.signature(function).parameters if name != "self")
 
         @functools.wraps(function)
         def checked(*given: Any, **named: Any) -> Any:
