@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 from layers import _own_kernels as _own_kernels  # first: it refuses a foreign package `kernels`
+from layers import names_elsewhere as _names_elsewhere
 from layers import schedules as schedules
 from layers import streams as _streams
 from layers.activations import ELU as ELU
@@ -148,7 +149,9 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"layers.{name}")
     if name in _LATE:
         return getattr(importlib.import_module(_LATE[name]), name)
-    raise AttributeError(f"module 'layers' has no attribute {name!r}")
+    ours = _names_elsewhere.ours(name)
+    hint = "" if ours is None else f", expected {ours}"
+    raise AttributeError(f"module 'layers' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

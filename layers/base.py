@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.runtime import checks
+from layers import frames
+from layers.keywords import Spelled
+from layers.settings import flag
 
 Array = NDArray[Any]
 DType = Literal["float32", "float64"] | np.dtype[Any]
 Initializer = Literal["glorot", "he", "zeros"]
 
 
-class Part:
+class Part(Spelled):
     """A layer, loss or optimizer of a model, and whether it has user-defined code.
 
     Attributes
@@ -147,11 +150,7 @@ class Layer(Part):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(
-                f"{type(self).__name__}: trainable is {checks.shown(value)}, expected True or False"
-            )
-        self._trainable = bool(value)
+        self._trainable = flag(type(self).__name__, "trainable", value)
         Part._changes += 1
 
     @property
@@ -363,7 +362,7 @@ class Layer(Part):
     def _checked_input(self, x: Any, n_in: int | str) -> Array:
         """A batch of inputs (batch, n_in), in the layer's dtype and C order."""
         place = f"{type(self).__name__}.forward"
-        return checks.real(place, "x", x, self.dtype, ("batch", n_in))
+        return frames.real(place, "x", x, self.dtype, ("batch", n_in))
 
     def _checked_gradient(self, dy: Any, kept: Array | None, width: int | None = None) -> Array:
         """Gradient with respect to the output, in C order, with the kept array's dtype and rows.

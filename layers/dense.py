@@ -4,13 +4,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from kernels.runtime import checks
 from layers import initializers, seeds
 from layers.base import Array, DType, Initializer
 from layers.parametrized import Parametrized, gradient, parameter
-from layers.settings import Setting
+from layers.settings import Setting, flag
 
 _MOST_WEIGHTS = sys.maxsize // 8
 """The largest array of float64."""
@@ -82,9 +80,7 @@ class Dense(Parametrized):
                 f"Dense: n_in * n_out is {self._n_in * self._n_out}, expected at most "
                 f"{_MOST_WEIGHTS}: an array holds no more"
             )
-        if not isinstance(bias, (bool, np.bool_)):
-            raise TypeError(f"Dense: bias is {checks.shown(bias)}, expected True or False")
-        self._has_biases = bool(bias)
+        self._has_biases = flag("Dense", "bias", bias)
         self.l1, self.l2, self.bias_l1, self.bias_l2 = l1, l2, bias_l1, bias_l2
         if not bias and (self.bias_l1 or self.bias_l2):
             raise ValueError(

@@ -96,6 +96,7 @@ class Usable:
         Parameters
         ----------
         x : array_like, (n, n_in)
+            A frame has the columns of that which the model was fitted with, in their order.
 
         Returns
         -------

@@ -6,6 +6,7 @@ import numpy as np
 
 from kernels.runtime import checks
 from kernels.targets import own_labels
+from layers import frames
 from layers.base import Array
 
 _INT64 = np.dtype(np.int64)
@@ -130,7 +131,7 @@ def _rows(
 ) -> Array:
     """Numbers, as a column where there is one a row; text is refused by what it should be."""
     try:
-        checked = checks.real(place, name, y, dtype)
+        checked = frames.real(place, name, y, dtype)
     except TypeError:
         text = _text_in(y)
         if text is None:

@@ -7,11 +7,10 @@ import numpy as np
 
 from kernels import optimizers as entries
 from kernels.entries import Step
-from kernels.runtime import checks
 from layers.base import Array
 from layers.optimizer import OfRate, Rate
 from layers.optimizer import Optimizer as Optimizer
-from layers.settings import Setting
+from layers.settings import Setting, flag
 
 _EPSILON = Setting("> 0", "What is added to the root of the squares.")
 
@@ -54,11 +53,9 @@ class SGD(OfRate):
         clip_norm: float | None = None,
     ) -> None:
         self.learning_rate, self.momentum = learning_rate, momentum
-        if not isinstance(nesterov, (bool, np.bool_)):
-            raise TypeError(f"SGD: nesterov is {checks.shown(nesterov)}, expected a bool")
+        self._nesterov = flag("SGD", "nesterov", nesterov)
         if nesterov and not self.momentum:
             raise ValueError("SGD: nesterov is True and momentum is 0, expected momentum above 0")
-        self._nesterov = bool(nesterov)
         self.weight_decay = weight_decay
         self._set_clips(clip_value, clip_norm)
         self._decays = self.weight_decay > 0

@@ -27,13 +27,23 @@ def parameter(name: str, doc: str, takes_row: bool = True) -> Any:
 
 
 def gradient(name: str, doc: str) -> Any:
-    """A property of a `Parametrized`: the gradient of a parameter, None while there is none."""
+    """A property of a `Parametrized`: the gradient of a parameter, None while there is none.
+
+    Assigning copies into it, so that ``layer.dweights *= 0.5`` scales it.
+    """
 
     def get(self: "Parametrized") -> Array | None:
         there = self._has_gradients and name in self._gradients
         return self._gradients[name].view() if there else None
 
-    return property(get, doc=doc)
+    def assign(self: "Parametrized", value: Any) -> None:
+        if get(self) is None:
+            place = f"{type(self).__name__}.d{name}"
+            raise AttributeError(f"{place}: there is none before backward, expected it to be there")
+        kept = self._gradients[name]
+        kept[...] = self._checked(f"d{name}", value, (kept.shape[0], kept.shape[1]))
+
+    return property(get, assign, doc=doc)
 
 
 def statistic(name: str, doc: str) -> Any:

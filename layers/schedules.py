@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kernels.runtime import checks
+from layers.keywords import Spelled
 
 
-class Schedule:
+class Schedule(Spelled):
     """A learning rate that depends on the step; a subclass says its `rates`.
 
     Attributes

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels.runtime import checks
-from layers import runs, seeds
+from layers import frames, runs, seeds
 from layers.backends import active, is_compiled
 from layers.base import Array, DType, Layer, Part
 from layers.compiled import lowering
 from layers.compiled.buffers import FlatBuffers
 from layers.compiled.runner import Compiled, SingleStep, Totals
 from layers.inference import Usable
+from layers.keywords import Spelled
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.metrics import Metric, checked_metrics
 from layers.optimizer import Optimizer
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from layers.tables.columns import Columns
 
 
-class Sequential(Trainable, Usable):
+class Sequential(Trainable, Usable, Spelled):
     """Layers one after another, trained on a loss.
 
     Parameters
@@ -81,6 +82,8 @@ class Sequential(Trainable, Usable):
     """
 
     _metrics: tuple[Metric, ...] | None = None
+    _names: tuple[str, ...] | None = None
+    """Of the columns of the frame that it was fitted with."""
 
     def __init__(
         self,
@@ -219,7 +222,7 @@ class Sequential(Trainable, Usable):
             layer.in_model = False
         self._buffers.learnt[...] = self._buffers.gradients[...] = 0
         self._step = self._first_step = 0
-        self.history, self._stopped = History(), None
+        self.history, self._stopped, self._names = History(), None, None
         self._bind_layers()
 
     def _compiled(self) -> Compiled | None:
@@ -378,7 +381,7 @@ class Sequential(Trainable, Usable):
 
         The last batch's loss, and the totals; where it is not finite, nothing moves by it.
         """
-        x, targets, _, batch_size, weights = piece
+        x, targets, _, batch_size, weights, _ = piece
         compiled = self._compiled()
         if compiled is not None:
             given = x, targets, order, batch_size, self._step, totals, weights
@@ -561,7 +564,9 @@ class Sequential(Trainable, Usable):
             checked = x
         else:
             expected = ("batch", self.n_in)
-            checked = checks.real(f"Sequential.{method}", name, x, self.dtype, expected)
+            if self._names is not None and (names := frames.names_of(x)) is not None:
+                frames.check_names(f"Sequential.{method}", name, names, self._names)
+            checked = frames.real(f"Sequential.{method}", name, x, self.dtype, expected)
         if self._layers[0].takes_data:
             self._layers[0].check_data(f"Sequential.{method}", name, checked)
         return checked

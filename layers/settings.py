@@ -1,8 +1,17 @@
-"""Settings: numbers that a constructor takes, each stated once with its domain and its meaning."""
+"""Settings: numbers that a constructor takes, each stated once with its domain; and flags."""
 
 from typing import Any
 
+import numpy as np
+
 from kernels.runtime import checks
+
+
+def flag(place: str, name: str, value: Any) -> bool:
+    """True or False, NumPy's too; nothing else that counts as true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{place}: {name} is {checks.shown(value)}, expected True or False")
+    return bool(value)
 
 
 class Setting:

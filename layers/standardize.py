@@ -7,6 +7,7 @@ import numpy as np
 
 from kernels.runtime import checks
 from kernels.standardize import STANDARDIZE_BACKWARD, STANDARDIZE_FORWARD
+from layers import frames
 from layers.backends import active
 from layers.base import Array, DType, Layer
 
@@ -77,7 +78,7 @@ class Standardize(Layer):
             x is not as described; nothing has changed.
         """
         place = "Standardize.adapt"
-        checked = checks.real(place, "x", x, np.dtype(np.float64), ("rows", self._n))
+        checked = frames.real(place, "x", x, np.dtype(np.float64), ("rows", self._n))
         if len(checked) < 2:
             raise ValueError(f"{place}: x has {len(checked)} row, expected at least 2")
         found = np.empty((2, self._n))

@@ -8,6 +8,7 @@ import numpy as np
 
 from kernels.runtime import checks
 from kernels.weights import batch_scales
+from layers import frames
 from layers.backends import active
 from layers.base import Array
 
@@ -133,7 +134,7 @@ def checked_class_weight(place: str, class_weight: Any, has_all_rows: bool) -> A
 
 def _checked(place: str, name: str, given: Any, rows: int, dtype: np.dtype[Any]) -> Array:
     """Weights as a column of our own: finite and not negative."""
-    weights = checks.real(place, name, given, dtype)
+    weights = frames.real(place, name, given, dtype)
     if weights.shape not in ((rows,), (rows, 1)):
         checks.shape(place, name, weights, (rows,))
     weights = np.array(weights.reshape(rows, 1))

@@ -16,6 +16,7 @@ from layers.command_line.tables import aligned
 from layers.comparison.bounds import CASES, arguments, bounds, results
 from layers.comparison.bounds.case import Arguments
 from layers.comparison.step_bounds import step_bounds
+from layers.settings import flag
 from layers.timing import has_threadpoolctl, kernel_threads, one_blas_thread
 
 _TIMED_ROUNDS = 11
@@ -71,6 +72,7 @@ def compare(dtype: DType = "float32", seed: int = 0, timed: bool = True) -> list
     """
     checked = checks.real_dtype("compare", dtype)
     seed = checks.integer("compare", "seed", seed, 0)
+    timed = flag("compare", "timed", timed)
     with one_blas_thread(), kernel_threads(1):
         rows = [_kernel_row(name, checked, seed, timed) for name in sorted(CASES)]
         return [*rows, _step_row(checked, seed, timed)]

@@ -6,12 +6,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from layers.keywords import keywords
 from layers.stratified import part_of_each
 
 _X = TypeVar("_X", bound=np.generic)
 _Y = TypeVar("_Y", bound=np.generic)
 
 
+@keywords("split")
 def split(
     x: NDArray[_X],
     labels: NDArray[_Y],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from layers.exchange import torch_tables
 from layers.exchange.parameters import torch_views
 from layers.exchange.torch_optimizers import check_counterpart, given, tensor
+from layers.settings import flag
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential
@@ -15,6 +16,7 @@ PLACE = "Sequential.to_torch"
 
 def converted(model: "Sequential", with_optimizer: bool) -> Any:
     """Copies of the model and of its optimizer; see `Sequential.to_torch`."""
+    with_optimizer = flag(PLACE, "optimizer", with_optimizer)
     pairs = []
     for index, layer in enumerate(model.layers):
         pair = torch_tables.BY_LAYER.get(type(layer))

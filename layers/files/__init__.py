@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from layers.replacing import checked_path
+from layers.settings import flag
 
 if TYPE_CHECKING:
     from layers.replacing import StrPath
@@ -33,6 +34,7 @@ def checked_ending(path: "StrPath", place: str) -> str:
 
 def save(model: "Sequential", path: "StrPath", *, optimizer_state: bool) -> None:
     """Write a model in the format of the file's ending; see `Sequential.save`."""
+    optimizer_state = flag("Sequential.save", "optimizer_state", optimizer_state)
     kind = checked_ending(path, "Sequential.save")
     if kind == _SAFETENSORS:
         from layers.exchange import safetensors_file
@@ -66,7 +68,9 @@ def load(path: "StrPath", *, custom: Iterable[Any] = ()) -> "Sequential":
     Returns
     -------
     Sequential
-        With bit-identical parameters, the same history and the same future shuffles.
+        With bit-identical parameters, the same history and the same future shuffles. Of a file of
+        a `TabularPredictor` too: its network, with ``columns``; `TabularPredictor.load` reads it as
+        a predictor, which takes tables.
 
     Raises
     ------

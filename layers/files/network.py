@@ -33,6 +33,8 @@ def described(model: Sequential, place: str, named: dict[str, Any]) -> dict[str,
         found["columns"] = model.columns.config()
     if model.classes is not None:
         found["classes"] = list(model.classes)
+    if model._names is not None:
+        found["names"] = list(model._names)
     return found
 
 
@@ -70,6 +72,7 @@ def made(
     if architecture.get("columns") is not None:
         model.columns = _columns(architecture["columns"], model, place)
     model.classes = architecture.get("classes")
+    model._names = _names(architecture, model, place)
     return model
 
 
@@ -103,6 +106,19 @@ def field(architecture: Mapping[str, Any], name: str, kind: type, place: str) ->
             f"expected a {kind.__name__}"
         )
     return value
+
+
+def _names(architecture: Mapping[str, Any], model: Sequential, place: str) -> Any:
+    """Names of the columns of the frame that the model was fitted with, if it was."""
+    if "names" not in architecture:
+        return None
+    names = field(architecture, "names", list, place)
+    if len(names) != model.n_in or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"{place}: names in its architecture is {checks.shown(names)}, expected {model.n_in} "
+            "names, a str each"
+        )
+    return tuple(names)
 
 
 def _parts(

@@ -57,7 +57,7 @@ class _Rows:
 
 def of_program(model: Sequential, compiled: Compiled, piece: Piece) -> Iterator[Timed]:
     """Each pass of a model's training program, as a program of its own."""
-    x, targets, order, batch, weights = piece
+    x, targets, order, batch, weights, _ = piece
     rows, made = _Rows(model, piece), compiled.step(targets, weights is not None)
     most = max(1, _MOST_ROWS // batch)
     order = np.resize(order, most * batch)
@@ -85,7 +85,7 @@ def _pass_of(line: Line) -> tuple[str, tuple[int, ...]]:
 
 def of_calls(model: Sequential, piece: Piece, steps: int) -> Iterator[Timed]:
     """What a step calls, watched while `fit` takes so many steps between two samples."""
-    x, targets, order, batch, weights = piece
+    x, targets, order, batch, weights, _ = piece
     rows, loss, optimizer = _Rows(model, piece), model.loss, model.optimizer
     batch_x, taken = np.empty((batch, model.n_in), model.dtype), order[:batch]
     words = as_words(targets, model.dtype).shape[1]

@@ -10,12 +10,14 @@ import numpy as np
 
 from kernels.product.peak import limit
 from kernels.runtime import checks
-from layers import streams
+from layers import frames, streams
 from layers.base import Array
+from layers.keywords import keywords
 from layers.profiling import passes
 from layers.profiling.results import Profile
 from layers.profiling.samples import MOST_CALLS, Sample, repeated
 from layers.sequential import Sequential
+from layers.settings import flag
 from layers.timing import kernel_threads, one_blas_thread
 from layers.training.data_sources import Piece
 
@@ -23,6 +25,7 @@ _FIT_SECONDS = 0.02
 """How long a sample of `fit` is to last: each call has a cost of its own."""
 
 
+@keywords("profile")
 def profile(
     model: Sequential,
     x: Any,
@@ -73,7 +76,8 @@ def profile(
     _check_model(model)
     batch_size = checks.integer(place, "batch_size", batch_size, 1)
     repeats = checks.integer(place, "repeats", repeats, 1)
-    x = checks.real(place, "x", x, model.dtype, ("batch", model.n_in))
+    show = flag(place, "show", show)
+    x = frames.real(place, "x", x, model.dtype, ("batch", model.n_in))
     targets = model.loss.targets(place, "y", y, len(x), model.n_out, model.dtype)
     weights = model._weights(place, y, targets, sample_weight, class_weight)
     batch_size = min(batch_size, len(x))

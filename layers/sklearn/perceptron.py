@@ -19,20 +19,8 @@ from sklearn.utils.validation import (
 )
 
 import layers
-from kernels.runtime import checks
+from layers.sklearn import parameters
 
-ACTIVATIONS = {
-    "identity": None,
-    "logistic": layers.Sigmoid,
-    "tanh": layers.Tanh,
-    "relu": layers.ReLU,
-    "leaky_relu": layers.LeakyReLU,
-    "elu": layers.ELU,
-    "selu": layers.SELU,
-    "gelu": layers.GELU,
-    "silu": layers.SiLU,
-    "softplus": layers.Softplus,
-}
 _ROWS = 4096
 """Of a sparse matrix, made dense at a time."""
 
@@ -44,13 +32,6 @@ class Objective(NamedTuple):
     n_out: int
     scale: float = 1.0  # scikit-learn's gradient over ours
     loss_scale: float = 1.0  # its loss over ours
-
-
-def choice(place: str, name: str, value: Any, choices: Any) -> None:
-    """Refuse what is not among the names."""
-    if not isinstance(value, str) or value not in choices:
-        expected = ", ".join(map(repr, choices))
-        raise ValueError(f"{place}: {name} is {checks.shown(value)}, expected one of {expected}")
 
 
 def trains_on_batches(estimator: "Perceptron") -> bool:
@@ -180,31 +161,8 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
 
     # --- fit ---
 
-    def _checked(self) -> None:
-        """Refuse parameters by name; those of layers and optimizers are refused by these."""
-        place = type(self).__name__
-        if isinstance(self.solver, str) and self.solver == "lbfgs":
-            raise ValueError(
-                f"{place}: solver is 'lbfgs', expected 'adam' or 'sgd': the kernels train on "
-                "batches, and L-BFGS needs all rows at once (sklearn.neural_network has it)"
-            )
-        choice(place, "solver", self.solver, ("adam", "sgd"))
-        choice(place, "activation", self.activation, ACTIVATIONS)
-        choice(place, "learning_rate", self.learning_rate, ("constant", "invscaling", "adaptive"))
-        checks.number(place, "alpha", self.alpha, 0)
-        checks.number(place, "dropout", self.dropout, 0)
-        checks.integer(place, "max_iter", self.max_iter, 1)
-        if self.n_iter_no_change != math.inf:
-            checks.integer(place, "n_iter_no_change", self.n_iter_no_change, 1)
-        for width in np.ravel(self.hidden_layer_sizes).tolist():
-            if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-                raise ValueError(
-                    f"{place}: hidden_layer_sizes must be > 0, got {self.hidden_layer_sizes!r}, "
-                    "expected integers"
-                )
-
     def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
-        self._checked()
+        parameters.check(type(self).__name__, self.get_params(deep=False))
         first = not hasattr(self, "model_") or not (self.warm_start or incremental)
         X, y, targets = self._checked_xy(X, y, first, incremental)
         weights = self._weights(X, y, sample_weight)
@@ -270,7 +228,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
     def _batch_size(self, n: int) -> int:
         if isinstance(self.batch_size, str) and self.batch_size == "auto":
             return min(200, n)
-        size = checks.integer(type(self).__name__, "batch_size", self.batch_size, 1)
+        size = int(self.batch_size)
         if size > n:
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be "
@@ -283,11 +241,11 @@ class Perceptron(BaseEstimator):  # type: ignore[misc] # scikit-learn has no typ
         """A new model, and empty curves."""
         stack: list[layers.Layer] = []
         width = n_in
-        for size in np.ravel(self.hidden_layer_sizes).tolist():
+        for size in parameters.widths(self.hidden_layer_sizes):
             stack.append(layers.Dense(width, size, initializer="glorot"))
             if self.batch_norm:
                 stack.append(layers.BatchNorm(size))
-            activation = ACTIVATIONS[self.activation]
+            activation = parameters.ACTIVATIONS[self.activation]
             stack += [activation()] if activation else []
             stack += [layers.Dropout(self.dropout)] if self.dropout else []
             width = size

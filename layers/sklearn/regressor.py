@@ -8,7 +8,8 @@ from sklearn.utils.metaestimators import available_if
 
 import layers
 from layers.base import DType
-from layers.sklearn.perceptron import Objective, Perceptron, choice, trains_on_batches
+from layers.sklearn.parameters import choice
+from layers.sklearn.perceptron import Objective, Perceptron, trains_on_batches
 
 _LOSSES: dict[str, Any] = {  # by name: the class, and scikit-learn's gradient and loss over ours
     "squared_error": (layers.MeanSquaredError, 0.5, 0.5),

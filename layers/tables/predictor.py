@@ -10,6 +10,7 @@ from layers.activations import ReLU
 from layers.base import Array, DType, Layer
 from layers.dense import Dense
 from layers.files.model_file import load
+from layers.keywords import Spelled
 from layers.losses import Loss, SoftmaxCrossEntropy
 from layers.losses_of_numbers import MeanSquaredError
 from layers.optimizers import Adam
@@ -24,7 +25,7 @@ _FEWEST = 30
 """Rows that tell one epoch from another."""
 
 
-class TabularPredictor:
+class TabularPredictor(Spelled):
     """Learns one column of a table from the others.
 
     Parameters

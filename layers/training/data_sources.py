@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from kernels.runtime import checks
+from layers import frames
 from layers.base import Array
+from layers.training.finite import check_scored
 from layers.weighting import Weighting
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ _HASHED_BYTES = 2**26
 class Piece(NamedTuple):
     """Rows to train on: ``order`` of ``x`` and ``targets``, in batches of ``batch_size``.
 
-    ``weights`` (n, 1) are those of the rows; None where all have 1.
+    ``weights`` (n, 1) are those of the rows; None where all have 1. ``numbers`` are those of the
+    rows where they came from; None where they are their places here.
     """
 
     x: Array
@@ -36,6 +39,11 @@ class Piece(NamedTuple):
     order: Array
     batch_size: int
     weights: Array | None = None
+    numbers: Array | None = None
+
+    def row_of(self, at: int) -> int:
+        """The number of a row where it came from."""
+        return at if self.numbers is None else int(self.numbers[at])
 
 
 class Source(Protocol):
@@ -89,7 +97,7 @@ class Rows:
             checks.real(place, "x", x[:0], dtype)
             checks.shape(place, "x", x, ("batch", n_in))
         else:
-            x = checks.real(place, "x", x, dtype, ("batch", n_in))
+            x = frames.real(place, "x", x, dtype, ("batch", n_in))
         labels = weighting.loss.targets(place, "y", y, len(x), n_out, dtype)
         names = "y", "sample_weight"
         self._of_rows = weighting.rows(place, names, y, labels, sample_weight)
@@ -138,7 +146,8 @@ class Rows:
             rows = order[start : start + size]
             x = checks.real(self._place, "x", np.asarray(self._x)[rows], self._dtype)
             weights = None if self._weights is None else self._weights[rows]
-            yield Piece(x, self._labels[rows], np.arange(len(rows)), self._batch_size, weights)
+            order_here = np.arange(len(rows))
+            yield Piece(x, self._labels[rows], order_here, self._batch_size, weights, rows)
 
     def described(self) -> dict[str, Any]:
         """How many rows there are, how many at a time, and a hash of what they hold."""
@@ -229,7 +238,7 @@ class Batches:
         given, weighting = (*batch, None)[:3], self._weighting
         n_out, dtype = weighting.n_out, weighting.dtype
         names = f"y in {name}", f"sample_weight in {name}"
-        x = checks.real(place, f"x in {name}", given[0], dtype, ("batch", self._n_in))
+        x = frames.real(place, f"x in {name}", given[0], dtype, ("batch", self._n_in))
         labels = weighting.loss.targets(place, names[0], given[1], len(x), n_out, dtype)
         weights = weighting.rows(place, names, given[1], labels, given[2], may_be_zero=True)
         weights = weighting.with_classes(place, labels, weights, may_be_zero=True)
@@ -264,9 +273,12 @@ def as_batches(x: Any, y: Any) -> Iterable[Any] | None:
 
 
 def joined(
-    place: str, name: str, batches: Iterable[Any], model: "Sequential"
+    place: str, name: str, batches: Iterable[Any], model: "Sequential", is_scored: bool = False
 ) -> tuple[Array, Array, Array | None]:
-    """All batches of an iterable that ends, checked, as arrays of x, of targets and of weights."""
+    """All batches of an iterable that ends, checked, as arrays of x, of targets and of weights.
+
+    With ``is_scored``, each row has to have finite scores.
+    """
     weighting = Weighting(model.loss, model.n_out, model.dtype)
     source = Batches(batches, None, 1, model.n_in, weighting, place, name)
     pieces = list(source.pieces(None))
@@ -288,6 +300,8 @@ def joined(
             raise ValueError(f"{place}: {name} has no row with a weight above 0")
     for number, piece in enumerate(pieces):
         model.layers[0].check_data(place, f"batch {number + 1} of {name}: x", piece.x)
+        if is_scored:
+            check_scored(model, place, f"x in batch {number + 1} of {name}", piece.x)
     return (
         np.concatenate([piece.x for piece in pieces]),
         np.concatenate([piece.targets for piece in pieces]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels.runtime import checks
-from layers import runs
+from layers import frames, runs
 from layers.base import Array, Layer
 from layers.notebook import html_table
 from layers.optimizers import SGD
@@ -148,7 +148,7 @@ def check_gradients(
     """
     elements = checks.integer(_PLACE, "elements", elements, 1)
     twin = _in_float64(model)
-    x = checks.real(_PLACE, "x", x, twin.dtype, ("batch", twin.n_in)).copy()
+    x = frames.real(_PLACE, "x", x, twin.dtype, ("batch", twin.n_in)).copy()
     targets = twin.loss.targets(_PLACE, "y", y, len(x), twin.n_out, twin.dtype)
     weights = twin._weights(_PLACE, y, targets, sample_weight, class_weight)
     with runs.at(twin._key, twin._step):

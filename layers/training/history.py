@@ -16,6 +16,9 @@ class History(dict[str, list[float]]):
     All lists are equally long: an epoch without validation data has NaN there.
     """
 
+    def __missing__(self, name: Any) -> list[float]:
+        raise KeyError(f"History: there is no {name!r}, expected one of {list(self)}")
+
     @property
     def epochs(self) -> int:
         """How many epochs there are."""

@@ -14,8 +14,10 @@ from layers import seeds
 from layers.backends import active
 from layers.base import Array
 from layers.compiled.runner import Totals
+from layers.keywords import Spelled
 from layers.streams import progress_bar
 from layers.training.data_sources import PLACE, Held, Piece, Source
+from layers.training.finite import named, not_finite
 from layers.training.history import History
 from layers.training.resuming import State, Stopped
 from layers.validation import check_batches
@@ -102,7 +104,7 @@ Function = Callable[[Progress], Any]
 """What `fit` calls back: it returns True to end training."""
 
 
-class Callback:
+class Callback(Spelled):
     """A callback that is told of the beginning and the end of training too.
 
     Attributes
@@ -280,7 +282,8 @@ class Fitting:
                 at += rows
                 if not math.isfinite(loss):
                     bad = piece._replace(order=piece.order[at : at + piece.batch_size])
-                    raise NonFiniteLoss(_not_finite(model, loss, epoch, batch, bad))
+                    of_x = self.source.rows is not None
+                    raise NonFiniteLoss(_not_finite(model, loss, epoch, batch, bad, of_x))
                 yield batch, totals
 
     def _part(self, piece: Piece, at: int, batch: int) -> Array:
@@ -368,8 +371,13 @@ def _form(name: str) -> str:
     return ".3f" if name.endswith("accuracy") else ".3g"
 
 
-def _not_finite(model: "Sequential", loss: float, epoch: int, batch: int, piece: Piece) -> str:
-    """What to say of a loss that is NaN or Inf, and where it may come from."""
+def _not_finite(
+    model: "Sequential", loss: float, epoch: int, batch: int, piece: Piece, of_x: bool
+) -> str:
+    """What to say of a loss that is NaN or Inf, and where it may come from.
+
+    ``of_x`` says whether the rows of the piece are all those of ``x``, not those of one batch.
+    """
     what = "loss" if model.optimizer.clip_norm is None else "loss, or the norm of its gradients,"
     text = (
         f"{PLACE}: the {what} is {loss} at epoch {epoch + 1}, batch {batch + 1}; "
@@ -380,8 +388,10 @@ def _not_finite(model: "Sequential", loss: float, epoch: int, batch: int, piece:
             return f"{text}, and {name} is not finite itself: model.reset() starts anew"
     rows = piece.order
     x = piece.x[rows]
-    if not np.isfinite(x).all():
-        return f"{text}. The batch's x holds NaN or Inf"
+    for at in not_finite(x):
+        name = "x" if of_x else f"x in batch {batch + 1}"
+        row = piece.row_of(int(rows[at]))
+        return f"{text}. In it, {named(name, row, x[at])}"
     if _size(x) > _UNSCALED:
         return f"{text}. Scores have overflowed: x runs up to {_size(x):.2g}: scale it to about 1"
     if model.loss.takes == "numbers" and _size(piece.targets[rows]) > _UNSCALED:

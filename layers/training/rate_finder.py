@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from kernels.runtime import checks
 from layers import seeds
 from layers.backends import active
 from layers.compiled.runner import Totals
+from layers.keywords import keywords
 from layers.training.trainable import source_of
 from layers.validation import check_batches
 
@@ -32,7 +34,8 @@ class LearningRates(NamedTuple):
     rates, losses : tuple of float
         Of each batch: the rate, and the moving mean of the losses before its update.
     suggestion : float
-        A third of where the loss falls fastest: the mean lags behind.
+        A third of where the loss falls fastest, as the mean lags behind; none below the rates that
+        were tried.
     """
 
     rates: tuple[float, ...]
@@ -52,6 +55,7 @@ class LearningRates(NamedTuple):
         )
 
 
+@keywords(_PLACE)
 def find_learning_rate(
     model: "Sequential",
     x: Any,
@@ -85,6 +89,12 @@ def find_learning_rate(
     -------
     LearningRates
 
+    Warns
+    -----
+    UserWarning
+        The loss fell by no more than it differs from batch to batch, as that of a model that has
+        learnt: then the suggestion says little.
+
     Raises
     ------
     TypeError, ValueError
@@ -117,6 +127,7 @@ def find_learning_rate(
     once = source.rows is None and iter(x) is x
     rates: list[float] = []
     losses: list[float] = []
+    single: list[float] = []  # losses of each batch by itself
     mean = 0.0
     while len(rates) < steps:
         before = len(rates)
@@ -135,14 +146,15 @@ def find_learning_rate(
                     continue  # its loss of 0 says nothing
                 mean = _STAYS * mean + (1 - _STAYS) * loss
                 corrected = mean / (1 - _STAYS ** (len(rates) + 1))
-                too_far = losses and corrected > _TOO_FAR * min(losses)
+                too_far = len(losses) > 4 and corrected > _TOO_FAR * min(losses)
                 if not math.isfinite(loss) or too_far:
-                    return _found(rates, losses)
+                    return _found(rates, losses, single)
+                single.append(loss)
                 rates.append(rate)
                 losses.append(corrected)
         if once or len(rates) == before:
             break
-    return _found(rates, losses)
+    return _found(rates, losses, single)
 
 
 def _order(model: "Sequential", rows: int | None, seen: int) -> Any:
@@ -154,7 +166,7 @@ def _order(model: "Sequential", rows: int | None, seen: int) -> Any:
     return order
 
 
-def _found(rates: list[float], losses: list[float]) -> LearningRates:
+def _found(rates: list[float], losses: list[float], single: list[float]) -> LearningRates:
     """The steepest fall before the smallest mean loss."""
     if len(rates) < 5:
         raise ValueError(
@@ -166,4 +178,19 @@ def _found(rates: list[float], losses: list[float]) -> LearningRates:
     seen = np.array(losses[: least + 1])
     falls = seen[width:] - seen[:-width]
     at = int(np.argmin(falls)) + width
-    return LearningRates(tuple(rates), tuple(losses), rates[at] / 3)
+    if _is_flat(single, losses, least):
+        warnings.warn(
+            f"{_PLACE}: the mean loss, {losses[least]:.3g} at best, falls no further than the loss "
+            "differs from batch to batch, as that of a model that has learnt does, so the "
+            "suggestion says little: search before training, over more steps, or with larger "
+            "batches",
+            stacklevel=4,  # of who called `find_learning_rate`
+        )
+    return LearningRates(tuple(rates), tuple(losses), max(rates[at] / 3, rates[0]))
+
+
+def _is_flat(single: list[float], losses: list[float], least: int) -> bool:
+    """Whether the mean loss falls by no more than single losses differ from their neighbours."""
+    begun = float(np.mean(losses[: least // 4 + 1]))
+    noise = float(np.std(np.diff(single[: least + 1]))) / math.sqrt(2)
+    return begun - losses[least] <= noise

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from kernels.runtime import checks
-from layers import runs
+from layers import frames, runs
 from layers.base import Array
 from layers.keywords import keywords
+from layers.settings import flag
 from layers.training.callbacks.early_stopping import EarlyStopping
 from layers.training.data_sources import (
     PLACE,
@@ -19,6 +20,7 @@ from layers.training.data_sources import (
     held,
     joined,
 )
+from layers.training.finite import check_scored
 from layers.training.held_out import held_out_rows
 from layers.training.history import History
 from layers.training.loop import Fitting, Function, NonFiniteLoss, checked_callbacks
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 class Trainable:
     """The methods of `Sequential` that train it."""
 
-    @keywords(validation_split="validation_fraction", verbose="progress", nb_epoch="epochs")
+    @keywords(PLACE)
     def fit(  # noqa: PLR0913 - Keras has them all in one place too
         self,
         x: Any,
@@ -56,9 +58,10 @@ class Trainable:
         Parameters
         ----------
         x : array_like, (n, n_in), or iterable of batches
-            A `numpy.memmap` is neither loaded nor copied as a whole. Without ``y``, an iterable of
-            pairs (x, y) or triples (x, y, sample_weight), each a batch of any size, in the order in
-            which they come.
+            A `numpy.memmap` is neither loaded nor copied as a whole. The names of a frame's columns
+            are kept: a frame with other names, or in another order, is refused then. Without ``y``,
+            an iterable of pairs (x, y) or triples (x, y, sample_weight), each a batch of any size,
+            in the order in which they come.
         y : array_like
             Class indices (n,), or target rows (n, n_classes). Class indices are copied; ``x`` and
             target rows are read where they lie, if they can be: leave them as they are meanwhile.
@@ -68,7 +71,8 @@ class Trainable:
             batch is a row's memory times ``batch_size`` and no more, so there is no accumulation of
             gradients over batches: a larger ``batch_size`` is the same.
         validation_data : (x, y), (x, y, sample_weight) or iterable of batches, optional
-            Evaluated after each epoch. Batches are read once, before training, into memory.
+            Evaluated after each epoch. Batches are read once, before training, into memory. A row
+            with NaN or Inf is refused, unless the model has finite scores for it.
         shuffle : bool
             Whether each epoch has an order of its own, from the model's seed.
         progress : bool
@@ -119,22 +123,27 @@ class Trainable:
         model = cast("Sequential", self)
         epochs = checks.integer(PLACE, "epochs", epochs, 0 if model._stopped else 1)
         weights = sample_weight, class_weight
+        shuffle, progress = flag(PLACE, "shuffle", shuffle), flag(PLACE, "progress", progress)
+        names = frames.names_of(x)
+        if names is not None and model._names is not None:
+            frames.check_names(PLACE, "x", names, model._names)
         source = source_of(model, PLACE, x, y, epochs, batch_size, steps_per_epoch, *weights)
         model._groups().check()
         checked, every = checked_callbacks(callbacks, callback_batches)
         if patience is not None:
             patience = checks.integer(PLACE, "patience", patience, 1)
             checked.append(EarlyStopping(patience=patience))
-        validation = _validation(model, validation_data, validation_fraction, source)
+        validation = _validation(model, validation_data, validation_fraction, source, names)
         if source.rows is not None:
             check_rows(model.layers, PLACE, "x", source.rows, min(batch_size, source.rows))
         before = 0 if model._stopped is None else model._stopped.epoch
         given: dict[str, Any] = {}
         if model._stopped is not None or any(getattr(each, "saves", False) for each in checked):
-            given = {"shuffle": bool(shuffle), "epochs": before + epochs} | source.described()
+            given = {"shuffle": shuffle, "epochs": before + epochs} | source.described()
         if model._stopped is not None:
             model._stopped.check(PLACE, given)
         model._forget()
+        model._names = names or model._names
         fitting = Fitting(model, source, epochs, shuffle, validation, checked, every, given)
         try:
             return fitting.run(progress)
@@ -239,9 +248,13 @@ def source_of(
 
 
 def _validation(
-    model: "Sequential", data: Any, fraction: Any, source: Source
+    model: "Sequential",
+    data: Any,
+    fraction: Any,
+    source: Source,
+    names: tuple[str, ...] | None = None,
 ) -> tuple[Held, Held, Array | None] | None:
-    """The rows to evaluate after each epoch, given or set apart."""
+    """The rows to evaluate after each epoch, given or set apart; ``names`` are those of x."""
     fraction = checks.number(PLACE, "validation_fraction", fraction, 0)
     if fraction >= 1:
         raise ValueError(
@@ -260,10 +273,15 @@ def _validation(
         numbers = model.loss.takes == "numbers"
         rows = held_out_rows(PLACE, model._key, source.targets, fraction, by_class=not numbers)
         x, y, weights = source.set_apart(rows)
+        check_scored(model, PLACE, "x", x, rows)
     elif data is None:
         return None
     elif _is_data(data):
+        came = frames.names_of(data[0])
+        if names is not None and came is not None:
+            frames.check_names(PLACE, "validation_data[0]", came, names)
         x = model._checked_data("fit", "validation_data[0]", data[0])
+        check_scored(model, PLACE, "validation_data[0]", x)
         y = model._targets("fit", "validation_data[1]", data[1], len(x))
         names, given = ("validation_data[1]", "validation_data[2]"), (*data, None)[2]
         weighting = Weighting(model.loss, model.n_out, model.dtype)
@@ -275,7 +293,7 @@ def _validation(
                 f"{PLACE}: validation_data is {type(data).__name__}, expected a pair (x, y), or an "
                 "iterable of such batches; sample_weight may stand behind y"
             )
-        x, y, weights = joined(PLACE, "validation_data", batches, model)
+        x, y, weights = joined(PLACE, "validation_data", batches, model, is_scored=True)
     return held(x), held(y), weights
 
 

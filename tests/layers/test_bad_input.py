@@ -90,7 +90,7 @@ BAD_X = {
     "records": (np.zeros((96, 64), "f4,f4"), ["real numbers"]),
     "masked": (np.ma.masked_equal(X, 16), ["masked array", "filled"]),
     "ragged": ([[1.0, 2.0], [3.0]], ["list", "array"]),
-    "a dict": ({"x": X}, ["object"]),
+    "a dict": ({"x": X}, ["a dict", "an array of real numbers"]),
 }
 
 

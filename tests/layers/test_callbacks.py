@@ -481,3 +481,46 @@ def test_the_best_epoch():
     only = layers.History(loss=[np.nan])
     with pytest.raises(ValueError, match=r"^History.best: loss is NaN in each epoch"):
         only.best("loss")
+
+
+def test_what_a_history_does_not_have():
+    history = make().fit(X, Y, validation_data=VALIDATION)
+    with pytest.raises(KeyError, match=r"no 'val_acc', expected one of \['loss', 'accuracy', "):
+        history["val_acc"]
+    assert "val_acc" not in history
+    assert history.get("val_acc") is None
+
+
+def test_a_log_that_cannot_be_written_says_which(tmp_path):
+    model = make()
+    before = model.fingerprint()
+    with pytest.raises(FileNotFoundError, match=r"^CSVLog: .*x\.csv cannot be written: "):
+        model.fit(X, Y, callbacks=layers.CSVLog(tmp_path / "nope" / "x.csv"))
+    assert model.fingerprint() == before
+
+
+@pytest.mark.parametrize(
+    "name", ["x-{eppoch}.npz", "x-{epoch}-{val_loss:.2f}.npz", "{epoch:x}.npz"]
+)
+@pytest.mark.parametrize("best", [True, False])
+def test_a_checkpoint_knows_its_placeholder(name, best):
+    with pytest.raises(ValueError, match=r"^Checkpoint: path is .* stands for nothing, expected"):
+        layers.Checkpoint(name, best=best)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: make().save("x.npz", optimizer_state="no"),
+        lambda: make().to_torch(optimizer="no"),
+        lambda: layers.compare(timed="no"),
+        lambda: layers.profile(make(), X, Y, show="no"),
+        lambda: layers.SGD(0.1, momentum=0.9, nesterov="no"),
+        lambda: layers.Checkpoint("x.npz", best="no"),
+        lambda: layers.Dense(3, 2, bias="no"),
+    ],
+)
+def test_flags_are_true_or_false(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TypeError, match="is 'no', expected True or False"):
+        call()

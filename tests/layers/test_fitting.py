@@ -129,6 +129,9 @@ def test_a_callback_that_raises_leaves_a_usable_model(relu):
         ({"callbacks": [print, None]}, "callbacks is .*, expected a function or a list"),
         ({"callback_batches": 0}, "callback_batches is 0, expected an integer of at least 1"),
         ({"callback_batches": 1.5}, "callback_batches is 1.5, expected an integer"),
+        ({"shuffle": "no"}, "shuffle is 'no', expected True or False"),
+        ({"shuffle": 2}, "shuffle is 2, expected True or False"),
+        ({"progress": "yes"}, "progress is 'yes', expected True or False"),
         ({"steps_per_epoch": 3}, "steps_per_epoch is 3, expected it only where x is an iterable"),
     ],
 )

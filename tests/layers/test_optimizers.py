@@ -450,7 +450,7 @@ def test_numbers_outside_their_domain_are_refused(kind, name, least, below):
 def test_nesterov_takes_momentum():
     with pytest.raises(ValueError, match=r"^SGD: nesterov is True and momentum is 0, expected"):
         layers.SGD(nesterov=True)
-    with pytest.raises(TypeError, match=r"^SGD: nesterov is 1, expected a bool"):
+    with pytest.raises(TypeError, match=r"^SGD: nesterov is 1, expected True or False"):
         layers.SGD(momentum=0.9, nesterov=1)
 
 

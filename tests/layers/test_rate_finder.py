@@ -41,11 +41,25 @@ def test_a_schedule_is_set_aside():
     assert model.optimizer.learning_rate is rate
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("optimizer", [layers.SGD, layers.Adam])
+def test_a_model_that_has_learnt_has_no_slope(optimizer, seed, recwarn):
+    model = make(optimizer())
+    model.reset(seed)
+    layers.find_learning_rate(model, X, Y)
+    assert not recwarn.list
+    model.fit(X, Y, 30, batch_size=8)
+    with pytest.warns(UserWarning, match=r"^find_learning_rate: the mean loss, .* no further than"):
+        found = layers.find_learning_rate(model, X, Y)
+    assert found.rates[0] <= found.suggestion <= found.rates[-1]
+
+
 def test_batches():
     batches = [(X[i : i + 32], Y[i : i + 32]) for i in range(0, 800, 32)]
     found = layers.find_learning_rate(make(), batches, steps=60)
     assert len(found.rates) > 30
-    assert len(layers.find_learning_rate(make(), iter(batches)).rates) == 25
+    with pytest.warns(UserWarning, match="over more steps"):  # the iterator ends at a small rate
+        assert len(layers.find_learning_rate(make(), iter(batches)).rates) == 25
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kernels.runtime import checks
 from layers import files
+from layers.settings import flag
 from layers.training import resuming
 from layers.training.callbacks.monitor import Monitor
 from layers.training.callbacks.paths import checked_path
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _NUMBERED = re.compile(r"\{epoch(?::(0?[0-9]*d?))?\}")
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 
 class Checkpoint(Monitor):
@@ -54,6 +54,7 @@ class Checkpoint(Monitor):
     """
 
     saves = True
+    _without_best = "no file was written"
 
     def __init__(
         self,
@@ -69,15 +70,19 @@ class Checkpoint(Monitor):
         place = "Checkpoint"
         self.path = checked_path(place, path)
         files.checked_ending(self.path, place)
-        if not isinstance(best, (bool, np.bool_)):
-            raise TypeError(f"{place}: best is {checks.shown(best)}, expected True or False")
-        self.best_only = bool(best)
+        self.best_only = flag(place, "best", best)
         self.epochs = checks.integer(place, "epochs", epochs, 1)
         self.minutes = None if minutes is None else checks.number(place, "minutes", minutes, 0)
         self.keep = None if keep is None else checks.integer(place, "keep", keep, 1)
         self._is_numbered = _NUMBERED.search(self.path.name) is not None
         if _NUMBERED.search(str(self.path.parent)):
             raise ValueError(f"{place}: path is {path!r}, expected {{epoch}} in the file's name")
+        unknown = _PLACEHOLDER.search(_NUMBERED.sub("", self.path.name))
+        if unknown:
+            raise ValueError(
+                f"{place}: path is {str(self.path)!r}, where {unknown[0]} stands for nothing, "
+                "expected {epoch} or {epoch:04d}"
+            )
         if self.keep is not None and not self._is_numbered:
             raise ValueError(
                 f"{place}: keep is {keep!r} and path {str(self.path)!r}, expected {{epoch}} in the "
@@ -184,6 +189,7 @@ class Checkpoint(Monitor):
         unsaved, self._unsaved = self._unsaved, None
         if unsaved is not None and unsaved[1] == model._step:
             self._save(unsaved[0])
+        super().end(model)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without the model."""

@@ -30,8 +30,14 @@ class CSVLog(Callback):
 
     def begin(self, model: "Sequential") -> None:
         """Open the file."""
-        self._file = self.path.open("w", encoding="utf-8", newline="")
+        self._file = self._open("w")
         self._has_header = False
+
+    def _open(self, mode: str) -> Any:
+        try:
+            return self.path.open(mode, encoding="utf-8", newline="")
+        except OSError as error:
+            raise type(error)(f"CSVLog: {self.path} cannot be written: {error.strerror}") from error
 
     def state(self) -> State:
         """How far the file is written."""
@@ -40,7 +46,7 @@ class CSVLog(Callback):
     def restore(self, model: "Sequential", state: State) -> None:
         """Open the file, and go on where a checkpoint has stopped."""
         size = resuming.integer("CSVLog", "bytes", state)
-        file = self.path.open("r+", encoding="utf-8", newline="")
+        file = self._open("r+")
         there = os.fstat(file.fileno()).st_size
         if there < size:
             file.close()

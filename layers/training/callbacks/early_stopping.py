@@ -31,6 +31,8 @@ class EarlyStopping(Monitor):
         By more than this has an epoch to be better.
     """
 
+    _without_best = "the parameters are those of the last epoch"
+
     def __init__(
         self, monitor: str = "val_loss", patience: int = 10, min_delta: float = 0.0
     ) -> None:
@@ -62,6 +64,7 @@ class EarlyStopping(Monitor):
             for name, array in learnt(model).items():
                 array[...] = self._kept[name]
             self._kept = None
+        super().end(model)
 
     def state(self) -> State:
         """What has been counted, and the parameters of the best epoch."""

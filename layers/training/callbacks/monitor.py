@@ -1,6 +1,7 @@
 """What callbacks have in common that look at a metric."""
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from kernels.runtime import checks
@@ -25,6 +26,8 @@ class Monitor(Callback):
     """
 
     monitor: str
+    _without_best = "nothing was done"
+    """What became of it that no epoch was the best, for the warning."""
 
     def __init__(self, monitor: Any, min_delta: Any) -> None:
         place = type(self).__name__
@@ -40,11 +43,20 @@ class Monitor(Callback):
     def _start(self) -> None:
         self.best_epoch: int | None = None
         self.best = math.nan
-        self._waited = 0
+        self._waited = self._without = 0
 
     def begin(self, model: "Sequential") -> None:
         """Forget what an earlier call of `fit` has seen."""
         self._start()
+
+    def end(self, model: "Sequential") -> None:
+        """Warn where the metric was NaN in each epoch: then none was the best."""
+        if self.best_epoch is None and self._without:
+            warnings.warn(
+                f"{type(self).__name__}: {self.monitor} was NaN in each epoch, so none was the "
+                f"best: {self._without_best}",
+                stacklevel=2,
+            )
 
     def state(self) -> State:
         """The best epoch, the metric then, and how many epochs have been waited since."""
@@ -70,6 +82,7 @@ class Monitor(Callback):
         """Whether this epoch is the best so far, by more than ``min_delta``."""
         value = progress.metrics[self.monitor]
         gain = value - self.best if higher_is_better(self.monitor) else self.best - value
+        self._without += math.isnan(value)
         if math.isnan(value) or (self.best_epoch is not None and not gain > self.min_delta):
             self._waited += 1
             return False

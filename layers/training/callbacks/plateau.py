@@ -29,6 +29,8 @@ class ReduceOnPlateau(Monitor):
         The learning rate gets no smaller than this.
     """
 
+    _without_best = "the learning rate followed none"
+
     def __init__(
         self,
         factor: float = 0.5,
