@@ -95,4 +95,4 @@ def test_the_index_names_every_page():
     pages = {
         path.relative_to(ROOT / "docs").as_posix() for path in PAGES[1:] if path.name != "README.md"
     }
-    assert pages - named <= {"znver3/benchmarks.md"}  # linked by benchmarks.md's reader, the README
+    assert pages - named <= {"znver3/benchmarks.md", "znver4/benchmarks.md"}  # linked by the README

@@ -560,7 +560,7 @@ def test_a_picture_needs_matplotlib(measured_nothing, monkeypatch, tmp_path, cap
         (("--threads", "0"), "--threads has '0', expected numbers from 1"),
         (("--threads", "one"), "--threads has 'one'"),
         (("--threads", "1,100000"), "--threads has '100000'"),
-        (("--rounds", "0"), "--rounds is 0, expected at least 1"),
+        (("--rounds", "0"), "--rounds is 0, expected an integer of at least 1"),
         (("--out", "file"), "file is a file, expected the name of a folder"),
         (("--out", "nowhere/folder"), "there is no folder"),
     ],
