@@ -22,8 +22,10 @@ _TRIAL_PART = 0.125
 """Length of a trial, as a fraction of a call's."""
 _TRIAL_EVERY, _MOST_EVERY = 40, 160
 """Time between trials of another number of threads, as a multiple of a trial's: the load of other
-programs changes. A trial that was slower doubles it, since the threads that it wakes wait for work
-on cores that are in use (`asv_benchmarks/neighbour.py` measures what is left)."""
+programs changes. A trial that was clearly slower doubles it, since the threads that it wakes wait
+for work on cores that are in use (`asv_benchmarks/neighbour.py` measures what is left)."""
+_CLEARLY, _MOST_SECONDS = 1.25, 0.6
+"""How much slower that is, and the time up to which it may be doubled."""
 
 
 class Pace:
@@ -62,7 +64,7 @@ class Pace:
             unit = max(seconds / units, 1e-9)
             self._times[count] = (unit, self._times.get(count, (unit, unit))[0])
             if count != best:
-                has_lost = unit > min(self._times[best])
+                has_lost = unit > _CLEARLY * min(self._times[best])
                 self._every = min(2 * self._every, _MOST_EVERY) if has_lost else _TRIAL_EVERY
         else:  # the first call also loads machine code, and starts the threads
             self._started.add(count)
@@ -92,7 +94,8 @@ class Pace:
             return more
         other = more if best == 1 or (self._tries_more and more != best) else fewer
         cost = self._units(other, _TRIAL_PART) * min(self._times.get(other, (0.0, 0.0)))
-        if other == best or self._since_trial < self._every * cost:
+        wait = max(_TRIAL_EVERY * cost, min(self._every * cost, _MOST_SECONDS))
+        if other == best or self._since_trial < wait:
             return best
         self._tries_more = not self._tries_more
         return other
