@@ -3,18 +3,17 @@
 One JSON request and one JSON answer per line; the process runs this file as its program.
 """
 
-import contextlib
 import importlib
 import json
 import mmap
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from answering import Answering
 
 ROOT = Path(__file__).resolve().parents[1]
 TURN_SECONDS = 0.004
@@ -64,43 +63,22 @@ def _turn(function: Any, args: Any, calls: int) -> float:
     return time.thread_time() - began
 
 
-class Side:
+class Side(Answering):
     """A process that runs one tree."""
 
     def __init__(self, tree: Path) -> None:
-        self._tree = tree
         path = os.pathsep.join(map(str, (tree, ROOT / "asv_benchmarks")))
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | one | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
-        )
+        settings = one | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+        super().__init__([str(Path(__file__).resolve())], settings, f"the process for {tree}")
 
-    def ask(self, **request: Any) -> float:
+    def seconds(self, **request: Any) -> float:
         """Seconds of a call; a ValueError where the tree cannot run the benchmark."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        line = ""
-        with contextlib.suppress(BrokenPipeError):  # the process has ended
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        if not line:
-            what = request.get("benchmark", "a turn")
-            raise RuntimeError(f"the process for {self._tree} has ended at {what}, see above")
-        answer = json.loads(line)
+        during = f" at {request.get('benchmark', 'a turn')}"
+        answer = json.loads(self.ask(json.dumps(request), during))
         if isinstance(answer, str):
             raise ValueError(answer)
         return float(answer)
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import contextlib
 import itertools
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import NamedTuple
 
+from answering import Answering
 from benchmarks.common import Data, seconds_of
 from sides import ROOT
 from verdict import tree_of
@@ -65,36 +65,18 @@ def answer_requests() -> None:
         print(seconds_of(calls, call, time.process_time) / calls / threads, flush=True)
 
 
-class Worker:
+class Worker(Answering):
     """A process that runs one tree."""
 
     def __init__(self, tree: Path, threads: int) -> None:
         path = os.pathsep.join(map(str, (tree, ROOT / "asv_benchmarks")))
         settings = {"OMP_WAIT_POLICY": "passive", "NUMBA_NUM_THREADS": str(threads)}
         settings |= {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | settings,
-        )
+        super().__init__([__file__, "--worker"], settings)
 
     def seconds(self, rows: int, size: int, case: Case) -> float:
         """Seconds of one call."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps((rows, size, case)) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("a process has ended, see above")
-        return float(line)
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        return float(self.ask(json.dumps((rows, size, case))))
 
 
 class Row(NamedTuple):

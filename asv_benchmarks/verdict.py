@@ -160,10 +160,10 @@ def _measure_pair(findings: list[Finding], old: Path, new: Path, number: int) ->
 def _in_turns(old: Side, new: Side, found: Finding) -> tuple[float, float]:
     """The old commit's seconds per call, and the median ratio of rounds A B B A."""
     for side in (old, new):
-        side.ask(benchmark=found.benchmark, params=found.params)
+        side.seconds(benchmark=found.benchmark, params=found.params)
     shortest, ratios = math.inf, []
     for _ in range(ROUNDS):
-        first, second, third, fourth = (side.ask() for side in (old, new, new, old))
+        first, second, third, fourth = (side.seconds() for side in (old, new, new, old))
         shortest = min(shortest, first, fourth)
         ratios.append((second + third) / (first + fourth))
     return shortest, statistics.median(ratios)

@@ -43,9 +43,13 @@ def names_of(x: Any) -> tuple[str, ...] | None:
     return names if names and all(isinstance(name, str) for name in names) else None
 
 
-def check_names(place: str, name: str, came: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse a frame whose columns are not those that the model was fitted with, in their order."""
-    if list(came) == list(known):
+def check_names(place: str, name: str, value: Any, known: Sequence[str] | None) -> None:
+    """Refuse a frame whose columns are not those that the model was fitted with, in their order.
+
+    Where one of the two has no names, the order counts.
+    """
+    came = None if known is None else names_of(value)
+    if known is None or came is None or list(came) == list(known):
         return
     way_out = f"as in fit ({name}.to_numpy() has no names, and goes by the order)"
     if sorted(came) == sorted(known):

@@ -564,8 +564,7 @@ class Sequential(Trainable, Usable, Spelled):
             checked = x
         else:
             expected = ("batch", self.n_in)
-            if self._names is not None and (names := frames.names_of(x)) is not None:
-                frames.check_names(f"Sequential.{method}", name, names, self._names)
+            frames.check_names(f"Sequential.{method}", name, x, self._names)
             checked = frames.real(f"Sequential.{method}", name, x, self.dtype, expected)
         if self._layers[0].takes_data:
             self._layers[0].check_data(f"Sequential.{method}", name, checked)

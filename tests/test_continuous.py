@@ -23,7 +23,7 @@ def repository(tmp_path_factory):
     """The scripts in a repository of two commits, the second on the branch `more`."""
     top = tmp_path_factory.mktemp("whole")
     (top / "asv_benchmarks").mkdir()
-    for name in ("continuous.py", "sides.py", "verdict.py"):
+    for name in ("continuous.py", "answering.py", "sides.py", "verdict.py"):
         shutil.copy(continuous.HERE / name, top / "asv_benchmarks")
     (top / ".gitignore").write_text("__pycache__/\n")
     git(top, "init", "-q", "-b", "main")

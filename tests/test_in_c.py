@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asv_benchmarks.in_c.program import FLAGS, RATE, Program, compile_for, compiler
+from asv_benchmarks.in_c.program import FLAGS, Program, compile_for, compiler
 from layers.bench import cases
 
 CASE = cases.Case("two panels", "step", (48, 64, 10), batch=32, batches=8)
@@ -41,7 +41,7 @@ def expected():
             z = h @ w2 + b2
             logs = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
             losses.append(-logs[np.arange(CASE.batch), labels].mean())
-            dz = RATE * (np.exp(logs) - np.eye(10)[labels]) / CASE.batch
+            dz = cases.LEARNING_RATE * (np.exp(logs) - np.eye(10)[labels]) / CASE.batch
             dh = dz @ w2.T * (h > 0)
             w2, b2 = w2 - h.T @ dz, b2 - dz.sum(axis=0)
             w1, b1 = w1 - inputs.T @ dh, b1 - dh.sum(axis=0)
@@ -53,7 +53,8 @@ def test_it_trains_as_numpy_does(flags, tmp_path):
     if not cpu_has("avx2", "fma"):
         pytest.skip("this CPU has no AVX2")
     library = compile_for(CASE.widths, CASE.batch, flags, tmp_path)
-    program = Program(library, *cases.data(CASE), cases.weights(CASE))
+    given = *cases.data(CASE), cases.weights(CASE), cases.LEARNING_RATE
+    program = Program(library, *given)
     for _ in range(2):  # from the same weights again
         program.reset()
         assert program.epochs(EPOCHS, shuffle=False) == pytest.approx(expected(), rel=1e-5)

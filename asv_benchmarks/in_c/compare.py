@@ -13,8 +13,6 @@ on the loss after three epochs in the same order, to a thousandth.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from asv_benchmarks.in_c.program import FLAGS, RATE, Program, compile_for, compiler  # noqa: E402
+from asv_benchmarks.answering import Answering  # noqa: E402
+from asv_benchmarks.in_c.program import FLAGS, Program, compile_for, compiler  # noqa: E402
 
 CASES = ("64-32-10,32", "784-128-10,32", "784-128-10,128")
 EPOCH_BYTES = 2 << 20
@@ -54,8 +53,8 @@ class InC:
     def __init__(self, case, library: Path) -> None:
         from layers.bench import cases
 
-        assert cases.LEARNING_RATE == RATE
-        self._program = Program(library, *cases.data(case), cases.weights(case))
+        given = *cases.data(case), cases.weights(case), cases.LEARNING_RATE
+        self._program = Program(library, *given)
         self.reset, self.epochs = self._program.reset, self._program.epochs
 
 
@@ -98,36 +97,15 @@ def timed(program, epochs: int) -> float:
     return time.perf_counter() - began
 
 
-class Side:
+class Side(Answering):
     """A process of its own."""
 
     def __init__(self, side: str, name: str, library: Path, flags: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", side, name, str(library)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | environment(flags),
-        )
-
-    def number(self) -> float:
-        """The next line that it says."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("a process has ended, see above")
-        return float(line)
+        super().__init__([__file__, "--worker", side, name, str(library)], environment(flags))
 
     def turn(self) -> float:
         """Seconds of a step."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return self.number()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        return float(self.ask())
 
 
 def environment(flags: str) -> dict[str, str]:
@@ -149,7 +127,7 @@ def compare(name: str, flags: str, pairs: int) -> list[tuple[float, float]]:
         library = compile_for(case.widths, case.batch, flags, Path(folder))
         sides = [Side(side, name, library, flags) for side in ("c", "ours")]
         try:
-            by_c, ours = (side.number() for side in sides)
+            by_c, ours = (float(side.line()) for side in sides)
             if not abs(by_c - ours) <= TOLERANCE * abs(ours):
                 raise SystemExit(f"{name}: the loss is {by_c:.6g} by C and {ours:.6g} by fit")
             times = []

@@ -13,7 +13,6 @@ FLAGS = {
     "native": ("-march=native",),  # AVX-512 where the CPU has it
     "avx2": ("-mavx2", "-mfma"),
 }
-RATE = 0.01
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
 
 
@@ -48,9 +47,11 @@ class Program:
         float32 and int64.
     weights : list of (W, b)
         The initial weights of both layers.
+    rate : float
+        SGD's.
     """
 
-    def __init__(self, library: Path, x, y, weights) -> None:
+    def __init__(self, library: Path, x, y, weights, rate: float) -> None:
         loaded = ctypes.CDLL(str(library))
         self._set, self._train = loaded.set, loaded.train
         self._set.argtypes = [_POINTER] * 4
@@ -62,7 +63,7 @@ class Program:
         self.x, self.y = np.ascontiguousarray(x), y.astype(np.int64)
         self._weights = [np.ascontiguousarray(array) for pair in weights for array in pair]
         self.order = np.arange(len(x), dtype=np.int32)
-        self._state = ctypes.c_uint64(1)
+        self._state, self._rate = ctypes.c_uint64(1), rate
 
     def reset(self) -> None:
         """Copy the initial weights, and put the rows in order."""
@@ -72,6 +73,6 @@ class Program:
     def epochs(self, count: int, shuffle: bool = True) -> float:
         """Train for some epochs; return the mean loss of the last."""
         return self._train(
-            *(self.x.ctypes.data, self.y.ctypes.data, len(self.x), self.order.ctypes.data, RATE),
-            *(ctypes.byref(self._state) if shuffle else None, count),
+            *(self.x.ctypes.data, self.y.ctypes.data, len(self.x), self.order.ctypes.data),
+            *(self._rate, ctypes.byref(self._state) if shuffle else None, count),
         )

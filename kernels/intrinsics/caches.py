@@ -67,7 +67,7 @@ def credible(found: dict[int, tuple[Cache, int]]) -> Caches:
 
 def _of_linux(folder: str) -> dict[int, tuple[Cache, int]]:
     """Each level that holds data, and how many cores share it."""
-    found: dict[int, tuple[Cache, int]] = {}
+    found: dict[int, Cache] = {}
     cpus: dict[int, int] = {}
     for index in sorted(Path(folder).glob("index*")):
         with contextlib.suppress(OSError, ValueError):
@@ -75,10 +75,10 @@ def _of_linux(folder: str) -> dict[int, tuple[Cache, int]]:
             level, kind, size, ways = (_text(index / name) for name in names)
             if kind in ("Data", "Unified") and int(level) not in found:
                 cpus[int(level)] = _cpus(index / "shared_cpu_list")
-                found[int(level)] = Cache(_bytes(size), int(ways)), 1
+                found[int(level)] = Cache(_bytes(size), int(ways))
     # Two hardware threads of a core share all of its caches.
     threads = max(1, cpus.get(1, 1))
-    return {level: (cache, -(-cpus[level] // threads)) for level, (cache, _) in found.items()}
+    return {level: (cache, -(-cpus[level] // threads)) for level, cache in found.items()}
 
 
 def _text(path: Path) -> str:

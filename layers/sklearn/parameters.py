@@ -8,6 +8,7 @@ import numpy as np
 
 import layers
 from kernels.runtime import checks
+from layers.settings import flag
 
 ACTIVATIONS = {
     "identity": None,
@@ -65,7 +66,7 @@ def check(place: str, given: Mapping[str, Any]) -> None:
     choice(place, "activation", given["activation"], ACTIVATIONS)
     choice(place, "learning_rate", given["learning_rate"], ("constant", "invscaling", "adaptive"))
     for name in _FLAGS:
-        _flag(place, name, given[name])
+        flag(place, name, given[name])
     for name, expected in _NUMBERS.items():
         if name in given:
             _number(place, name, given[name], expected)
@@ -97,11 +98,6 @@ def choice(place: str, name: str, value: Any, choices: Any) -> None:
 def widths(hidden: Any) -> list[int]:
     """The widths of the hidden layers, of one number or several."""
     return [int(each) for each in np.ravel(hidden).tolist()]
-
-
-def _flag(place: str, name: str, value: Any) -> None:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{place}: {name} is {checks.shown(value)}, expected True or False")
 
 
 def _number(place: str, name: str, value: Any, expected: str) -> None:

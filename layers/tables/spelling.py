@@ -31,13 +31,8 @@ _FEWEST = 10
 
 def forms_of(cell: str) -> dict[str, float]:
     """The numbers that a cell may be, by the form of each; none where it is text."""
-    found = _CELL.fullmatch(cell.strip().translate(_USUAL))
-    if found is None:
-        return {}
-    part = found.groupdict("")
-    if bool(part["open"]) != bool(part["close"]) or (
-        bool(part["open"]) + bool(part["sign"]) + bool(part["inner"]) > 1
-    ):
+    part = _parts(cell)
+    if part is None:
         return {}
     negative = part["open"] or "-" in part["sign"] + part["inner"]
     return {
@@ -46,6 +41,16 @@ def forms_of(cell: str) -> dict[str, float]:
         for example, (pattern, group, point) in _GROUPED.items()
         if pattern.fullmatch(part["digits"])
     }
+
+
+def _parts(cell: str) -> dict[str, str] | None:
+    """A cell's signs, units and digits; None where it has something else, or signs twice."""
+    found = _CELL.fullmatch(cell.strip().translate(_USUAL))
+    if found is None:
+        return None
+    part = found.groupdict("")
+    signs = bool(part["open"]) + bool(part["sign"]) + bool(part["inner"])
+    return None if signs > 1 or bool(part["open"]) != bool(part["close"]) else part
 
 
 def form_of(cells: Sequence[str]) -> str:
@@ -85,7 +90,12 @@ def odd_ones(cells: Sequence[str]) -> list[int]:
 
 def looks_like_number(cell: str) -> bool:
     """Whether a cell is a number in some form."""
-    return is_number(cell) or bool(forms_of(cell))
+    if is_number(cell):
+        return True
+    part = _parts(cell)
+    return part is not None and any(
+        pattern.fullmatch(part["digits"]) for pattern, _, _ in _GROUPED.values()
+    )
 
 
 def only_by_case(texts: Iterable[str]) -> list[list[str]]:

@@ -124,16 +124,15 @@ class Trainable:
         epochs = checks.integer(PLACE, "epochs", epochs, 0 if model._stopped else 1)
         weights = sample_weight, class_weight
         shuffle, progress = flag(PLACE, "shuffle", shuffle), flag(PLACE, "progress", progress)
-        names = frames.names_of(x)
-        if names is not None and model._names is not None:
-            frames.check_names(PLACE, "x", names, model._names)
+        frames.check_names(PLACE, "x", x, model._names)
+        columns = frames.names_of(x)
         source = source_of(model, PLACE, x, y, epochs, batch_size, steps_per_epoch, *weights)
         model._groups().check()
         checked, every = checked_callbacks(callbacks, callback_batches)
         if patience is not None:
             patience = checks.integer(PLACE, "patience", patience, 1)
             checked.append(EarlyStopping(patience=patience))
-        validation = _validation(model, validation_data, validation_fraction, source, names)
+        validation = _validation(model, validation_data, validation_fraction, source, columns)
         if source.rows is not None:
             check_rows(model.layers, PLACE, "x", source.rows, min(batch_size, source.rows))
         before = 0 if model._stopped is None else model._stopped.epoch
@@ -143,7 +142,7 @@ class Trainable:
         if model._stopped is not None:
             model._stopped.check(PLACE, given)
         model._forget()
-        model._names = names or model._names
+        model._names = columns or model._names
         fitting = Fitting(model, source, epochs, shuffle, validation, checked, every, given)
         try:
             return fitting.run(progress)
@@ -252,9 +251,9 @@ def _validation(
     data: Any,
     fraction: Any,
     source: Source,
-    names: tuple[str, ...] | None = None,
+    columns: tuple[str, ...] | None,
 ) -> tuple[Held, Held, Array | None] | None:
-    """The rows to evaluate after each epoch, given or set apart; ``names`` are those of x."""
+    """The rows to evaluate after each epoch, given or set apart; ``columns`` are x's by name."""
     fraction = checks.number(PLACE, "validation_fraction", fraction, 0)
     if fraction >= 1:
         raise ValueError(
@@ -277,9 +276,7 @@ def _validation(
     elif data is None:
         return None
     elif _is_data(data):
-        came = frames.names_of(data[0])
-        if names is not None and came is not None:
-            frames.check_names(PLACE, "validation_data[0]", came, names)
+        frames.check_names(PLACE, "validation_data[0]", data[0], columns)
         x = model._checked_data("fit", "validation_data[0]", data[0])
         check_scored(model, PLACE, "validation_data[0]", x)
         y = model._targets("fit", "validation_data[1]", data[1], len(x))

@@ -8,6 +8,7 @@ from layers.bench.cases import LEARNING_RATE, Case
 from layers.bench.libraries import blas
 from layers.bench.libraries.base import Side
 from layers.bench.libraries.blas_passes import compiled
+from layers.compiled.buffers import aligned_zeros
 
 # As for the other libraries; the package itself computes no product with NumPy.
 np: Any = importlib.import_module("numpy")
@@ -111,6 +112,4 @@ def whole_lines(size: int) -> int:
 
 def aligned(size: int) -> Any:
     """Zeros, (size,), float32, from the start of a cache line."""
-    memory = np.zeros(size + _LINE, np.float32)
-    start = -memory.ctypes.data % (4 * _LINE) // 4
-    return memory[start : start + size]
+    return aligned_zeros(size, np.dtype(np.float32))[0]
