@@ -211,9 +211,9 @@ def _method(results: Results) -> str:
         "case, all have to agree on the loss before and after one step from the same weights, to a "
         "thousandth; after each turn, the loss has to be finite.",
         "A turn lasts about 50 ms or, where it is longer, one pass over the batches or one epoch.",
-        "A step of numba-layers and of scikit-learn is a `fit` of many batches, its shuffle "
-        "included, divided by the batches. The others take slices of the same batches in a Python "
-        "loop; JAX scan and Numba take all of them in one compiled call.",
+        "A step of numba-layers and of scikit-learn is a `fit` of many batches without a shuffle, "
+        "divided by the batches. The others take slices of the same batches in a Python loop; "
+        "JAX scan and Numba take all of them in one compiled call.",
         "Numba + MKL and Numba + OpenBLAS are what an expert writes without a C compiler: a whole "
         "pass in one compiled function, fast-math loops between products by `cblas_sgemm`, and no "
         "memory taken while it trains. The library's threads share a product; the loops have one. "

@@ -76,9 +76,17 @@ class Fitting(Side):
     model: Any
     """Made by `build`."""
 
+    @abstractmethod
+    def fit(self, epochs: int, shuffle: bool) -> float:
+        """One ``fit``; return the last loss."""
+
+    def steps(self, passes: int) -> float:
+        """One ``fit`` of ``passes`` epochs, its batches in order."""
+        return self.fit(passes, shuffle=False)
+
     def epoch(self) -> float:
-        """One ``fit`` of one epoch."""
-        return self.steps(1)
+        """One ``fit`` of one shuffled epoch."""
+        return self.fit(1, shuffle=True)
 
     def predict(self, times: int) -> float:
         """``predict`` of one row."""

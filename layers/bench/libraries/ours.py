@@ -32,7 +32,9 @@ class Ours(Fitting):
         rows = slice(0, self.case.batch)
         return float(self.model.train_step(self.x[rows], self.y[rows]))
 
-    def steps(self, passes: int) -> float:
-        """One `fit` of ``passes`` epochs, shuffles included."""
-        history = self.model.fit(self.x, self.y, epochs=passes, batch_size=self.case.batch)
+    def fit(self, epochs: int, shuffle: bool) -> float:
+        """`Sequential.fit`."""
+        history = self.model.fit(
+            self.x, self.y, epochs=epochs, batch_size=self.case.batch, shuffle=shuffle
+        )
         return float(history.last()["loss"])

@@ -24,12 +24,12 @@ class Sklearn(Fitting):
 
     def build(self) -> None:
         """Train on one batch, which makes the arrays that `reset` writes to."""
-        self.model = self._new(1)
+        self.model = self._new(1, shuffle=False)
         rows = max(self.case.batch, 2)  # early stopping, though off, requires more than one row
         x, y = np.resize(self.x, (rows, self.x.shape[1])), np.resize(self.y, rows)
         self.model.partial_fit(x, y, classes=np.arange(self.case.widths[-1]))
 
-    def _new(self, epochs: int) -> Any:
+    def _new(self, epochs: int, shuffle: bool) -> Any:
         return neural_network.MLPClassifier(
             hidden_layer_sizes=self.case.widths[1:-1],
             activation="relu",
@@ -40,6 +40,7 @@ class Sklearn(Fitting):
             momentum=0.0,
             nesterovs_momentum=False,
             max_iter=epochs,
+            shuffle=shuffle,
             n_iter_no_change=_NEVER,
             random_state=0,
         )
@@ -56,6 +57,6 @@ class Sklearn(Fitting):
         rows = slice(0, self.case.batch)
         return float(self.model.partial_fit(self.x[rows], self.y[rows]).loss_)
 
-    def steps(self, passes: int) -> float:
-        """One ``fit`` of ``passes`` epochs, shuffles included."""
-        return float(self._new(passes).fit(self.x, self.y).loss_)
+    def fit(self, epochs: int, shuffle: bool) -> float:
+        """``fit`` of a new model."""
+        return float(self._new(epochs, shuffle).fit(self.x, self.y).loss_)
