@@ -15,7 +15,7 @@ from kernels.gradients import CLIP_BY_NORM, CLIP_BY_VALUE, PENALTY, ROW_NORMS
 from kernels.network import program
 from kernels.network.program import Place
 from kernels.product.column_sum import COLUMN_SUM
-from kernels.product.flags import ADD_BIASES, BY_COLUMNS, TRANSPOSE_A, TRANSPOSE_B
+from kernels.product.flags import ADD_BIASES, TRANSPOSE_A, TRANSPOSE_B
 from kernels.runtime import checks
 from kernels.runtime.families import ELEMENTWISE, GATHER, LOSS, ROWWISE, Operation
 from kernels.weights import WEIGHTED_ROWS
@@ -159,7 +159,7 @@ class Recorder:
         self._check(method, {"dy": dy}, n_out)
         if self.frozen:
             return
-        writers, flags = (self._gradient_writer(),), TRANSPOSE_A | BY_COLUMNS
+        writers, flags = (self._gradient_writer(),), TRANSPOSE_A
         out = self._stated(method, "dweights", dweights)
         self.gradient_lines.append(
             Line(*(program.PRODUCT, writers, n_in, n_out), x=x, dy=dy, out=out, flags=flags)
@@ -537,7 +537,7 @@ class Recorder:
                 dy=weights,
                 out=out,
                 extra=extra,
-                flags=flags | BY_COLUMNS,
+                flags=flags,
             )
         )
 
