@@ -101,11 +101,8 @@ def widths(hidden: Any) -> list[int]:
 
 
 def _number(place: str, name: str, value: Any, expected: str) -> None:
-    is_number = isinstance(value, (int, float, np.integer, np.floating))
-    is_number = is_number and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not _HOLDS[expected](value):
-        kind = ValueError if is_number else TypeError
-        raise kind(f"{place}: {name} is {checks.shown(value)}, expected a number {expected}")
+    if not _HOLDS[expected](checks.number(place, name, value)):
+        raise ValueError(f"{place}: {name} is {checks.shown(value)}, expected a number {expected}")
 
 
 def _hidden(place: str, hidden: Any) -> None:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from kernels.runtime import checks
 from layers import files
+from layers.replacing import StrPath, checked_path
 from layers.settings import flag
 from layers.training import resuming
 from layers.training.callbacks.monitor import Monitor
-from layers.training.callbacks.paths import checked_path
 from layers.training.loop import Progress
 from layers.training.resuming import State, Stopped
 
 if TYPE_CHECKING:
-    from layers.replacing import StrPath
     from layers.sequential import Sequential
 
 
@@ -58,7 +57,7 @@ class Checkpoint(Monitor):
 
     def __init__(
         self,
-        path: "StrPath",
+        path: StrPath,
         monitor: str = "val_loss",
         best: bool = True,
         *,
@@ -68,7 +67,7 @@ class Checkpoint(Monitor):
     ) -> None:
         super().__init__(monitor, 0.0)
         place = "Checkpoint"
-        self.path = checked_path(place, path)
+        self.path = Path(checked_path(path, place))
         files.checked_ending(self.path, place)
         self.best_only = flag(place, "best", best)
         self.epochs = checks.integer(place, "epochs", epochs, 1)

@@ -2,15 +2,15 @@
 
 import csv
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layers.replacing import StrPath, checked_path
 from layers.training import resuming
-from layers.training.callbacks.paths import checked_path
 from layers.training.loop import Callback, Progress
 from layers.training.resuming import State
 
 if TYPE_CHECKING:
-    from layers.replacing import StrPath
     from layers.sequential import Sequential
 
 
@@ -24,8 +24,8 @@ class CSVLog(Callback):
         after that are written over. Each line is in the file once its epoch has ended.
     """
 
-    def __init__(self, path: "StrPath") -> None:
-        self.path = checked_path("CSVLog", path)
+    def __init__(self, path: StrPath) -> None:
+        self.path = Path(checked_path(path, "CSVLog"))
         self._file: Any = None
 
     def begin(self, model: "Sequential") -> None:
