@@ -8,7 +8,7 @@ Easy as 1, 2, 3" (Salmon, Moraes, Dror and Shaw, SC 2011); tested against its kn
 import numpy as np
 from numba import prange
 
-from kernels.intrinsics import fma
+from kernels.intrinsics import counted, fma, local, pointer, splatted, store_all
 from kernels.runtime.jit import Array, inner, kernel
 
 # All arithmetic is in uint64, which holds the product of two 32-bit words. Numba would convert a
@@ -17,18 +17,25 @@ _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 _MULTIPLY_0, _MULTIPLY_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+_ONE = np.uint64(1)
 _ROUNDS = 10
 _BLOCK = 4096
+DRAWS = 8
+"""Elements that are drawn at a time, as lanes of a vector."""
 
 
 @inner
 def philox(key, stream, element):
-    """Four 32-bit words, each in a uint64: Philox4x32-10 of counter (element, stream) and key."""
+    """Four 32-bit words, each in a uint64: Philox4x32-10 of counter (element, stream) and key.
+
+    The element may be a vector: then so are the words.
+    """
     c0, c1 = element & _LOW, element >> _32
-    c2, c3 = stream & _LOW, stream >> _32
+    c2, c3 = splatted(element, stream & _LOW), splatted(element, stream >> _32)
     k0, k1 = key & _LOW, key >> _32
     for _ in range(_ROUNDS):
-        product_0, product_1 = _MULTIPLY_0 * c0, _MULTIPLY_1 * c2
+        # The words have 32 bits already; said here, a vector's product is one instruction.
+        product_0, product_1 = _MULTIPLY_0 * (c0 & _LOW), _MULTIPLY_1 * (c2 & _LOW)
         c0, c1, c2, c3 = (
             (product_1 >> _32) ^ c1 ^ k0,
             product_1 & _LOW,
@@ -84,8 +91,13 @@ def permutation(key: int, stream: int, out: Array) -> None:
     """
     for i in range(out.size):
         out[i] = i
-    for i in range(out.size - 1, 0, -1):
-        w0, w1, _, _ = philox(key, stream, np.uint64(i))
-        places = np.uint64(i + 1)
-        j = np.int64((w0 * places + ((w1 * places) >> _32)) >> _32)
-        out[i], out[j] = out[j], out[i]
+    chosen = local(pointer(out), DRAWS)
+    for first in range(out.size - DRAWS, -DRAWS, -DRAWS):  # the last elements drawn are below 0
+        elements = counted(np.uint64(first), DRAWS)
+        w0, w1, _, _ = philox(key, stream, elements)
+        places = elements + _ONE
+        store_all((w0 * places + ((w1 * places) >> _32)) >> _32, chosen)
+        for lane in range(DRAWS - 1, -1, -1):
+            i, j = first + lane, chosen[lane]
+            if i > 0:
+                out[i], out[j] = out[j], out[i]

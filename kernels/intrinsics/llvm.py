@@ -15,6 +15,8 @@ LLVM_SCALARS = {
     types.float64: ir.DoubleType(),
     types.int32: ir.IntType(32),
     types.int64: ir.IntType(64),
+    types.uint32: ir.IntType(32),
+    types.uint64: ir.IntType(64),
     types.boolean: ir.IntType(1),
 }
 SUFFIXES = {types.float32: "f32", types.float64: "f64"}

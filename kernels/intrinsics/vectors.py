@@ -8,6 +8,7 @@ from numba.extending import intrinsic, lower_builtin, type_callable
 
 from kernels.intrinsics.lanes import load_up_to, store_lanes
 from kernels.intrinsics.llvm import (
+    INDEX,
     LANE,
     SAME_WIDTH_FLOAT,
     SAME_WIDTH_INTEGER,
@@ -50,6 +51,18 @@ def store(typing, value, target, count):
     return signature, generate
 
 
+@intrinsic
+def store_all(typing, value, target):
+    """Store all lanes; those of integers also where ``target`` points at the other sign."""
+    signature = types.void(value, target)
+
+    def generate(context, builder, signature, arguments):
+        store_lanes(builder, value, *arguments)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 @intrinsic(prefer_literal=True)
 def splat(typing, like, lanes, value):
     """``value`` in each of ``lanes`` lanes, in the dtype that the pointer ``like`` points at."""
@@ -65,10 +78,12 @@ def splat(typing, like, lanes, value):
 
 @intrinsic
 def splatted(typing, like, value):
-    """``value`` in each lane of a vector like ``like``."""
+    """``value`` in each lane of a vector like ``like``, or as a number of that dtype."""
     signature = like(like, types.unliteral(value))
 
     def generate(context, builder, signature, arguments):
+        if not isinstance(like, Vector):
+            return context.cast(builder, arguments[1], signature.args[1], like)
         return as_vector(context, builder, arguments[1], signature.args[1], like)
 
     return signature, generate
@@ -100,6 +115,36 @@ def lane_numbers(typing, like):
         return ir.Constant(vector.llvm, list(range(vector.lanes)))
 
     return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def counted(typing, first, lanes):
+    """``first``, ``first`` + 1, ... in lanes of uint64."""
+    vector = Vector(types.uint64, lanes.literal_value)
+    signature = vector(types.uint64, lanes)
+
+    def generate(context, builder, signature, arguments):
+        numbers = ir.Constant(vector.llvm, list(range(vector.lanes)))
+        return builder.add(filled(builder, arguments[0], vector.lanes), numbers)
+
+    return signature, generate
+
+
+@intrinsic
+def in_turns(typing, a, b, c, d):
+    """The lower halves of uint64 lanes, as lanes of uint32: a0, b0, c0, d0, a1, b1, ..."""
+    result = Vector(types.uint32, 4 * a.lanes)
+
+    def generate(context, builder, signature, arguments):
+        upper = filled(builder, ir.Constant(INDEX, 32), a.lanes)
+        first, second = (
+            builder.or_(arguments[at], builder.shl(arguments[at + 1], upper)) for at in (0, 2)
+        )
+        picks = [lane + turn for lane in range(a.lanes) for turn in (0, a.lanes)]
+        picks = ir.Constant(ir.VectorType(LANE, 2 * a.lanes), picks)
+        return builder.bitcast(builder.shuffle_vector(first, second, picks), result.llvm)
+
+    return result(a, b, c, d), generate
 
 
 @intrinsic
@@ -288,6 +333,10 @@ _FLOAT_OPERATORS = {
 _INTEGER_OPERATORS = {
     operator.add: "add",
     operator.sub: "sub",
+    operator.mul: "mul",
+    operator.and_: "and_",
+    operator.or_: "or_",
+    operator.xor: "xor",
     operator.lshift: "shl",
     operator.rshift: "ashr",
 }
@@ -329,8 +378,12 @@ def _register_operator(symbol):
         real = vector.dtype in SUFFIXES
         if symbol in _COMPARISONS:
             # As in IEEE 754: a NaN is unequal to everything, itself too, and neither less nor more.
-            ordered = builder.fcmp_unordered if symbol is operator.ne else builder.fcmp_ordered
-            return (ordered if real else builder.icmp_signed)(_COMPARISONS[symbol], a, b)
+            compare = builder.fcmp_unordered if symbol is operator.ne else builder.fcmp_ordered
+            if not real:
+                compare = builder.icmp_signed if vector.dtype.signed else builder.icmp_unsigned
+            return compare(_COMPARISONS[symbol], a, b)
+        if symbol is operator.rshift and not vector.dtype.signed:
+            return builder.lshr(a, b)
         names = _FLOAT_OPERATORS if real else _INTEGER_OPERATORS
         return getattr(builder, names[symbol])(a, b)
 

@@ -212,10 +212,12 @@ def test_every_order_is_equally_likely(n, vary):
 
 
 @each_dtype
-@pytest.mark.parametrize("rate", [0.0, 0.25, 0.5, 0.9])
-def test_dropout_takes_the_four_words_of_a_draw(dtype, rate):
+@pytest.mark.parametrize(
+    ("rows", "n", "rate"),
+    [(300, 37, 0.0), (300, 37, 0.25), (300, 37, 0.5), (300, 37, 0.9), (1, 1, 0.5), (11, 3, 0.5)],
+)
+def test_dropout_takes_the_four_words_of_a_draw(dtype, rows, n, rate):
     """Element e by word e mod 4 of draw e / 4, whatever the width, on one thread and on several."""
-    rows, n = 300, 37
     x = np.arange(1, rows * n + 1, dtype=dtype).reshape(rows, n)
     words = [philox((i, 0, 11, 0), (7, 0)) for i in range(-(-rows * n // 4))]
     word = np.array(words, np.uint64).ravel()[: rows * n].reshape(rows, n)
@@ -224,4 +226,5 @@ def test_dropout_takes_the_four_words_of_a_draw(dtype, rate):
         out = np.full_like(x, np.nan)
         path_of(kernels.dropout, path)(x, rate, np.uint64(7), np.uint64(11), out)
         np.testing.assert_array_equal(out, expected)
-    assert abs((expected == 0).mean() - rate) < 0.02
+    if rows == 300:
+        assert abs((expected == 0).mean() - rate) < 0.02
