@@ -94,7 +94,7 @@ def read(config: Path = CONFIG, machine: str | None = None) -> History:
     config : Path
         asv's configuration.
     machine : str, optional
-        asv's name of the machine; by default the one with the most commits.
+        asv's name of the machine; by default that of the latest commit, or of the most commits.
 
     Returns
     -------
@@ -128,7 +128,12 @@ def read(config: Path = CONFIG, machine: str | None = None) -> History:
             f"{settings.results_dir} has no ratios to NumPy{where} of a commit on "
             f"{settings.branches[0]}"
         )
-    chosen = max(wanted, key=lambda key: (len(order.keys() & wanted[key].keys()), key))
+    numbers = {commit: number for number, commit in enumerate(order)}
+
+    def known(key: tuple[str, str]) -> list[int]:
+        return sorted(numbers[commit] for commit in wanted[key] if commit in numbers)
+
+    chosen = max(wanted, key=lambda key: (known(key)[-1], len(known(key)), key))
     results = wanted[chosen]
     commits = [
         Commit(short, date, _speeds(results[commit], ratios))
@@ -320,7 +325,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Speed by commit: a picture and a page.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to")
     parser.add_argument("--config", type=Path, default=CONFIG, help="asv's configuration")
-    parser.add_argument("--machine", help="whose results; by default, that of the most commits")
+    parser.add_argument("--machine", help="whose results; by default, that of the latest commit")
     arguments = parser.parse_args()
     try:
         history = read(arguments.config, arguments.machine)

@@ -339,3 +339,19 @@ def test_the_history(config, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert history.main() == 1
     assert "has no ratios to NumPy of the machine 'there'" in capsys.readouterr().err
+
+
+def test_the_history_is_that_of_the_machine_with_the_latest_commit(config, tmp_path):
+    pytest.importorskip("matplotlib")
+    shutil.copytree(config.parent.parent, tmp_path / "repo")
+    results = tmp_path / "repo" / "bench" / "results"
+    shutil.copytree(results / "here", results / "away")
+    first, second = (commit.short for commit in history.read(config).commits)
+    for folder, commit in (("away", first), ("here", second)):
+        (recorded,) = (results / folder).glob(f"{commit[:8]}*.json")
+        recorded.unlink()
+    for recorded in (results / "away").glob("*.json"):
+        recorded.write_text(recorded.read_text().replace('"machine": "here"', '"machine": "away"'))
+    found = history.read(tmp_path / "repo" / "bench" / config.name)
+    assert found.machine["machine"] == "away"
+    assert [commit.short for commit in found.commits] == [second]
