@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kernels.network import program
-from layers.compiled.recorder import Line, Value
+from layers.compiled.lines import Line, Value
 
 _OF_MODEL = (program.PARAMETERS, program.STATES, program.GRADIENTS)
 _INDEX_BYTES = 8

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kernels.network import program
-from layers.compiled.recorder import Line
+from layers.compiled.lines import Line
 
 _SUMS = (program.PRODUCT, program.COLUMNWISE)
 

@@ -11,7 +11,9 @@ from kernels.network.program import Place
 from kernels.runtime import checks
 from layers.base import Array
 from layers.compiled.fusing import fused
-from layers.compiled.recorder import Line, Recorder, Value, Writer, numbered, shown_writer
+from layers.compiled.lines import Line, Value, Writer, shown_writer
+from layers.compiled.numbering import numbered
+from layers.compiled.recorder import Recorder
 
 if TYPE_CHECKING:
     from layers.sequential import Sequential

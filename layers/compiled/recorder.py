@@ -20,6 +20,7 @@ from kernels.runtime import checks
 from kernels.runtime.families import ELEMENTWISE, GATHER, LOSS, ROWWISE, Operation
 from kernels.weights import WEIGHTED_ROWS
 from layers.base import Array
+from layers.compiled.lines import Line, Value, Writer, shown_writer
 from layers.runs import stated_twice
 
 _FAMILIES = {
@@ -28,62 +29,6 @@ _FAMILIES = {
     LOSS.name: program.LOSS,
     GATHER.name: program.GATHER,
 }
-
-
-@dataclass(eq=False)
-class Value:
-    """An operand: rows of ``n`` numbers, or an array of the model.
-
-    Attributes
-    ----------
-    n : int
-        Numbers per row.
-    place : Place or None
-        Where it is; None for a buffer of the workspace that has no place yet.
-    is_shared : bool
-        Whether all rows of a batch have the same ``n`` numbers.
-    """
-
-    n: int
-    place: Place | None = None
-    is_shared: bool = False
-
-
-@dataclass(frozen=True)
-class Writer:
-    """The writer of a line: a part of a training step, and its layers."""
-
-    part: str
-    layers: tuple[int, ...] = ()
-
-
-@dataclass
-class Line:
-    """A line of a program before it is numbered; see `kernels.network.program.Line`."""
-
-    family: int
-    writers: tuple[Writer, ...]
-    n_in: int
-    n_out: int
-    operation: Operation | None = None
-    x: Value | None = None
-    dy: Value | None = None
-    out: Value | None = None
-    extra: Value | None = None
-    other: Value | None = None
-    states: Value | None = None
-    numbers: int = 0
-    flags: int = 0
-    then: Operation | None = None
-    stream: int = 0
-    is_alone: bool = False
-    """Whether no update may follow in the same line: it has numbers of its own."""
-    rows: int = 0
-
-    def reads(self) -> list[Value]:
-        """The operands that the line reads."""
-        operands = (self.x, self.dy, self.extra, self.other)
-        return [value for value in operands if value is not None and value is not self.out]
 
 
 @dataclass
@@ -117,7 +62,7 @@ class Recorder:
     gradients: Array
     reserved: int = 0
     norm_at: int = 0
-    writer: Writer = Writer("forward")
+    writer: Writer = field(default_factory=lambda: Writer("forward"))
     lines: list[Line] = field(default_factory=list)
     gradient_lines: list[Line] = field(default_factory=list)
     statistic_lines: list[Line] = field(default_factory=list)
@@ -556,69 +501,3 @@ class Recorder:
         raise ValueError(
             f"{writer}: an array is not in its model's buffers, expected one that `bind` has given"
         )
-
-
-def shown_writer(writer: Writer) -> str:
-    """The writer of a line, for an error."""
-    return f"layer {', '.join(map(str, writer.layers))}, {writer.part}"
-
-
-def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: Any) -> Array:
-    """The lines as a program table, with places for buffers and addresses for operations.
-
-    Parameters
-    ----------
-    lines : sequence of Line
-    header : dict
-        ``losses``, ``measures`` and ``norm``: values; ``size``: elements from one state to the
-        next.
-    unit : int
-        Elements of a cache line, to which each buffer is aligned for any batch size.
-    dtype : numpy.dtype
-    """
-    numbers: dict[Value, int] = {}
-
-    def number(value: Value | None) -> int:
-        return 0 if value is None else numbers.setdefault(value, len(numbers) + 1)
-
-    def address(operation: Operation | None) -> int:
-        return 0 if operation is None else operation.address(dtype)
-
-    losses, measures, norm = header["losses"], header["measures"], header.get("norm")
-    first = [number(value) for value in measures]  # consecutive
-    at_losses, at_norm = (-1 if value is None else number(value) for value in (losses, norm))
-    rows = [
-        program.Line(
-            *(line.family, address(line.operation), line.n_in, line.n_out, number(line.x)),
-            *(number(line.dy), number(line.out), number(line.extra), line.numbers, line.flags),
-            *(address(line.then), number(line.other), number(line.states), line.stream, line.rows),
-        )
-        for line in lines
-    ]
-    width, shared, places = _laid_out(numbers, unit)
-    head = program.Header(
-        *(len(rows), len(places), at_losses, first[0] if first else 0, len(first)),
-        *(width, header["size"], shared, at_norm),
-    )
-    numbers_of_all: list[int] = [*head]
-    for row in [*rows, *places]:
-        numbers_of_all += row
-    return np.array(numbers_of_all, np.int64)
-
-
-def _laid_out(values: Iterable[Value], unit: int) -> tuple[int, int, list[Place]]:
-    """The width of the workspace, what rows share of it, and the place of each value.
-
-    The place of no value comes first; values of one number per row lie last.
-    """
-    widths, starts = {False: 0, True: 0}, {}
-    for value in sorted(values, key=lambda value: value.n == 1):
-        if value.place is None:
-            starts[value] = widths[value.is_shared]
-            widths[value.is_shared] += -(-value.n // unit) * unit
-    nowhere = Place(program.SPACE, 0, 0, 0)
-    places = [
-        value.place or Place(program.SPACE, starts[value], 0 if value.is_shared else value.n, 0)
-        for value in values
-    ]
-    return widths[False], widths[True], [nowhere, *places]

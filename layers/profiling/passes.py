@@ -16,8 +16,9 @@ from kernels.operations import as_words
 from layers.backends import active
 from layers.base import Array, Layer
 from layers.compiled.costs import UNKNOWN, Cost, cost_of
+from layers.compiled.lines import Line, Value
 from layers.compiled.lowering import cut
-from layers.compiled.recorder import Line, Recorder, Value
+from layers.compiled.recorder import Recorder
 from layers.compiled.runner import Compiled
 from layers.profiling.results import Row
 from layers.profiling.samples import MOST_CALLS, Sample, repeated, watched

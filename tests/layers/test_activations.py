@@ -9,7 +9,8 @@ import layers
 from kernels.network import program
 from layers import datasets
 from layers.compiled.fusing import fused
-from layers.compiled.recorder import Recorder, Value
+from layers.compiled.lines import Value
+from layers.compiled.recorder import Recorder
 
 pytestmark = pytest.mark.compiled
 

@@ -19,7 +19,8 @@ from kernels.softmax import SOFTMAX_BACKWARD, SOFTMAX_FORWARD
 from layers import datasets
 from layers.compiled import lowering
 from layers.compiled.fusing import fused
-from layers.compiled.recorder import Recorder, Value, Writer
+from layers.compiled.lines import Value, Writer
+from layers.compiled.recorder import Recorder
 from layers.files import model_file
 
 pytestmark = pytest.mark.compiled
