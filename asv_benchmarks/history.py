@@ -128,12 +128,11 @@ def read(config: Path = CONFIG, machine: str | None = None) -> History:
             f"{settings.results_dir} has no ratios to NumPy{where} of a commit on "
             f"{settings.branches[0]}"
         )
-    numbers = {commit: number for number, commit in enumerate(order)}
 
-    def known(key: tuple[str, str]) -> list[int]:
-        return sorted(numbers[commit] for commit in wanted[key] if commit in numbers)
+    def places(key: tuple[str, str]) -> list[int]:
+        return [place for place, commit in enumerate(order) if commit in wanted[key]]
 
-    chosen = max(wanted, key=lambda key: (known(key)[-1], len(known(key)), key))
+    chosen = max(wanted, key=lambda key: (places(key)[-1], len(places(key)), key))
     results = wanted[chosen]
     commits = [
         Commit(short, date, _speeds(results[commit], ratios))

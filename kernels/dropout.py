@@ -19,12 +19,12 @@ def _dropout(x, dy, out, rows, n, parameters, numbers, counter):
     limit, scale = np.uint64(rate * _RANGE), as_item(1.0 / (1.0 - rate), x)
     zero = as_item(0.0, x)
     first, end = counter.first * n, rows * n
-    whole = min(end, -first % _WORDS)  # where the first draw begins that is not shared
-    for place in range(whole):
+    shared = min(end, -first % _WORDS)  # elements of a draw that begins before the first of them
+    for place in range(shared):
         element = first + place
         words = philox(counter.key, counter.stream, np.uint64(element // _WORDS))
         out[place] = x[place] * scale if words[element % _WORDS] >= limit else zero
-    for place in range(whole, end, _TOGETHER):
+    for place in range(shared, end, _TOGETHER):
         draws = counted(np.uint64((first + place) // _WORDS), DRAWS)
         w0, w1, w2, w3 = philox(counter.key, counter.stream, draws)
         stays = in_turns(w0, w1, w2, w3) >= limit

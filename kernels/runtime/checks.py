@@ -292,9 +292,10 @@ def number(
     value: Any,
     minimum: float | None = None,
     dtype: np.dtype | None = None,
+    expected: str = "a finite number",
 ) -> float:
-    """A real number, finite also in ``dtype``, and at least ``minimum``."""
-    expected = "a finite number" + (f" of at least {minimum:g}" if minimum is not None else "")
+    """A real number, finite also in ``dtype``, and at least ``minimum``, or else ``expected``."""
+    expected += f" of at least {minimum:g}" if minimum is not None else ""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{place}: {name} is {shown(value)}, expected {expected}")
     try:

@@ -101,8 +101,9 @@ def widths(hidden: Any) -> list[int]:
 
 
 def _number(place: str, name: str, value: Any, expected: str) -> None:
-    if not _HOLDS[expected](checks.number(place, name, value)):
-        raise ValueError(f"{place}: {name} is {checks.shown(value)}, expected a number {expected}")
+    wanted = f"a number {expected}"
+    if not _HOLDS[expected](checks.number(place, name, value, expected=wanted)):
+        raise ValueError(f"{place}: {name} is {checks.shown(value)}, expected {wanted}")
 
 
 def _hidden(place: str, hidden: Any) -> None:
