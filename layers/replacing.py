@@ -149,32 +149,32 @@ def _aside(target: str) -> Iterator[tuple[IO[bytes], str]]:
     folder, name = os.path.split(target)
     stem = f"{_PREFIX}{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}-"
     _remove_left_over(folder, stem)
-    aside = os.path.join(folder, f"{stem}{secrets.token_hex(8)}.tmp")
-    try:
-        with _locked(aside) as file:
-            yield file, aside
-    finally:
-        with suppress(OSError):
-            os.unlink(aside)
+    for _ in range(100):
+        # A new name for every try: one who locked an earlier try's file may be about to remove it.
+        aside = os.path.join(folder, f"{stem}{secrets.token_hex(8)}.tmp")
+        try:
+            with _locked(aside) as file:
+                if os.path.exists(aside):  # else one found it before it was locked
+                    yield file, aside
+                    return
+        finally:
+            with suppress(OSError):
+                os.unlink(aside)
+    raise OSError(errno.EBUSY, "other processes keep removing what is written aside", aside)
 
 
 def _locked(aside: str) -> IO[bytes]:
     """Make a file, and lock it to show that its owner lives, however the process ends."""
-    for _ in range(100):
-        try:
-            # Not tempfile, whose files are 0600 whatever the umask.
-            file = open(aside, "xb")  # noqa: SIM115 - the caller closes it
-        except OSError as error:
-            reason = f"{error.strerror}: no file can be made in {os.path.dirname(aside)}"
-            raise OSError(error.errno, reason, aside) from error
-        if sys.platform == "win32":
-            return file
+    try:
+        # Not tempfile, whose files are 0600 whatever the umask.
+        file = open(aside, "xb")  # noqa: SIM115 - the caller closes it
+    except OSError as error:
+        reason = f"{error.strerror}: no file can be made in {os.path.dirname(aside)}"
+        raise OSError(error.errno, reason, aside) from error
+    if sys.platform != "win32":
         with suppress(OSError):  # no locks on this disk: what is left over there stays
             fcntl.flock(file.fileno(), fcntl.LOCK_EX)
-        if os.path.exists(aside):
-            return file
-        file.close()  # another process found it before it was locked
-    raise OSError(errno.EBUSY, "other processes keep removing what is written aside", aside)
+    return file
 
 
 def _remove_left_over(folder: str, stem: str) -> None:

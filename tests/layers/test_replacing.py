@@ -15,6 +15,9 @@ import pytest
 
 from layers import replacing
 
+if sys.platform != "win32":
+    import fcntl
+
 ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and signals")
 
@@ -262,6 +265,44 @@ def test_only_a_file_is_removed(tmp_path):
     save(path)
     assert kept.read_bytes() == b"kept"
     assert len(os.listdir(tmp_path)) == 4
+
+
+@posix
+def test_a_late_remover_removes_no_newer_file(tmp_path, monkeypatch):
+    """Two others open the new file before it is locked; the second goes on after the next try."""
+    path, flock, late = tmp_path / "model", fcntl.flock, []
+
+    def others(descriptor, how):
+        if not late:
+            (aside,) = os.listdir(tmp_path)
+            late.extend([tmp_path / aside, os.open(tmp_path / aside, os.O_RDWR)])
+            os.unlink(tmp_path / aside)
+        return flock(descriptor, how)
+
+    def write(file):
+        aside, descriptor = late
+        flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        aside.unlink(missing_ok=True)
+        os.close(descriptor)
+        file.write(b"new")
+
+    monkeypatch.setattr(fcntl, "flock", others)
+    replacing.replace_file(path, write, "save")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@posix
+def test_one_who_removes_every_new_file_is_an_error(tmp_path, monkeypatch):
+    def remove(*_):
+        (aside,) = os.listdir(tmp_path)
+        os.unlink(tmp_path / aside)
+
+    monkeypatch.setattr(fcntl, "flock", remove)
+    for error in both(tmp_path / "model"):
+        assert (error.errno, error.filename) == (errno.EBUSY, str(tmp_path / "model"))
+        assert error.strerror == "other processes keep removing what is written aside"
+    assert os.listdir(tmp_path) == []
 
 
 def test_many_threads_replace_one_file(tmp_path):
