@@ -236,9 +236,9 @@ class LossEntry:
     name : str
         Of the public kernel and its twin.
     operations : dict
-        By the form of the targets: ``"labels"``, class indices (batch,); ``"few labels"``, those of
-        at most sixteen classes; ``"rows"``, target rows (batch, n); ``"numbers"``, the same, where
-        there are no labels.
+        By the form of the targets: ``"labels"``, class indices (batch,); ``"rows"``, target rows
+        (batch, n); ``"few labels"``, ``"few rows"``, those of at most sixteen classes;
+        ``"numbers"``, target rows where there are no labels.
     summary : str
         The kernel's first docstring line.
     scores, targets : str
@@ -291,9 +291,8 @@ class LossEntry:
 
     def operation(self, form: str, n: int) -> Operation:
         """The operation for a form of targets, and rows of n scores."""
-        if form == "labels" and n <= LANES and "few labels" in self.operations:
-            form = "few labels"
-        return self.operations[form]
+        few = f"few {form}"
+        return self.operations[few if n <= LANES and few in self.operations else form]
 
     def form(self, targets: Array) -> str:
         """The form of checked targets."""

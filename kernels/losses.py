@@ -22,7 +22,8 @@ import numpy as np
 from numba import prange
 
 from kernels.entries import LossEntry, Number
-from kernels.exp_log import SMALLEST_NORMAL, vector_exp, vector_log
+from kernels.exp_log import SMALLEST_NORMAL, vector_log
+from kernels.few_classes import SQUARE, one_hot, sixteen_rows, sixteen_rows_of_labels, transpose
 from kernels.intrinsics import (
     LANES,
     ahead,
@@ -41,14 +42,10 @@ from kernels.intrinsics import (
 )
 from kernels.mean import mean
 from kernels.metrics import is_right
-from kernels.product.microkernel import Strided
-from kernels.product.packing import pack
 from kernels.runtime.families import LOSS, Operation
 from kernels.runtime.jit import Array, door, inner, kernel
 from kernels.softmax import softmax_row
 from kernels.targets import Target, targets_from, wanted
-
-_SQUARE = LANES * LANES
 
 # --- operations -----------------------------------------------------------------------------------
 
@@ -57,8 +54,17 @@ def _softmax_cross_entropy_of_few_labels(z, targets, out, losses, right, rows, n
     labels = integers_at(targets)
     for i in range(0, rows, LANES):
         outputs = ahead(out, i * n), ahead(losses, i), ahead(right, i)
-        count = min(LANES, rows - i)
-        _sixteen_rows(ahead(z, i * n), ahead(labels, i), *outputs, n, count, batch)
+        sizes = n, min(LANES, rows - i), batch
+        sixteen_rows_of_labels(ahead(z, i * n), ahead(labels, i), *outputs, *sizes)
+
+
+def _softmax_cross_entropy_of_few_rows(z, targets, out, losses, right, rows, n, batch, numbers):
+    square = local(z, SQUARE)
+    for i in range(0, rows, LANES):
+        outputs = ahead(out, i * n), ahead(losses, i), ahead(right, i)
+        sizes = n, min(LANES, rows - i), batch
+        transpose(ahead(targets, i * n), n, sizes[1], square)
+        sixteen_rows(ahead(z, i * n), square, *outputs, *sizes, 0.0)
 
 
 def _softmax_cross_entropy_of_labels(z, targets, out, losses, right, rows, n, batch, numbers):
@@ -80,6 +86,24 @@ def _softmax_row_loss(z, target, out, n, batch):
     loss = softmax_cross_entropy_of(z, target, out, n)
     minus_target(out, target, out, n, batch)
     return loss, as_item(is_right(z, target, n), z)
+
+
+def _smoothed_cross_entropy_of_few_labels(z, targets, out, losses, right, rows, n, batch, numbers):
+    labels, square = integers_at(targets), local(z, SQUARE)
+    for i in range(0, rows, LANES):
+        outputs = ahead(out, i * n), ahead(losses, i), ahead(right, i)
+        sizes = n, min(LANES, rows - i), batch
+        one_hot(ahead(labels, i), n, sizes[1], square)
+        sixteen_rows(ahead(z, i * n), square, *outputs, *sizes, numbers[0])
+
+
+def _smoothed_cross_entropy_of_few_rows(z, targets, out, losses, right, rows, n, batch, numbers):
+    square = local(z, SQUARE)
+    for i in range(0, rows, LANES):
+        outputs = ahead(out, i * n), ahead(losses, i), ahead(right, i)
+        sizes = n, min(LANES, rows - i), batch
+        transpose(ahead(targets, i * n), n, sizes[1], square)
+        sixteen_rows(ahead(z, i * n), square, *outputs, *sizes, numbers[0])
 
 
 def _smoothed_cross_entropy_of_labels(z, targets, out, losses, right, rows, n, batch, numbers):
@@ -134,75 +158,13 @@ def _probability_row_loss(probabilities, target, out, n, batch):
     return loss, as_item(is_right(probabilities, target, n), probabilities)
 
 
-@inner
-def _sixteen_rows(z, labels, out, losses, right, n, count, batch):
-    """The loss of ``count`` <= 16 rows of n <= 16 logits, and its gradient: lanes along the batch.
-
-    `softmax_cross_entropy_of` has its lanes along a row. Ten classes fill ten of sixteen, and the
-    maximum and the sums of a row go across lanes, one step waiting for the other. Here sixteen rows
-    are transposed first, so that a vector holds one class of sixteen rows::
-
-        z (16, n)                        square (n, 16)
-        row 0    a b c                   class 0    a d g ...
-        row 1    d e f      transposed   class 1    b e h ...
-        row 2    g h i                   class 2    c f i ...
-
-    The bits are the same: the same operations on each number, and a sum over classes by the same
-    tree.
-    """
-    square, sums, classes = local(z, _SQUARE), local(z, _SQUARE), local(z, LANES)
-    if count < LANES:  # what lay there before may be denormal, which costs hundreds of cycles
-        for j in range(n):
-            store(splat(z, LANES, 0.0), ahead(square, j * LANES), LANES)
-    for i in range(LANES):
-        classes[i] = as_item(labels[i] if i < count else -1, z)
-    pack(Strided(z, n, 1), count, n, LANES, square)
-
-    label, if_right = load(classes, LANES, LANES, 0.0), splat(z, LANES, 1.0)
-    top, of_label, best = splat(z, LANES, -np.inf), splat(z, LANES, 0.0), splat(z, LANES, 0.0)
-    for j in range(n):
-        z_j, class_j = _line(square, j), as_item(j, z)
-        of_label = select(label == class_j, z_j, of_label)
-        best = select(z_j > top, class_j, best)
-        top = select(z_j > top, z_j, top)
-        if_right = select(z_j == z_j, if_right, 0.0)  # a row with NaN has no class
-    for j in range(n):
-        e = vector_exp(_line(square, j) - top)
-        store(e, ahead(square, j * LANES), LANES)
-        store(e, ahead(sums, j * LANES), LANES)
-    total = _sum_over_classes(sums, n)
-    store(vector_log(total) - (of_label - top), losses, count)
-    for j in range(n):
-        t = select(label == as_item(j, z), splat(z, LANES, 1.0), 0.0)
-        gradient = (_line(square, j) / total - t) / as_item(batch, z)
-        store(gradient, ahead(square, j * LANES), LANES)
-
-    pack(Strided(square, LANES, 1), n, count, n, out)
-    store(select(label == best, if_right, 0.0), right, count)
-
-
-@inner
-def _line(square, j):
-    return load(ahead(square, j * LANES), LANES, LANES, 0.0)
-
-
-@inner
-def _sum_over_classes(sums, n):
-    """Class j + class j + 8, then + 4, + 2, + 1: `sum_of_lanes` of each row. ``sums`` is spent."""
-    half = LANES // 2
-    while half > 0:
-        for j in range(n - half):
-            store(_line(sums, j) + _line(sums, j + half), ahead(sums, j * LANES), LANES)
-        n, half = min(n, half), half // 2
-    return _line(sums, 0)
-
-
 _RIGHT = {"out_right": "1 where the largest score is the target's, else 0."}
 
 SOFTMAX_CROSS_ENTROPY = LossEntry(
     "softmax_cross_entropy_gradient",
     {
         "few labels": Operation(LOSS, _softmax_cross_entropy_of_few_labels, nanoseconds=2.0),
+        "few rows": Operation(LOSS, _softmax_cross_entropy_of_few_rows, nanoseconds=2.0),
         "labels": Operation(LOSS, _softmax_cross_entropy_of_labels, nanoseconds=2.0),
         "rows": Operation(LOSS, _softmax_cross_entropy_of_rows, nanoseconds=2.0),
     },
@@ -213,6 +175,8 @@ SOFTMAX_CROSS_ENTROPY = LossEntry(
 SMOOTHED_CROSS_ENTROPY = LossEntry(
     "smoothed_cross_entropy_gradient",
     {
+        "few labels": Operation(LOSS, _smoothed_cross_entropy_of_few_labels, nanoseconds=2.0),
+        "few rows": Operation(LOSS, _smoothed_cross_entropy_of_few_rows, nanoseconds=2.0),
         "labels": Operation(LOSS, _smoothed_cross_entropy_of_labels, nanoseconds=2.0),
         "rows": Operation(LOSS, _smoothed_cross_entropy_of_rows, nanoseconds=2.0),
     },

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels.losses import CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY
+from kernels.losses import CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY
 from kernels.operations import as_words, run_loss
 
 pytestmark = pytest.mark.compiled
@@ -183,7 +183,7 @@ def test_a_loss_with_its_gradient_has_the_bits_of_its_parts(dtype, n, batch):
     of_p = of_targets("cross_entropy_backward", p, labels), cross_entropy_rows(p, labels)
     forms = {"labels": labels, "rows": one_hot(labels, n, dtype)}
     if n <= LANES:
-        forms["few labels"] = labels
+        forms |= {f"few {form}": targets for form, targets in forms.items()}
     for entry, scores, expected in (SOFTMAX_CROSS_ENTROPY, z, of_logits), (CROSS_ENTROPY, p, of_p):
         classes = np.full(batch, 99)
         kernels.argmax_rows(scores, classes)
@@ -194,6 +194,27 @@ def test_a_loss_with_its_gradient_has_the_bits_of_its_parts(dtype, n, batch):
             run_loss(operation, scores, words, (), *got)
             for array, its in zip(got, (*expected, right), strict=True):
                 np.testing.assert_array_equal(array, its, err_msg=str(operation))
+
+
+@each_dtype
+@each_number_of_classes
+@pytest.mark.parametrize("batch", [1, 15, 16, 17, 40])
+def test_a_smoothed_loss_has_the_same_bits_in_every_form(dtype, n, batch):
+    z, labels = logits(dtype, batch, n), class_indices(batch, n)
+    z[0, 0], z[batch // 2, n // 2] = -np.inf, np.nan
+    forms = {"labels": labels, "rows": one_hot(labels, n, dtype)}
+    if n <= LANES:
+        forms |= {f"few {form}": targets for form, targets in forms.items()}
+    assert forms.keys() <= SMOOTHED_CROSS_ENTROPY.operations.keys()
+    for smoothing in (0.0, 0.1, 0.9):
+        results = {}
+        for form, targets in forms.items():
+            results[form] = got = [np.full((batch, columns), 99, dtype) for columns in (n, 1, 1)]
+            operation = SMOOTHED_CROSS_ENTROPY.operations[form]
+            run_loss(operation, z, as_words(targets, dtype), (smoothing,), *got)
+        for form, got in results.items():
+            for array, its in zip(got, results["rows"], strict=True):
+                np.testing.assert_array_equal(array, its, err_msg=f"{form}, {smoothing}")
 
 
 @each_dtype
