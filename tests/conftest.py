@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,14 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "compiled: looks at compiled code, so it is left out under NUMBA_DISABLE_JIT=1"
     )
+    config.addinivalue_line("markers", "long: takes more than ten seconds, so its file runs first")
+
+
+def pytest_collection_modifyitems(items):
+    # Each process takes file after file: none shall begin with a long one when others are done.
+    longest = {item.path for item in items if item.get_closest_marker("long")}
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in longest, -sizes[item.path], item.path))
 
 
 def pytest_runtest_setup(item):

@@ -257,6 +257,7 @@ def test_the_exit_code_and_the_file(monkeypatch, tmp_path, capsys, after, code):
 
 
 @pytest.mark.compiled
+@pytest.mark.long
 def test_a_slower_kernel_is_found(tmp_path, monkeypatch, capsys):
     """From two commits to the exit code, by one benchmark; the kernel does its work twice."""
     name, file, old, new = verdict.PLANTS[0]

@@ -30,7 +30,7 @@ from tests.kernels.operations import every_operation, states_by_name
 from tests.kernels.product_flags import IN_REGISTERS, PLAIN_FLAGS
 
 # The first test waits for the processes of all configurations.
-pytestmark = [pytest.mark.compiled, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.compiled, pytest.mark.long, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 DTYPES = (np.float32, np.float64)

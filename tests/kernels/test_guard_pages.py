@@ -527,6 +527,7 @@ def test_the_fence_is_deadly(side):
     assert child("touch", side).returncode in (-signal.SIGSEGV, -signal.SIGBUS)
 
 
+@pytest.mark.long
 def test_no_kernel_touches_memory_outside_its_arrays(tmp_path):
     progress = tmp_path / "progress"
     finished = child("run", progress)

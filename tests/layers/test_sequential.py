@@ -582,6 +582,7 @@ def test_two_threads_give_the_bits_of_one(python: Callable, dtype: str):
     platform.machine() not in ("x86_64", "AMD64") or "+avx2" not in get_host_cpu_features(),
     reason="Haswell's instructions need an x86-64 with AVX2",
 )
+@pytest.mark.long
 @each_dtype
 def test_another_cpu_gives_the_same_bits(python: Callable, dtype: str):
     # The name alone would keep the host's features.
