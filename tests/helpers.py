@@ -1,6 +1,11 @@
 """Helpers for tests of several packages."""
 
+import subprocess
+import threading
+
 import numpy as np
+
+from tests.conftest import SECONDS
 
 
 def check_close(got, expected, bound, what: str = "") -> None:
@@ -35,3 +40,17 @@ def check_same_non_finite(got, expected, what: str = "") -> None:
                 f"{what}: {name} differs in {different.sum()} places, first at {place}: "
                 f"{got[place]!r}, expected {expected[place]!r}"
             )
+
+
+def wait_for(process: "subprocess.Popen[str]", words: str) -> None:
+    """Read standard error up to some words; after SECONDS the process ends, whatever it does."""
+    watch = threading.Timer(SECONDS, process.kill)
+    watch.start()
+    seen = ""
+    try:
+        while words not in seen:
+            read = process.stderr.read(1)
+            assert read, seen
+            seen += read
+    finally:
+        watch.cancel()

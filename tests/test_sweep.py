@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SECONDS
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "asv_benchmarks"))
 import sweep
 
@@ -48,7 +50,7 @@ def test_a_small_sweep(least, status):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=SECONDS,
     )
     assert ran.returncode == status, ran.stderr
     assert ran.stdout.count("GFLOP/s") == 4
@@ -57,6 +59,6 @@ def test_a_small_sweep(least, status):
 
 def test_bad_input_is_refused():
     line = [sys.executable, str(SUITE / "sweep.py"), "--first", "64", "--last", "64"]
-    ran = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    ran = subprocess.run(line, capture_output=True, text=True, check=False, timeout=SECONDS)
     assert ran.returncode == 2
     assert "two sizes at least" in ran.stderr

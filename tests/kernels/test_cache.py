@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SECONDS
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks, modes and signals are POSIX")
 
 RUNTIME = Path(__file__).parents[2] / "kernels" / "runtime"
@@ -94,7 +96,7 @@ gc.freeze()
 for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
-        signal.alarm(60)
+        signal.alarm(int(sys.argv[1]))
         request = json.loads(line)
         os.environ |= request["env"]
         os.chdir(request["root"])
@@ -137,6 +139,7 @@ class Package:
             [sys.executable, "-c", "from probe import *\n" + body],
             env=environment(PYTHONPATH=str(self.root), **self.env | env),
             cwd=self.root,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -159,9 +162,9 @@ class Package:
         return sorted(self.cache.glob("*/*.nbc"))
 
 
-def finish(process, seconds=60):
+def finish(process):
     try:
-        out, err = process.communicate(timeout=seconds)
+        out, err = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
@@ -182,7 +185,7 @@ def assert_fell_back(report, named):
 @pytest.fixture(scope="module")
 def nursery():
     with subprocess.Popen(
-        [sys.executable, "-c", NURSERY],
+        [sys.executable, "-c", NURSERY, str(SECONDS)],
         env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -414,7 +417,7 @@ def test_edit_of_a_formula_compiles_that_operation_alone(tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=SECONDS,
         )
         assert done.returncode == 0, done.stderr
         names, digests = json.loads(done.stdout)
@@ -698,11 +701,10 @@ report(call("f2", 1.0))
 
 # --------------------------------------------------------------------------------- many at a time
 
-LINED_UP = f"""
-def wait_for_all(round):
-    Path(f"ready-{{round}}-{{me}}").touch()
-    while len(list(Path().glob(f"ready-{{round}}-*"))) < {len(TYPES)}:
-        time.sleep(0.001)
+LINED_UP = """
+def wait_for_all():
+    print(flush=True)
+    sys.stdin.readline()
 
 me = int(os.environ["ME"])
 """
@@ -710,6 +712,11 @@ me = int(os.environ["ME"])
 
 def start_lined_up(package, body):
     processes = [package.start(LINED_UP + body, ME=str(i)) for i in range(len(TYPES))]
+    for _ in range(ROUNDS):
+        for process in processes:
+            assert process.stdout.readline() == "\n", process.stderr.read()
+        for process in processes:
+            print(file=process.stdin, flush=True)
     return [finish(process) for process in processes]
 
 
@@ -719,7 +726,7 @@ def test_processes_at_once_lose_and_cross_no_entry(package):
         f"""
 type_ = getattr(np, {TYPES}[me])
 for i in range({ROUNDS}):
-    wait_for_all(i)
+    wait_for_all()
     assert call(f"f{{i}}", type_(3)) == 9 + i
 report()
 """,
@@ -740,7 +747,7 @@ def test_who_waited_loads_what_the_other_compiled(package):
         package,
         f"""
 for i in range({ROUNDS}):
-    wait_for_all(i)
+    wait_for_all()
     call(f"f{{i}}", 3.0)
 report()
 """,
@@ -753,7 +760,7 @@ HOLD = """
 with cache.filling():
     call("f1", 1.0)
     report()
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -769,7 +776,7 @@ def test_holder_of_the_lock_may_be_killed(package):
     assert waiting.poll() is None, "it should wait for the holder"
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    report = finish(waiting, seconds=10)
+    report = finish(waiting)
     assert (report["result"], report["warned"]) == (3.0, [])
     assert Path(report["directory"]).parent == package.cache
 
@@ -837,13 +844,13 @@ report(user(2.0))
     assert (report["result"], report["loaded"], report["compiled"]) == (9.0, 3, 4)
 
 
-FORK = """
+FORK = f"""
 import signal, threading
 
 def in_child(work):
     pid = os.fork()
     if pid == 0:
-        signal.alarm(20)  # a child that hangs is a child that fails
+        signal.alarm({SECONDS})  # a child that hangs is a child that fails
         os._exit(0 if work() else 1)
     return pid
 
@@ -890,14 +897,13 @@ def locked():
     finally:
         os.close(descriptor)
 
+read, write = os.pipe()
 with cache.filling():
     call("f1", 1.0)
     gone = in_child(lambda: True)
-    living = in_child(lambda: time.sleep(5) is None)
+    living = in_child(lambda: os.write(write, b".") and signal.pause())
     results = [succeeded(gone), locked()]
-deadline = time.monotonic() + 4  # the child gives its duplicate up as soon as it runs
-while locked() and time.monotonic() < deadline:
-    time.sleep(0.01)
+os.read(read, 1)  # the child runs: it has given up its duplicate
 results.append(locked())
 os.kill(living, signal.SIGKILL)
 os.waitpid(living, 0)

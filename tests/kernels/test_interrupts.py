@@ -14,6 +14,7 @@ from numba.core.dispatcher import Dispatcher
 
 from kernels.intrinsics import pointer
 from kernels.runtime import cache, families, interrupts, jit
+from tests.conftest import SECONDS
 from tests.kernels.operations import call
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX")
@@ -309,7 +310,7 @@ def test_ctrl_c_in_the_middle_of_a_step_comes_after_it(monkeypatch, kind, place)
 @pytest.mark.compiled
 def test_random_interrupts_of_a_first_call(python):
     """Forked children that load their kernels; each is interrupted once, and calls again."""
-    python("""
+    python(f"""
 import hashlib, os, random, signal, time
 import numpy as np
 import kernels
@@ -323,16 +324,18 @@ def work():
     return hashlib.sha256(out.tobytes()).hexdigest().encode()
 
 def child(write):
-    signal.alarm(50)
+    signal.alarm({SECONDS})
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.write(write, b".")
-    for _ in range(2):
+    for turn in range(2):
         try:
+            if turn == 0:
+                os.write(write, b".")  # from here on the interrupt may come
             fingerprint = work()
-            os.write(write, fingerprint)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # it may come too late, too
             break
         except KeyboardInterrupt:
             pass
+    os.write(write, fingerprint)
     os._exit(0)
 
 def trial(seconds):

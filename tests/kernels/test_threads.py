@@ -9,6 +9,7 @@ import pytest
 
 import kernels
 from kernels.runtime import threads
+from tests.conftest import SECONDS
 from tests.regions import COUNT_REGIONS, LAYERS
 
 pytestmark = [
@@ -22,6 +23,7 @@ each_layer = pytest.mark.parametrize("layer", LAYERS)
 # bits on one thread, and a count of the regions that were asked for and given.
 PREAMBLE = (
     COUNT_REGIONS
+    + f"SECONDS = {SECONDS}"
     + """
 import collections, hashlib, os, signal, sys, threading, traceback
 
@@ -51,7 +53,7 @@ def child(function, *args):
     # Run it in a forked child, which must end well and in time.
     pid = os.fork()
     if pid == 0:
-        signal.alarm(30)
+        signal.alarm(SECONDS)
         try:
             function(*args)
         except BaseException:
@@ -314,7 +316,7 @@ def task(_):
     return work()
 
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    results = pool.map_async(task, range(4)).get(30)
+    results = pool.map_async(task, range(4)).get(SECONDS)
 assert results == [bits] * 4
 """,
         layer,

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -18,6 +17,8 @@ from layers import data, datasets, timing
 from layers.command_line import cli, digits, info, on_tables
 from layers.command_line.tables import aligned, confusion, confusion_table
 from layers.comparison import compare
+from tests.conftest import SECONDS
+from tests.helpers import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -513,7 +514,7 @@ def test_a_pipe_loses_no_row(run, flowers):
     run("train", flowers, "--epochs", 1, "--save", "m.npz", "--quiet")
     command = ("-m", "layers", "predict", "m.npz", "/dev/stdin")
     with start(*command, stdin=subprocess.PIPE) as process:
-        out, _ = process.communicate(flowers.read_text(), timeout=120)
+        out, _ = process.communicate(flowers.read_text(), timeout=SECONDS)
     assert out == run("predict", "m.npz", flowers)[1]
 
 
@@ -754,7 +755,7 @@ def start(*arguments, **options):
 def printed(*arguments, **options):
     """What a process of its own prints; it ends with 0 and without a complaint."""
     with start(*arguments, **options) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, err) == (0, "")
     return out
 
@@ -777,7 +778,7 @@ def test_the_cache_can_be_cleared_from_the_command_line(tmp_path):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
 def test_a_full_disk_is_an_error_of_one_line():
     with open("/dev/full", "w") as full, start("-m", "layers", "info", stdout=full) as process:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 2
     assert re.fullmatch(r"numba-layers: error: .*No space left on device\n", err)
 
@@ -787,7 +788,7 @@ def test_a_closed_pipe_is_quiet():
     os.close(reader)
     with start("-m", "layers", "info", stdout=writer) as process:
         os.close(writer)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, err) == (141, "")
 
 
@@ -800,16 +801,9 @@ def test_ctrl_c_in_the_middle_of_a_training_is_quiet(flowers):
         "from layers.command_line import cli; sys.exit(cli.main(sys.argv[1:]))"
     )
     with start("-c", command, "train", flowers, "--epochs", 10**6) as process:
-        watch = threading.Timer(60, process.kill)  # rather than wait for ever
-        watch.start()
-        seen = ""
-        while "loss=" not in seen:  # it trains
-            read = process.stderr.read(1)
-            assert read
-            seen += read
+        wait_for(process, "loss=")  # it trains
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate()
-        watch.cancel()
+        _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     assert err.endswith("\nnumba-layers: stopped\n")
     assert "Traceback" not in err

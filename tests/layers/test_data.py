@@ -135,7 +135,7 @@ def test_csv_of_more_lines_than_a_piece(tmp_path, n, piece, monkeypatch):
     assert_labels(labels, rows % 7)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=5)),
     st.integers(-(2**53), 2**53),
@@ -699,7 +699,7 @@ def test_npz_body_with_a_wrong_checksum(tmp_path):
 # IDX
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(sorted(IDX_CODES)).flatmap(
         lambda code: hnp.arrays(np.dtype(code), hnp.array_shapes(min_side=0, max_dims=4))

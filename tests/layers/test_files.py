@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from layers.files import archive, npz
 from tests import fuzz_files
+from tests.conftest import SECONDS
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = {"dtype": "float32", "layers": [{"kind": "Dense", "shape": [3, 2]}], "rate": 0.1}
@@ -97,7 +98,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(names, hnp.arrays(numbers, shapes), max_size=3),
     st.dictionaries(st.text(max_size=5), json_values, max_size=3),
@@ -274,6 +275,7 @@ import os, signal, sys
 import numpy as np
 from layers.files import archive
 from tests import fuzz_files
+from tests.conftest import SECONDS
 path, where = sys.argv[1:]
 
 def die(*arguments):
@@ -302,7 +304,7 @@ def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path, where):
             child.stdout.readline()
             time.sleep(0.1)
             child.kill()
-        assert child.wait(timeout=60) == -signal.SIGKILL
+        assert child.wait(timeout=SECONDS) == -signal.SIGKILL
     arrays, architecture = archive.load_arrays(path)
     turn = architecture["turn"]
     assert (turn == 0) == (where != "any time")

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SECONDS
+
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "kernels" / "__init__.py"
 FOREIGN = "def matmul(a, b):\n    return 'not a product'\n"
+
+
+def copy(name: str, to: Path) -> None:
+    """Copy a package, without what other processes may be writing into it."""
+    shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def import_layers(
@@ -22,7 +29,7 @@ def import_layers(
         f"import sys; sys.path[:0] = {[str(folder) for folder in path]}\n{before}\nimport layers"
     )
     return subprocess.run(
-        [sys.executable, *options, "-c", script], capture_output=True, text=True, timeout=120
+        [sys.executable, *options, "-c", script], capture_output=True, text=True, timeout=SECONDS
     )
 
 
@@ -82,7 +89,7 @@ def test_a_module_of_the_user_s_own(tmp_path: Path):
 def test_a_script_of_that_name(tmp_path: Path):
     file = tmp_path / "kernels.py"
     file.write_text(f"import sys; sys.path.append({str(ROOT)!r})\nimport layers\n")
-    done = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=SECONDS)
     assert_refused(done, f"it is {file}", rename=file)
 
 
@@ -96,7 +103,7 @@ def test_a_foreign_package_imported_before(tmp_path: Path):
 def test_ours_as_byte_code_alone(tmp_path: Path):
     """As some packagers install: the kernels run, and are cached by what is there."""
     for name in ("kernels", "layers"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        copy(name, tmp_path)
     assert compileall.compile_dir(tmp_path, quiet=1, legacy=True, stripdir=tmp_path)
     for file in tmp_path.rglob("*.py"):
         file.unlink()
@@ -116,7 +123,7 @@ print(out.tolist(), *cache.counts())
             [sys.executable, "-c", script],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=SECONDS,
             cwd=tmp_path,
             env=os.environ | {"NUMBA_LAYERS_CACHE_DIR": str(tmp_path / "cache")},
         )
@@ -134,7 +141,7 @@ def test_a_module_without_a_file_imported_before():
 @pytest.mark.parametrize("leave", ["kernels", None], ids=["namespace", "missing"])
 def test_ours_is_not_there(tmp_path: Path, leave: str | None):
     """A copy of layers alone, with no package `kernels` beside it, or a folder of that name."""
-    shutil.copytree(ROOT / "layers", tmp_path / "layers")
+    copy("layers", tmp_path)
     if leave:
         (tmp_path / leave).mkdir()
     # -S: without the installed packages, among which ours may be.
@@ -157,12 +164,12 @@ def test_a_namespace_package_does_not_hide_ours(tmp_path: Path):
     ids=["older", "overwritten"],
 )
 def test_another_package_in_our_place(tmp_path: Path, text: str, version: str):
-    shutil.copytree(ROOT / "layers", tmp_path / "layers")
+    copy("layers", tmp_path)
     file = write(tmp_path, text)
     assert_refused(import_layers(tmp_path), f"{file} is version {version} of another package", file)
 
 
 def test_our_version_without_our_functions(tmp_path: Path):
-    shutil.copytree(ROOT / "layers", tmp_path / "layers")
+    copy("layers", tmp_path)
     file = write(tmp_path, "import layers\n__version__ = layers.__version__\n")
     assert_refused(import_layers(tmp_path), f"{file} is version", file)

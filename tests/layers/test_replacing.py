@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from layers import replacing
+from tests.conftest import SECONDS
 
 if sys.platform != "win32":
     import fcntl
@@ -201,6 +202,7 @@ def test_a_warning_that_is_an_error_comes_after_the_file(tmp_path, monkeypatch):
 KILLED = """
 import os, signal, sys
 from layers import replacing
+from tests.conftest import SECONDS
 
 def write(file):
     file.write(bytes(1000))
@@ -230,7 +232,7 @@ def test_what_a_killed_process_left_is_removed(act, tmp_path):
     path, other = tmp_path / "model", tmp_path / "other"
     for target in (path, other):
         with child(target, "kill") as process:
-            assert process.wait(timeout=60) == -signal.SIGKILL
+            assert process.wait(timeout=SECONDS) == -signal.SIGKILL
     assert len(os.listdir(tmp_path)) == 2
     act(path)
     left = set(os.listdir(tmp_path)) - {"model"}
@@ -246,7 +248,7 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
         assert process.stdout.readline() == b"writing\n"
         save(path)
         assert len(os.listdir(tmp_path)) == 2
-        process.communicate(timeout=60)
+        process.communicate(timeout=SECONDS)
     assert process.returncode == 0
     assert path.read_bytes() == bytes(1000)
     assert os.listdir(tmp_path) == ["model"]
@@ -256,7 +258,7 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
 def test_only_a_file_is_removed(tmp_path):
     path, kept = tmp_path / "model", tmp_path / "kept"
     with child(path, "kill") as process:
-        process.wait(timeout=60)
+        process.wait(timeout=SECONDS)
     (left,) = os.listdir(tmp_path)
     (tmp_path / left).unlink()
     kept.write_bytes(b"kept")
@@ -319,7 +321,7 @@ def test_many_threads_replace_one_file(tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(SECONDS)
     assert errors == []
     assert len(set(path.read_bytes())) == 1
     assert os.listdir(tmp_path) == ["model"]

@@ -15,6 +15,7 @@ import kernels
 import layers
 from layers.data.columns import NumberColumns
 from layers.training import data_sources
+from tests.conftest import SECONDS
 
 ROOT = Path(__file__).parents[2]
 FILES = Path(__file__).parent / "files"
@@ -298,7 +299,7 @@ def test_arguments_of_a_checkpoint(arguments, message):
 
 def test_a_run_that_is_killed_again_and_again_ends_as_the_one_that_was_not(tmp_path):
     script = [sys.executable, "-m", "tests.killed", "--kills", "8", "--folder", str(tmp_path)]
-    printed = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    printed = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert printed.returncode == 0, printed.stdout + printed.stderr
     line = r"killed 8 times in \d+ epochs, (\d+) times after a new checkpoint: the same bits\n"
     found = re.fullmatch(line, printed.stdout)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.conftest import SECONDS
 from tests.regions import COUNT_REGIONS, LAYERS
 
 pytestmark = [
@@ -106,13 +107,13 @@ def test_sixteen_threads_predict_with_one_model(python: Callable):
     assert json.loads(python(PREAMBLE + PREDICT, NUMBA_NUM_THREADS="2")) == [True] * 16
 
 
-FORK = """
+FORK = f"""
 model = trained(0)
 in_parallel = regions[True]
 read, write = os.pipe()
 pid = os.fork()
 if pid == 0:
-    signal.alarm(30)
+    signal.alarm({SECONDS})
     model.fit(*data(0), epochs=2, batch_size=512)
     os.write(write, model.fingerprint().encode())
     os._exit(0)
