@@ -15,6 +15,7 @@ It replaces ``cache=True``, because Numba's own cache was seen to give wrong num
 
 import atexit
 import contextlib
+import fnmatch
 import hashlib
 import os
 import pickle
@@ -49,7 +50,7 @@ _PACKAGE = Path(__file__).parents[1]
 _KEY_LENGTH = 20
 _DAY = 24 * 3600.0
 _UNUSED_SECONDS = 30 * _DAY
-_LOCK_SECONDS = 120.0  # no compilation takes so long: the holder is stuck, not busy
+_LOCK_SECONDS = 120.0  # no compilation takes so long: who stores nothing is stuck, not busy
 
 # Switches that change the machine code and are missing in Numba's own key. Not listed: those that
 # change the CPU's features (ENABLE_AVX), are read when the code runs (threads), or only print.
@@ -149,11 +150,20 @@ def directory() -> Path | None:
 
 def size() -> int:
     """Return the bytes in the cache, over all keys."""
-    total = 0
-    for path in (path for folder in _keyed_folders() for path in folder.glob("*")):
-        with contextlib.suppress(OSError):  # another process may have just renamed it
-            total += path.lstat().st_size
-    return total
+    return sum(_size_of(path) for folder in _keyed_folders() for path in _paths_in(folder))
+
+
+def _size_of(path: Path) -> int:
+    with contextlib.suppress(OSError):  # another process may have just renamed or removed it
+        return path.lstat().st_size
+    return 0
+
+
+def _paths_in(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where there is none, as another process may remove it."""
+    with contextlib.suppress(OSError):
+        return list(folder.iterdir())
+    return []
 
 
 def clear() -> int:
@@ -238,7 +248,8 @@ class _Entries(FunctionCache):
         except Exception as error:
             with contextlib.suppress(OSError):
                 os.unlink(aside)
-            _give_up(f"cannot write to {folder} ({error})")
+            if not isinstance(error, FileNotFoundError):  # else another process has cleared it
+                _give_up(f"cannot write to {folder} ({error})")
         if not _state.swept:  # negligible compared with a compilation
             _state.swept = True
             _remove_unused()
@@ -246,8 +257,9 @@ class _Entries(FunctionCache):
     def flush(self) -> None:
         """Forget the function's entries, for ``dispatcher.recompile()``."""
         folder = _folder()
-        for path in folder.glob(f"{self._name}-*.nbc") if folder else ():
-            path.unlink(missing_ok=True)
+        for path in _paths_in(folder) if folder else ():
+            if fnmatch.fnmatchcase(path.name, f"{self._name}-*.nbc"):
+                path.unlink(missing_ok=True)
 
     def _place(self) -> tuple[Path | None, str | None]:
         """The folder, and the digest of what the function reaches; with a None, no cache."""
@@ -364,8 +376,7 @@ def _wanted() -> Path | None:
 
 def _make_private(path: Path) -> None:
     """Make a directory of mode 0700; raise OSError if the existing one is not private."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.lstat()
+    status = _made(path)
     if not stat.S_ISDIR(status.st_mode):
         raise OSError("it is a symbolic link")
     if sys.platform != "win32":  # there, a user's directories are private by inheritance
@@ -376,13 +387,26 @@ def _make_private(path: Path) -> None:
             raise OSError(f"it is open to others, mode {stat.S_IMODE(status.st_mode):o}")
 
 
+def _made(path: Path) -> os.stat_result:
+    """Make a directory, unless there is one; its status."""
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return path.lstat()
+        except (FileExistsError, FileNotFoundError):  # perhaps another process is clearing it
+            if tries == 10:
+                raise
+
+
 def _keyed_folders() -> list[Path]:
     with _compiler_lock:
         root = _root()
-    if root is None or not root.is_dir():
+    if root is None:
         return []
     name = re.compile(f"[0-9a-f]{{{_KEY_LENGTH}}}")
-    paths = (path for path in root.iterdir() if name.fullmatch(path.name))
+    paths = (path for path in _paths_in(root) if name.fullmatch(path.name))
     return [path for path in paths if path.is_dir() and not path.is_symlink()]
 
 
@@ -426,18 +450,35 @@ def _acquire() -> bool:
         return False
     try:
         _state.lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while not _try_lock(_state.lock):
-            if time.monotonic() > deadline:
-                raise TimeoutError("another process holds it")
-            time.sleep(0.01)
-            interrupts.let_through()
+        _wait_for(_state.lock, folder)
+    except FileNotFoundError:
+        pass  # another process has just cleared the folder: this time, without the lock
     except OSError as error:
         _give_up(f"cannot lock {folder} ({error})")
     except BaseException:  # Ctrl-C while waiting: the lock is not held
         _release()
         raise
     return _state.lock is not None
+
+
+def _wait_for(lock: int, folder: Path) -> None:
+    """Take the lock; TimeoutError where another process holds it and stores nothing for long."""
+    stored, since = -1, 0.0
+    while not _try_lock(lock):
+        latest = _changed(folder)
+        if stored != latest:
+            stored, since = latest, time.monotonic()
+        elif time.monotonic() - since > _LOCK_SECONDS:
+            raise TimeoutError("another process holds it and stores nothing")
+        time.sleep(0.01)
+        interrupts.let_through()
+
+
+def _changed(folder: Path) -> int:
+    """When a folder last changed, as it does with each entry that is stored; 0 without a folder."""
+    with contextlib.suppress(OSError):  # another process may have cleared it
+        return folder.stat().st_mtime_ns
+    return 0
 
 
 def _try_lock(descriptor: int) -> bool:

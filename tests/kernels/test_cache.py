@@ -257,6 +257,76 @@ report([held, freed, left])
     assert report["warned"] == []
 
 
+def test_size_and_clear_beside_a_process_that_clears(package):
+    report = package.run("""
+import shutil
+
+call("add", 1.0)
+folders, listed = cache._keyed_folders, Path.iterdir
+
+def cleared():
+    found = folders()
+    for folder in found:
+        shutil.rmtree(folder)
+    return found
+
+def gone(folder):
+    shutil.rmtree(folder)
+    return listed(folder)
+
+cache._keyed_folders = cleared
+sizes = [cache.size(), cache.clear()]
+cache._keyed_folders = folders
+Path.iterdir = gone
+report([*sizes, cache.size()])
+""")
+    assert report["result"] == [0, 0, 0]
+    assert report["warned"] == []
+
+
+@pytest.mark.parametrize("error", ["FileExistsError", "FileNotFoundError"])
+def test_a_folder_that_another_process_clears_is_made_again(package, error):
+    """It is found and then gone, or made and then gone."""
+    report = package.run(f"""
+import shutil
+
+mkdir, cleared = Path.mkdir, set()
+
+def beside(path, **options):
+    mkdir(path, **options)
+    if path not in cleared:
+        cleared.add(path)
+        shutil.rmtree(path)
+        if {error} is FileExistsError:
+            raise FileExistsError(path)
+
+Path.mkdir = beside
+report(call("add", 1.0))
+""")
+    assert (report["result"], report["compiled"], report["warned"]) == (2.0, 1, [])
+    assert len(package.entries()) == 1
+
+
+def test_an_entry_whose_folder_is_cleared_meanwhile_is_not_stored(package):
+    report = package.run("""
+import shutil
+
+folder = cache._folder
+
+def cleared():
+    shutil.rmtree(folder())
+    return place
+
+place, cache._folder = folder(), cleared
+call("f1", 1.0)
+cache._folder = folder
+report([call("f2", 1.0), call("f2", 1.0)])
+""")
+    assert (report["result"], report["loaded"], report["compiled"]) == ([3.0, 3.0], 1, 2)
+    assert report["warned"] == []
+    assert len(package.entries()) == 1
+
+
 def test_recompile_forgets_the_entries(package):
     report = package.run("""
 dispatcher = toy.build(toy.add)
@@ -794,6 +864,25 @@ report(call("f3", 1.0))
     assert (report["result"], report["compiled"]) == (4.0, 2)
     (warning,) = report["warned"]
     assert "cannot lock" in warning
+
+
+def test_holder_that_stores_entries_is_waited_for(package):
+    report = package.run("""
+cache._LOCK_SECONDS = 0.0
+folder, take, looks = cache.directory(), cache._try_lock, []
+
+def busy(descriptor):
+    looks.append(descriptor)
+    if len(looks) > 20:
+        return take(descriptor)
+    os.utime(folder, ns=(0, len(looks)))  # as an entry that the holder stores
+    return False
+
+cache._try_lock = busy
+report(call("f2", 1.0))
+""")
+    assert (report["result"], report["compiled"], report["warned"]) == (3.0, 1, [])
+    assert len(package.entries()) == 1
 
 
 def test_file_system_without_locks_costs_the_cache_and_one_warning(package):
