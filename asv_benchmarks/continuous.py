@@ -17,9 +17,9 @@ import ast
 import itertools
 import json
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,6 @@ from sides import ROOT
 from verdict import GATE, Benchmarks, Finding, cell, compare, in_words, slower, table, tree_of
 
 HERE = ROOT / "asv_benchmarks"
-SCRATCH = HERE / ".asv" / "continuous"
 FACTOR = 1.05
 """The ratio from which results differ; low, so that no change is missed."""
 
@@ -129,19 +128,23 @@ def changed(results: Path, base: str, head: str) -> Iterator[Change]:
 
 def screen(base: str, head: str, pattern: str) -> list[Change]:
     """Run asv on two commits, each in its own environment; return what differs."""
+    # An earlier run's results would count, and so would those of one at the same time.
+    with tempfile.TemporaryDirectory() as scratch:
+        return _screen_in(Path(scratch), base, head, pattern)
+
+
+def _screen_in(scratch: Path, base: str, head: str, pattern: str) -> list[Change]:
     from asv.benchmarks import Benchmarks as Suite
     from asv.config import Config
     from asv.machine import Machine, MachineCollection
     from asv.util import UserError, load_json
 
-    shutil.rmtree(SCRATCH, ignore_errors=True)  # an earlier run's results would count
-    SCRATCH.mkdir(parents=True)
     settings = load_json(str(HERE / "asv.conf.json"), js_comments=True)
     settings["pythons"] = [f"{sys.version_info.major}.{sys.version_info.minor}"]
-    settings |= {"repo": str(ROOT), "results_dir": str(SCRATCH / "results")}
+    settings |= {"repo": str(ROOT), "results_dir": str(scratch / "results")}
     for name in ("benchmark_dir", "env_dir", "html_dir"):
         settings[name] = str(HERE / settings[name])
-    config = SCRATCH / "asv.conf.json"
+    config = scratch / "asv.conf.json"
     config.write_text(json.dumps(settings), encoding="utf-8")
 
     def asv(command: str, *arguments: str, quietly: bool = False) -> int:
@@ -161,9 +164,9 @@ def screen(base: str, head: str, pattern: str) -> list[Change]:
         raise BadInput("asv cannot import the benchmarks, see above: pip install -e .") from error
     options = ("--factor", str(FACTOR), "--interleave-rounds", "--bench", pattern)
     status = asv("continuous", *options, base, head)
-    if len(list((SCRATCH / "results").glob("*/*-*.json"))) < 2:
+    if len(list((scratch / "results").glob("*/*-*.json"))) < 2:
         raise BadInput(f"asv continuous left no results of both commits (it ended with {status})")
-    return list(changed(SCRATCH / "results", base, head))
+    return list(changed(scratch / "results", base, head))
 
 
 # --- what is said ---

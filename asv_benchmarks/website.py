@@ -16,11 +16,13 @@ import hashlib
 import html
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -258,21 +260,31 @@ def _member(asset: Asset, cache: Path) -> bytes:
 def _archive(package: Package, cache: Path) -> Path:
     """The package's archive, downloaded if missing, and checked."""
     path = cache / package.archive
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        _fetch(package, cache)
-    expect_integrity(str(path), path.read_bytes(), f"sha512-{package.sha512}")
+    if path.exists():
+        _expect_promised(package, path)
+        return path
+    cache.mkdir(parents=True, exist_ok=True)
+    # Aside: the download may be cut short, and another process may look for the same archive.
+    with tempfile.TemporaryDirectory(dir=cache.parent) as aside:
+        fetched = Path(aside) / package.archive
+        _fetch(package, fetched.parent)
+        _expect_promised(package, fetched)
+        os.replace(fetched, path)
     return path
 
 
-def _fetch(package: Package, cache: Path) -> None:
+def _expect_promised(package: Package, path: Path) -> None:
+    expect_integrity(str(path), path.read_bytes(), f"sha512-{package.sha512}")
+
+
+def _fetch(package: Package, folder: Path) -> None:
     wanted = f"{package.name}@{package.version}"
     npm = shutil.which("npm")
     if npm is None:
         raise Refused(f"npm, which fetches {wanted}, is not installed")
     options = ["--fetch-retries=1", "--fetch-timeout=30000", "--no-update-notifier"]
     finished = subprocess.run(
-        [npm, "pack", wanted, "--pack-destination", str(cache), *options],
+        [npm, "pack", wanted, "--pack-destination", str(folder), *options],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -219,6 +219,22 @@ def test_nothing_to_publish(config, tmp_path):
         website_check.check(tmp_path)
 
 
+def test_a_bad_download_is_not_kept(monkeypatch, tmp_path):
+    package, cache = website.Package("x", "1.0.0", sha("sha512", b"whole")), tmp_path / "cache"
+
+    def fetched(content):
+        def fetch(_, folder):
+            (folder / package.archive).write_bytes(content)
+
+        monkeypatch.setattr(website, "_fetch", fetch)
+        return website._archive(package, cache).read_bytes()
+
+    with pytest.raises(website.Refused, match=r"x-1\.0\.0\.tgz has the hash"):
+        fetched(b"who")
+    assert fetched(b"whole") == b"whole"
+    assert [path.name for path in tmp_path.rglob("*")] == ["cache", package.archive]
+
+
 def test_no_npm(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(website.Refused, match=r"npm, which fetches x@1\.0\.0, is not installed"):
