@@ -28,15 +28,18 @@ def second_ends_at_once() -> Iterator[None]:
         return
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     counting = threading.Thread(target=_count, args=(reader,), daemon=True)
     counting.start()
-    signal.signal(signal.SIGINT, _only_once())
+    before = -1  # none
     try:
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGINT, _only_once())
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.set_wakeup_fd(before)
+        try:  # Ctrl-C may come here too
+            signal.set_wakeup_fd(before)
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         writer.close()  # the thread reads its end
         counting.join()
         reader.close()

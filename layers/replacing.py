@@ -112,6 +112,8 @@ def _checked_target(path: StrPath, place: str) -> str:
         kind = "is a folder and " if stat.S_ISDIR(there.st_mode) else "exists and is "
         raise ValueError(f"{place}: {text} {kind}not a regular file, expected one to replace")
     if not there.st_mode & 0o222 or not os.access(target, os.W_OK):  # root may write all
+        if not os.path.exists(target):  # another process has just removed it
+            return target
         mode = stat.S_IMODE(there.st_mode)
         raise PermissionError(errno.EACCES, f"is not writable (mode {mode:03o})", text)
     if _is_kept(there, folder):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -74,15 +75,39 @@ def _in_notebook() -> bool:
     return "ipykernel.zmqshell" in sys.modules
 
 
+_lock = threading.RLock()  # a signal's handler may save a model, and warn
+_inside = 0
+"""How many blocks of `usable` run now, in all threads."""
+_as_before = contextlib.ExitStack()
+"""Restores the streams that the first of them found."""
+
+
 @contextlib.contextmanager
 def usable() -> Iterator[None]:
     """For the length of a command, both streams take any text.
 
     A stream that is missing or closed takes it nowhere (`print` would send what is for a missing
     standard error to standard output); a letter that the encoding lacks is written as an escape.
+    Several threads may be inside: the first changes the streams, and the last restores them.
     """
-    before = sys.stdout, sys.stderr
+    global _inside
     _occupy_descriptors()
+    with _lock:
+        if _inside == 0:
+            _as_before.enter_context(_changed_streams())
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _as_before.close()
+
+
+@contextlib.contextmanager
+def _changed_streams() -> Iterator[None]:
+    before = sys.stdout, sys.stderr
     with _escapes(sys.stdout) as out, _escapes(sys.stderr) as err:
         sys.stdout, sys.stderr = out, err
         try:

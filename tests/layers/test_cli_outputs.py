@@ -375,6 +375,38 @@ def test_one_press_that_comes_twice_is_one():
     assert ended.stdout.split() == [b"first", b"same", b"first"]
 
 
+AT_THE_END = """
+import signal
+from layers import interrupts
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+undo, calls = signal.{name}, []
+
+def pressed(*arguments, **options):
+    result = undo(*arguments, **options)
+    calls.append(result)
+    if len(calls) == 2:
+        raise KeyboardInterrupt
+    return result
+
+signal.{name} = pressed
+try:
+    with interrupts.second_ends_at_once():
+        assert len(calls) == 1
+except KeyboardInterrupt:
+    print("interrupted")
+signal.{name} = undo
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+assert signal.set_wakeup_fd(-1) == -1
+"""
+
+
+@posix
+@pytest.mark.parametrize("name", ["set_wakeup_fd", "signal"])
+def test_ctrl_c_at_the_end_of_it_leaves_nothing_behind(python, name):
+    assert python(AT_THE_END.format(name=name)) == "interrupted\n"
+
+
 @posix
 def test_an_interrupt_that_is_ignored_stays_so():
     """As in a job that a shell has started in the background."""

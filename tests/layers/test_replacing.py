@@ -78,6 +78,25 @@ def test_a_read_only_file_is_kept(tmp_path):
 
 
 @posix
+@pytest.mark.parametrize("mode", [0o644, 0o444])
+def test_a_file_that_another_removes_meanwhile_is_none(mode, tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    stat_of = os.stat
+
+    def removed_thereafter(file, **options):
+        there = stat_of(file, **options)
+        if file == str(path):
+            path.unlink()
+        return there
+
+    monkeypatch.setattr(os, "stat", removed_thereafter)
+    save(path)
+    assert path.read_bytes() == b"new"
+
+
+@posix
 def test_another_users_file_in_a_shared_folder_is_kept(tmp_path, monkeypatch):
     path = tmp_path / "model"
     path.write_bytes(b"old")

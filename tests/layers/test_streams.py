@@ -1,5 +1,6 @@
 """Standard output and error that are missing, closed, full or lack characters."""
 
+import contextlib
 import io
 import os
 import sys
@@ -66,6 +67,21 @@ def test_letters_that_the_encoding_lacks_are_escaped(errors, monkeypatch):
         print("Blütenblatt \udcff", flush=True)
     assert stream.buffer.getvalue().split() == [rb"Bl\xfctenblatt", rb"\udcff"]
     assert stream.errors == errors
+
+
+@pytest.mark.parametrize("make", [None, BAD["missing"]], ids=["of few letters", "missing"])
+def test_two_threads_at_once_leave_the_streams_as_they_were(make, monkeypatch):
+    """The second begins before the first ends, and ends after it."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii") if make is None else make()
+    monkeypatch.setattr(sys, "stdout", stream)
+    first, second = streams.usable(), streams.usable()
+    with contextlib.ExitStack() as until_then:
+        until_then.enter_context(first)
+        with second:
+            until_then.close()
+            print("Blütenblatt", flush=True)
+    assert sys.stdout is stream
+    assert stream is None or stream.errors == "strict"
 
 
 def test_low_numbers_are_taken():
