@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SECONDS
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
 EXAMPLES = ["binary", "multi_class", "multi_label", "regression"]
@@ -99,7 +101,7 @@ def test_the_notebook_runs_in_a_kernel_of_jupyter(tmp_path, python):
     python(
         "import nbclient, nbformat\n"
         f"notebook = nbformat.read({str(NOTEBOOK)!r}, 4)\n"
-        "nbclient.NotebookClient(notebook, timeout=50, kernel_name='python3').execute()\n"
+        f"nbclient.NotebookClient(notebook, timeout={SECONDS}, kernel_name='python3').execute()\n"
         f"nbformat.write(notebook, {str(made)!r})"
     )
     check_shown(made)
