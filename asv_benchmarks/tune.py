@@ -49,7 +49,7 @@ SHAPES = (
     *(Shape(batch, 1024, 1024, transpose_b=turned) for batch in (128, 512) for turned in (0, 1)),
     *(Shape(256, 512, 512, transpose_b=turned) for turned in (False, True)),
     *(Shape(512, batch, 512, transpose_a=True) for batch in (32, 256)),
-    *(Shape(batch, 784, 128) for batch in (32, 128)),
+    *(Shape(batch, 784, columns) for batch in (32, 128) for columns in (64, 128, 256)),
     *(Shape(300, 300, 100), Shape(128, 1000, 600), Shape(600, 128, 1000, transpose_a=True)),
 )
 """Products of layers and squares, whose sizes are powers of two and others."""
@@ -58,7 +58,7 @@ NEIGHBOURS = {
     **dict.fromkeys(("DEPTH", "LARGE_B"), (1 / 2, 3 / 4, 3 / 2, 2)),
     **dict.fromkeys(("CHUNK", "LONG_CHUNK", "DIRECT_CHUNK"), (1 / 2, 3 / 4, 3 / 2, 2)),
     **dict.fromkeys(("PACK_ROWS", "PACK_NEAR_ROWS", "FAR_PAGES"), (1 / 2, 3 / 2, 2)),
-    **dict.fromkeys(("FAR_STEP", "FAR_STEP_OF_A"), (1 / 2, 3 / 2, 2)),
+    **dict.fromkeys(("FAR_STEP", "FAR_STEP_OF_A", "WIDE_STEP"), (1 / 2, 3 / 2, 2)),
     **dict.fromkeys(("_LEVEL_1", "_LEVEL_2"), (1 / 2, 2 / 3, 3 / 2, 2)),
 }
 """Each constant, and by what it is multiplied. Those of the caches stand for the rules on what a

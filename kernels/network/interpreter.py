@@ -38,7 +38,14 @@ from kernels.network.program import (
     header_of,
     place_of,
 )
-from kernels.network.schedule import BY_BLOCKS, BY_LINES, places_bytes, stage_of, summary_of
+from kernels.network.schedule import (
+    BY_BLOCKS,
+    BY_LINES,
+    BY_OWN_LINES,
+    places_bytes,
+    stage_of,
+    summary_of,
+)
 from kernels.network.tasks import block_task, find_places, line_task, operand, rows_task
 from kernels.product.loops import ceil_div
 from kernels.runtime.jit import Array, inner, kernel, shared
@@ -100,7 +107,7 @@ def work(run, worker, count):
                 return
             is_guarded, is_checked = index == summary.guarded, False
             for attempt in range(stage.tasks):
-                part = _part_at(worker, attempt, stage.tasks, count)
+                part = _part_at(worker, attempt, stage, count)
                 if count == 1 or raise_to(run.control + _CLAIMS + 8 * part, generation):
                     if is_guarded and (part == 0 or not is_checked):
                         if not _is_finite(run, batch, part == 0):
@@ -109,7 +116,7 @@ def work(run, worker, count):
                     counted = np.int64(0)
                     if stage.sharing == BY_BLOCKS:
                         block_task(run, batch, stage, part, count, scratch)
-                    elif stage.sharing == BY_LINES:
+                    elif stage.sharing >= BY_LINES:
                         line_task(run, batch, stage, part, count, scratch)
                     else:
                         counted = rows_task(run, batch, stage, part, count, scratch)
@@ -125,13 +132,14 @@ def work(run, worker, count):
 
 
 @inner
-def _part_at(worker, attempt, parts, count):
+def _part_at(worker, attempt, stage, count):
     """The part that a thread tries at an attempt: its own first, the same in each batch.
 
     So it finds what it wrote in the last batch in its own cache.
     """
-    part = worker * parts // count + attempt
-    return part - parts if part >= parts else part
+    own = worker if stage.sharing == BY_OWN_LINES else worker * stage.tasks // count
+    part = own + attempt
+    return part - stage.tasks if part >= stage.tasks else part
 
 
 @inner

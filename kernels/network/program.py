@@ -18,10 +18,10 @@ from kernels.runtime.jit import Array, inner
 # A product is compiled with the interpreter; the operation that follows it is called by address.
 PRODUCT, ELEMENTWISE, ROWWISE, LOSS, COLUMNWISE, UPDATE, GATHER = range(7)
 
-# What a place is relative to: the workspace, a model's flat buffers, weights of rows, the caller's
-# arrays.
-SPACE, PARAMETERS, STATES, GRADIENTS, WEIGHTS, X, TARGETS, OUT, MEASURES = range(9)
-BASES = 9
+# What a place is relative to: the workspace, a model's flat buffers, weights of rows, what lies in
+# blocks while a program runs (layers/compiled/blocks.py), the caller's arrays.
+SPACE, PARAMETERS, STATES, GRADIENTS, WEIGHTS, BLOCKS, X, TARGETS, OUT, MEASURES = range(10)
+BASES = 10
 
 MOVES = 2**16
 """A line's flag, besides the product's: it updates what training keeps. Such lines are independent

@@ -16,13 +16,14 @@ import numpy as np
 from kernels.intrinsics import LINE, ahead
 from kernels.network.program import COLUMNWISE, MOVES, PRODUCT, UPDATE, Line, lines_in
 from kernels.product.block_sizes import CACHES
-from kernels.product.flags import BY_COLUMNS, TRANSPOSE_A, TRANSPOSE_B
+from kernels.product.flags import BY_COLUMNS, IN_BLOCKS, TRANSPOSE_A, TRANSPOSE_B
 from kernels.product.loops import Plan, plan_of
 from kernels.product.microkernel import ROWS
 from kernels.runtime.jit import Array, inner, interpreted
 
-BY_ROWS, BY_BLOCKS, BY_LINES = range(3)
-"""What a stage's task is: rows through all its lines, a block of a product, or part of a line."""
+BY_ROWS, BY_BLOCKS, BY_LINES, BY_OWN_LINES = range(4)
+"""What a stage's task is: rows through all its lines, a block of a product, or part of a line; the
+last where the first line has a block of weights for each thread, which it begins with."""
 
 Stage = namedtuple("Stage", ["first", "end", "tasks", "sharing"])
 """Lines that run without waiting in between, and their number of tasks."""
@@ -131,7 +132,8 @@ def _stage_from(lines: Sequence[Line], first: int, rows: int, count: int) -> Sta
     """
     if lines[first].flags & MOVES:
         moving = (i for i in range(first, len(lines)) if not lines[i].flags & MOVES)
-        return Stage(first, next(moving, len(lines)), 0, BY_LINES)
+        sharing = BY_OWN_LINES if lines[first].flags & IN_BLOCKS else BY_LINES
+        return Stage(first, next(moving, len(lines)), 0, sharing)
     if _sums_over_rows(lines[first]) or lines[first].rows:
         return Stage(first, first + 1, 0, BY_LINES)
     end, multiply_adds = first, 0
@@ -142,7 +144,7 @@ def _stage_from(lines: Sequence[Line], first: int, rows: int, count: int) -> Sta
         size = rows * line.n_in * line.n_out
         if line.family != PRODUCT:
             multiply_adds += ELEMENT * rows * line.n_out
-        elif count == 1 or size < ALONE:
+        elif count == 1 or (size < ALONE and not line.flags & IN_BLOCKS):
             multiply_adds += size
         elif end > first:
             break
@@ -173,7 +175,8 @@ def _plan_line(
     if stage.sharing != BY_ROWS:
         # A product that sums over rows has no more blocks than are worth a task.
         worth = max(1, rows * line.n_in * line.n_out // PART)
-        threads = count if stage.sharing == BY_BLOCKS else min(count, worth)
+        has_blocks = stage.sharing == BY_BLOCKS or line.flags & IN_BLOCKS
+        threads = count if has_blocks else min(count, worth)
         plan = _plan_rows(line, rows, threads, like, plans[0])
         return plan.rows * plan.columns, plan.bytes
     needed, whole = 0, _ceil_div(rows, ROWS)

@@ -94,6 +94,9 @@ cache.add_to_key((CACHES, SIZES))  # compiled kernels hold these numbers
 PAGE, FAR_PAGES = 4096, 48
 """How many pages a core reads by turns without looking up their addresses again: three quarters of
 the 64 entries that the first level of most TLBs has."""
+WIDE_STEP = 1024
+"""Most bytes between rows of B, beyond level 1, that wide tiles read: they do so more often. (Ice
+Lake: half of it costs 3 % at 256 columns.)"""
 FAR_STEP, FAR_STEP_OF_A = 2048, 1900
 """Bytes between lines that no prefetcher follows: Intel's goes up to 2 KB, and is late a little
 earlier for the short runs of a transposed A."""

@@ -6,6 +6,7 @@ ACCUMULATE = 4  # the chains are added to C
 ADD_BIASES = 8  # extra[0, j] is added
 OTHER = 16  # the following operation also reads extra[i, j]
 UPDATES = 32  # the following operation updates C, with the product as gradients
+IN_BLOCKS = 64  # the weights lie in blocks of columns, one block for each that threads share
 SUM_COLUMNS = 128  # extra[0, j] becomes the column sum of B
 NEVER_EMPTY = 256  # sizes of 0 are refused
 BY_COLUMNS = 512  # threads share the columns of C, where there are enough

@@ -29,6 +29,7 @@ from kernels.product.column_sum import CUT, sum_columns
 from kernels.product.flags import (
     ACCUMULATE,
     ADD_BIASES,
+    IN_BLOCKS,
     IN_REGISTERS,
     SCALE,
     SUM_COLUMNS,
@@ -52,10 +53,10 @@ from kernels.product.microkernel import (
     from_row,
     join,
     lane_count,
-    next_strip,
     no_prefetch,
     rows_from,
     run_then,
+    strip_columns,
     strip_of_tiles,
 )
 from kernels.product.packing import pack, pack_rows
@@ -122,8 +123,19 @@ def one_block(block, plan, memory, operands):
     if plan.rows * plan.columns > 1:
         i, i_end = share(m, plan.rows, block // plan.columns, ROWS)
         j, j_end = share(n, plan.columns, block % plan.columns, lane_count(out.start))
-    a, b, place = from_row(a, i), from_row(b, j), rows_from(out, i, j)
-    part = epilogue_from(epilogue, i, j)
+    part, width = epilogue_from(epilogue, i, j), j_end - j
+    if epilogue.flags & IN_BLOCKS == 0:
+        b, place = from_row(b, j), rows_from(out, i, j)
+    elif epilogue.flags & TRANSPOSE_A:  # C, and what an update moves
+        flags, biases, (function, updates, other, states, _, size, numbers) = epilogue
+        start = j * m + i * width
+        other, states = ahead(other, start), ahead(states, start)
+        then = Then(function, updates, other, states, width, size, numbers)
+        b, place = from_row(b, j), Rows(ahead(out.start, start), width)
+        part = Epilogue(flags, ahead(biases, j), then)
+    else:  # B
+        b, place = Strided(ahead(b.start, j * k), b.row, width), rows_from(out, i, j)
+    a = from_row(a, i)
     block_product(i_end - i, j_end - j, k, a, b, place, part, plan, memory)
     if part.flags & SUM_COLUMNS and i == 0:
         sum_columns(b.start, k, b.k_stride, j_end - j, part.biases)
@@ -194,7 +206,7 @@ def _one_pass(sizes, a, b, outputs, epilogue, phase, plan, spaces):
             a_chunk = Tiled(spaces.a, 1, ROWS, ROWS * terms)
         j = 0
         while j < n:
-            columns = next_strip(n - j, plan.strip, lanes)
+            columns = strip_columns(n - j, plan.strip, lanes)
             b_strip = Strip(ahead(b.start, j), b.k_stride, no_prefetch(b.start))
             if plan.b_bytes:
                 panel = ahead(spaces.b, j * terms if plan.panels > 1 else 0)

@@ -4,15 +4,32 @@ A `Plan` holds only numbers, by which ``loops.py`` runs. It follows from the siz
 alone; the limits come from the caches (``block_sizes.py``). No choice here shows in the result.
 """
 
+import math
 from collections import namedtuple
 
 import numpy as np
 
 from kernels.intrinsics import LINE
-from kernels.product.block_sizes import CACHES, FAR_PAGES, FAR_STEP, FAR_STEP_OF_A, PAGE, SIZES
+from kernels.product.block_sizes import (
+    CACHES,
+    FAR_PAGES,
+    FAR_STEP,
+    FAR_STEP_OF_A,
+    PAGE,
+    SIZES,
+    WIDE_STEP,
+)
 from kernels.product.column_sum import CUT
-from kernels.product.flags import ACCUMULATE, BY_COLUMNS, SCALE
-from kernels.product.microkernel import ROWS, UNROLL, VECTOR_BYTES, VECTORS, ceil_div
+from kernels.product.flags import ACCUMULATE, BY_COLUMNS, IN_BLOCKS, SCALE, TRANSPOSE_A
+from kernels.product.microkernel import (
+    ROWS,
+    UNROLL,
+    VECTOR_BYTES,
+    VECTORS,
+    WIDE_ROWS,
+    WIDE_VECTORS,
+    ceil_div,
+)
 from kernels.product.skinny import is_skinny
 from kernels.product.tile_sizes import TILE
 from kernels.runtime.jit import inner
@@ -34,6 +51,8 @@ TURNED_LONG_TERMS = 128
 speed with 32 terms, 1.15 with 128, 1.5 with 256, 1.8 with 1,024.)"""
 _LEVEL_1, _WAY_1 = CACHES.level_1.size, CACHES.level_1.size // CACHES.level_1.ways
 _LEVEL_2, _WAY_2 = CACHES.level_2.size, CACHES.level_2.size // CACHES.level_2.ways
+_EVERY_TILE = math.lcm(ROWS, WIDE_ROWS)
+"""Rows that both heights of tiles divide."""
 _STAYS_IN_LEVEL_1, _TILE_ROW = SIZES.near == 1, TILE.row_bytes
 BLOCK = 2048
 """Most rows of a block. With BLOCK_COLUMNS it bounds the scratch memory."""
@@ -58,8 +77,9 @@ def plan_of(sizes, a_k_stride, b_row, flags, updates, size, count):
     m, n, k = sizes
     lanes = VECTOR_BYTES // size
     strip = VECTORS * lanes
-    by_columns = flags & BY_COLUMNS != 0
-    rows, columns = _blocks(m, n, k, strip, lanes, count, by_columns)
+    rows, columns = max(1, ceil_div(m, BLOCK)), count
+    if flags & IN_BLOCKS == 0:
+        rows, columns = _blocks(m, n, k, strip, lanes, count, flags & BY_COLUMNS != 0)
     block_m, block_n = m, n
     if rows * columns > 1:
         block_m = min(m, ceil_div(ceil_div(m, ROWS), rows) * ROWS)
@@ -71,10 +91,14 @@ def plan_of(sizes, a_k_stride, b_row, flags, updates, size, count):
         a_k_stride, b_row = n if b_row == 1 else 1, 1 if a_k_stride != 1 else k
     skinny = is_skinny(block_m, block_n, k, b_row, lanes)
     packs_a, packs_b = False, b_row != 1 and not skinny
+    b_step = block_n if turned or flags & (IN_BLOCKS | TRANSPOSE_A) == IN_BLOCKS else n
     if block_m >= PACK_ROWS:
-        strides = k if a_k_stride == 1 else 1, a_k_stride, b_row, n if b_row == 1 else 1
+        strides = k if a_k_stride == 1 else 1, a_k_stride, b_row, b_step if b_row == 1 else 1
         packs_a, packs_b = _packs((block_m, block_n, k), strides, size)
-    depth, chunk = _depth_and_chunk(block_m, k, packs_a, packs_b, size)
+    is_wide = not (packs_a or packs_b or skinny) and _reads_b_fast(k, b_step * size)
+    if is_wide:
+        strip = WIDE_VECTORS * lanes
+    depth, chunk = _depth_and_chunk(block_m, k, (packs_a, packs_b, is_wide), size)
     # Panels of B are kept for the next chunk of A; with one chunk each overwrites the last.
     panels = ceil_div(block_n, strip) if block_m > chunk else 1
     # Unfinished chains are kept in C, unless C holds sums of earlier chains.
@@ -151,9 +175,12 @@ def _packs(sizes, strides, size):
 
 
 @inner
-def _depth_and_chunk(rows, k, packs_a, packs_b, size):
+def _depth_and_chunk(rows, k, how, size):
     """Terms in a pass and rows of A in a chunk: passes of one length, chunks of one height."""
-    depth, chunk = min(k, CUT), DIRECT_CHUNK
+    packs_a, packs_b, is_wide = how
+    depth, chunk, unit = min(k, CUT), DIRECT_CHUNK, ROWS
+    if is_wide:
+        chunk, unit = DIRECT_CHUNK * VECTORS // WIDE_VECTORS, _EVERY_TILE
     if packs_a or packs_b:
         passes = max(1, ceil_div(depth, DEPTH))
         depth = min(depth, ceil_div(depth, passes * UNROLL) * UNROLL)
@@ -162,8 +189,14 @@ def _depth_and_chunk(rows, k, packs_a, packs_b, size):
         elif rows * size <= LONG_CHUNK * 4:
             chunk = LONG_CHUNK * 4 // size
     if rows > chunk:
-        chunk = ceil_div(rows, ceil_div(rows, chunk) * ROWS) * ROWS
+        chunk = ceil_div(rows, ceil_div(rows, chunk) * unit) * unit
     return depth, chunk
+
+
+@inner
+def _reads_b_fast(terms, step):
+    """Whether wide tiles pay: a strip of B stays in level 1, or its rows are near each other."""
+    return step <= WIDE_STEP or 2 * terms * WIDE_VECTORS * VECTOR_BYTES <= _LEVEL_1
 
 
 @inner
@@ -249,6 +282,15 @@ def _exceeds_level_2(span, rows):
 def _whole_lines(size):
     """``size`` rounded up to whole cache lines."""
     return ceil_div(size, LINE) * LINE
+
+
+@inner
+def column_blocks(n, lanes, count):
+    """How many blocks of at least two vectors columns are cut into, for ``count`` threads."""
+    columns = 1
+    while columns < count and n >= 4 * columns * lanes:
+        columns *= 2
+    return columns
 
 
 @inner

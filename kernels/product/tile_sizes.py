@@ -12,11 +12,12 @@ from kernels.intrinsics.cpu import instruction_set
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows, vectors and bytes of a vector of the register tile."""
+    """Rows, vectors and bytes of a vector of the register tile; rows and vectors of a wide one."""
 
     rows: int
     vectors: int
     vector_bytes: int
+    wide: tuple[int, int] | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -25,9 +26,9 @@ class Tile:
 
 
 TILES = {
-    "avx512": Tile(rows=8, vectors=3, vector_bytes=64),  # 32 registers
+    "avx512": Tile(rows=8, vectors=3, vector_bytes=64, wide=(6, 4)),  # 32 registers
     "avx2": Tile(rows=4, vectors=3, vector_bytes=32),  # 16 registers
-    "neon": Tile(rows=8, vectors=3, vector_bytes=16),  # 32 registers (aarch64)
+    "neon": Tile(rows=8, vectors=3, vector_bytes=16, wide=(6, 4)),  # 32 registers (aarch64)
     "any": Tile(rows=4, vectors=3, vector_bytes=16),  # 16 registers, such as SSE's
 }
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from kernels.operations import as_words
 from kernels.runtime import checks
 from kernels.weights import batch_scales
 from layers.base import Array
+from layers.compiled.blocks import LEAST_BATCHES, Weights, copied, in_blocks, weights_for_blocks
 from layers.compiled.buffers import aligned_zeros
 from layers.compiled.lowering import Lowering, Program, split
 from layers.compiled.tuning import Pace
@@ -85,6 +87,9 @@ class _Prepared:
     schedules: dict[tuple[int, int], Array] = field(default_factory=dict)
     records: dict[int, Array] = field(default_factory=dict)
     kept: dict[int, Any] = field(default_factory=dict)
+    in_blocks: dict[tuple[int, int], "tuple[_Prepared, list[Weights]] | None"] = field(
+        default_factory=dict
+    )
 
     def schedule(self, rows: int, count: int, like: Array) -> Array:
         """The schedule of ``count`` threads for batches of ``rows`` rows."""
@@ -114,6 +119,7 @@ class Compiled:
         self._empty = np.empty((0, 1), buffers.parameters.dtype)
         self._no_order, self._no_totals = np.empty(0, np.int64), np.zeros(3)
         self._space = np.empty((1, 0), buffers.parameters.dtype)
+        self._blocks: Array | None = None
         self._key = np.uint64(model._key)
         self._words = 8 // buffers.parameters.itemsize
         self._paces: dict[int, Pace] = {}
@@ -347,16 +353,43 @@ class Compiled:
         per_batch = numbers.shape[1] if len(numbers) > 1 else 0
         flat, left, like = numbers.reshape(-1), rows % batch, self._parameters
 
-        def arguments(threads: int) -> tuple[Any, ...]:
-            schedule = prepared.schedule(batch, threads, like)
-            rest = prepared.schedule(left, threads, like) if left else schedule
-            return (
-                *(call.x, call.targets, call.order, prepared.made.table, schedule, rest),
-                *(call.bases, flat, per_batch, rows, batch, self._key, np.uint64(call.step)),
-                *(call.out, call.measures, call.sums),
-            )
+        with ExitStack() as until_the_end:
 
-        return int(interpreter.execute.for_threads(count, arguments))
+            def arguments(threads: int) -> tuple[Any, ...]:
+                used = prepared
+                if threads > 1 and rows >= LEAST_BATCHES * batch:
+                    used = self._in_blocks(prepared, batch, threads, until_the_end)
+                schedule = used.schedule(batch, threads, like)
+                rest = used.schedule(left, threads, like) if left else schedule
+                return (
+                    *(call.x, call.targets, call.order, used.made.table, schedule, rest),
+                    *(call.bases, flat, per_batch, rows, batch, self._key, np.uint64(call.step)),
+                    *(call.out, call.measures, call.sums),
+                )
+
+            return int(interpreter.execute.for_threads(count, arguments))
+
+    def _in_blocks(
+        self, prepared: _Prepared, batch: int, count: int, until_the_end: ExitStack
+    ) -> _Prepared:
+        """The program with weights in blocks, if there are any, which are copied until the end."""
+        buffers, made = self._model._buffers, prepared.made
+        if (batch, count) not in prepared.in_blocks:
+            weights = weights_for_blocks(made, batch, buffers.parameters.itemsize, count)
+            other = _Prepared(in_blocks(made, weights, buffers.parameters.size))
+            prepared.in_blocks[batch, count] = (other, weights) if weights else None
+        found = prepared.in_blocks[batch, count]
+        if found is None:
+            return prepared
+        flat = [buffers.parameters[0], *buffers.states]
+        if self._blocks is None:
+            size = buffers.parameters.size
+            blocks = aligned_zeros(len(flat) * size, buffers.parameters.dtype)
+            self._blocks = blocks.reshape(len(flat), size)
+            self._bases[program.BLOCKS] = blocks.ctypes.data
+        used, weights = found
+        until_the_end.enter_context(copied(weights, flat, self._blocks, count))
+        return used
 
     def _pace(self, kind: int, multiply_adds: int) -> Pace:
         if kind not in self._paces:

@@ -15,15 +15,17 @@ from kernels.product.block_sizes import CACHES
 from kernels.product.flags import (
     ACCUMULATE,
     ADD_BIASES,
+    IN_BLOCKS,
     OTHER,
     SUM_COLUMNS,
     TRANSPOSE_A,
     TRANSPOSE_B,
+    UPDATES,
 )
 from kernels.product.loops import CUT, no_operation, operands_at, plan_for
 from kernels.product.loops import share as share_of
 from kernels.product.matmul import product
-from kernels.product.microkernel import ROWS, Epilogue
+from kernels.product.microkernel import ROWS, VECTOR_BYTES, Epilogue
 from kernels.product.plan import (
     BLOCK,
     BLOCK_COLUMNS,
@@ -48,6 +50,8 @@ RATE = 0.3
 # Rows, columns and terms: one tile, edges, many blocks.
 SMALL = [(1, 1, 1), (1, 37, 21), (9, 49, 8), (150, 110, 33), (64, 49, CUT + 5), (300, 20, 20)]
 SMALL += [(5, 7, 0), (1, 37, 40), (3, 50, 40)]
+# By tiles of four vectors, with rows that remain.
+SMALL += [(45, 64, 21), (47, 60, 9), (101, 125, 33), (4, 32, 7), (39, 30, 5)]
 # Computed as their transposes, some by few rows, some packed: the last two with A as it lies too.
 SMALL += [(130, 10, 40), (137, 2, CUT), (77, 3, 50), (300, 1, 40)]
 # A and B packed: in one pass, in several, and with more than one chain.
@@ -121,6 +125,33 @@ def test_an_epilogue_has_the_bits_of_the_kernels_that_it_stands_for(dtype, name,
         twin(a, b, given, got, RATE, then, flags, count)
         np.testing.assert_array_equal(got, expected, strict=True)
         np.testing.assert_array_equal(given, sums if flags & SUM_COLUMNS else extra)
+
+
+def in_blocks(matrix, count):
+    """A matrix whose columns lie in blocks, as many as threads that share them."""
+    lanes, (m, n) = VECTOR_BYTES // matrix.itemsize, matrix.shape
+    ends = [jit.interpreted(share_of)(n, count, index, lanes) for index in range(count)]
+    return np.concatenate([matrix[:, j:j_end].ravel() for j, j_end in ends]).reshape(m, n)
+
+
+@each_dtype
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("sizes", [(9, 33), (40, 700), (4_200, 5), (33, CUT + 9)], ids=str)
+def test_weights_in_blocks_do_not_show(dtype, count, sizes):
+    """B of a forward product, and what an update moves, whose rows may be cut too."""
+    (m, k), n = sizes, 2 * count * (VECTOR_BYTES // np.dtype(dtype).itemsize) + 5
+    for name in ("biases and ReLU", "biases, then ReLU by a call", "descent", "descent by a call"):
+        asked = FUSED[name]
+        flags, then = asked.flags, asked.address(dtype)
+        a, b, out, extra = operands(dtype, m, n, k, flags)
+        expected, _ = step_by_step(a, b, out, extra, asked)
+        moves = bool(flags & UPDATES)
+        b, out = (b, in_blocks(out, count)) if moves else (in_blocks(b, count), out)
+        expected = in_blocks(expected, count) if moves else expected
+        for twin in (product.serial, product.parallel):
+            got = out.copy()
+            twin(a, b, extra, got, RATE, then, flags | IN_BLOCKS, count)
+            np.testing.assert_array_equal(got, expected, strict=True)
 
 
 @each_dtype
