@@ -292,9 +292,9 @@ PLANTS = [
     (
         "matmul n = 512",
         "product/microkernel.py",
-        "    for t in range(rows // ROWS):\n",
-        "    for turn in range(rows // ROWS + rows // ROWS * SHARE // 40):\n"
-        "        t = turn % (rows // ROWS)\n",
+        "    for t in range(rows // height):\n",
+        "    for turn in range(rows // height + rows // height * SHARE // 40):\n"
+        "        t = turn % (rows // height)\n",
     ),
 ]
 """Kernels that can be made to do part of their work twice: the benchmark that should find it, the
