@@ -385,7 +385,11 @@ class Sequential(Trainable, Usable, Spelled):
         compiled = self._compiled()
         if compiled is not None:
             given = x, targets, order, batch_size, self._step, totals, weights
-            loss, after = compiled.train(*given)
+            try:
+                loss, after = compiled.train(*given)
+            except BaseException:
+                self._step += -(-compiled.rows_trained(totals) // batch_size)
+                raise
         else:
             rows = order[:batch_size]
             batch = np.empty((len(rows), x.shape[1]), self.dtype)

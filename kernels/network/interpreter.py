@@ -12,6 +12,7 @@ import numpy as np
 from numba import prange, types
 
 from kernels.intrinsics import (
+    LANES,
     LINE,
     add_at,
     address_of,
@@ -20,11 +21,13 @@ from kernels.intrinsics import (
     allocate,
     free,
     itemsize,
+    load,
     pause,
     pointer,
     pointer_at,
     raise_to,
     read_at,
+    store,
     yield_thread,
     zero_at,
 )
@@ -58,6 +61,9 @@ _STOPPED = 2**60
 # The memory that threads share, on separate cache lines: tasks done; what is counted; then the last
 # generation in which each part was claimed. Each stage of each batch is a generation.
 _DONE, COUNTED, _CLAIMS = 0, LINE, 2 * LINE
+PIECE = 5
+"""Numbers of a piece that is copied for the length of a call: the address of its first row, the
+bytes from row to row, the address where they lie together, rows, and numbers of a row."""
 CONTROL_BYTES = 3 * LINE
 """Bytes of it that a single thread needs."""
 
@@ -206,10 +212,24 @@ def cleared(memory, size):
     return control
 
 
+@inner
+def _copy_pieces(pieces, like, is_back):
+    """Copy the rows of each piece to where they lie together, or back."""
+    for index in range(0, pieces.size, PIECE):
+        start, row_bytes, together = pieces[index], pieces[index + 1], pieces[index + 2]
+        rows, n = pieces[index + 3], pieces[index + 4]
+        for i in range(rows):
+            row = pointer_at(start + i * row_bytes, like)
+            other = pointer_at(together + i * n * itemsize(like), like)
+            source, target = (other, row) if is_back else (row, other)
+            for j in range(0, n, LANES):
+                store(load(ahead(source, j), LANES, n - j, 0.0), ahead(target, j), n - j)
+
+
 @kernel(
     "x (n, w), targets (t, v), order <r>, program <p>, schedule <s>, rest <e>, bases <b>, "
-    "numbers numbers, per_batch int64, rows int64, batch int64, key uint64, step uint64, "
-    "count threads -> out (o, u), measures (m, z), totals numbers",
+    "pieces <c>, numbers numbers, per_batch int64, rows int64, batch int64, key uint64, "
+    "step uint64, count threads -> out (o, u), measures (m, z), totals numbers",
     nanoseconds=lambda *_: 0.0,
     public=False,
     calls=("block_product", "work"),
@@ -222,6 +242,7 @@ def execute(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by 
     schedule: Array,
     rest: Array,
     bases: Array,
+    pieces: Array,
     numbers: Array,
     per_batch: int,
     rows: int,
@@ -245,6 +266,9 @@ def execute(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by 
     bases : ndarray of int64
         Addresses of workspace, parameters, states, gradients and the weights of rows; without a
         workspace (0), one is allocated for the call.
+    pieces : ndarray of int64
+        What lies in blocks meanwhile, `PIECE` numbers of each piece. It is copied in this call, so
+        that no signal's handler, which Python runs between calls, sees a model in between.
     numbers : ndarray of float64
         The operations' numbers, ``per_batch`` of them for each batch.
     rows, batch : int
@@ -281,6 +305,7 @@ def execute(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by 
         all_bases[SPACE] = scratch + scratch_bytes * count
     all_bases[X], all_bases[TARGETS] = address_of(pointer(x)), address_of(pointer(targets))
     all_bases[OUT], all_bases[MEASURES] = address_of(pointer(out)), address_of(pointer(measures))
+    _copy_pieces(pieces, pointer(x), False)
     for worker in prange(count):
         run = Run(
             *(pointer(program), pointer(schedule), pointer(rest)),
@@ -289,6 +314,7 @@ def execute(  # noqa: PLR0913, PLR0917 - a compiled function gets each array by 
             *(control, scratch, scratch_bytes, pointer(x)),
         )
         work(run, worker, count)
+    _copy_pieces(pieces, pointer(x), True)
     counted = read_at(control + COUNTED)
     free(memory)
     return counted

@@ -147,7 +147,7 @@ def rows_from(rows, i, j):
 def strip_of_tiles(rows, columns, terms, a, b, outputs, epilogue, phase):
     """Loop 1: tiles down a strip of C, then the remaining rows, two at a time or one."""
     lanes, height = lanes_of(b.start, VECTOR_BYTES), ROWS
-    if columns > VECTORS * lanes:
+    if WIDE_VECTORS > VECTORS and columns > VECTORS * lanes:
         height = WIDE_ROWS
         a = Tiled(a.start, a.row, a.k_stride, WIDE_ROWS * a.row)
         _tall_tiles(_WIDE, (rows, height), columns, terms, a, b, outputs, epilogue, phase)

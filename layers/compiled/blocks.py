@@ -2,8 +2,8 @@
 
 Each thread computes some columns of ``x . weights``, and moves the same columns of the weights. As
 rows of all columns they would share pages and runs of cache lines, which prefetchers follow: parts
-of them would go from core to core in every batch. So they are copied before the call, and back
-after it::
+of them would go from core to core in every batch. So they are copied when the call begins, and
+back when it ends::
 
     weights                blocks
     a b c d e f            a b c    d e f
@@ -12,8 +12,6 @@ after it::
 It is done for weights that no other line reads. Sums keep their order, so the bits are the same.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -126,9 +124,8 @@ def _places(made: Program) -> list[Place]:
     return [Place(*each) for each in made.table[begin:].reshape(-1, len(Place._fields)).tolist()]
 
 
-@contextmanager
-def copied(weights: list[Weights], flat: list[Array], blocks: Array, count: int) -> Iterator[None]:
-    """Copy weights to blocks, and back at the end.
+def pieces_of(weights: list[Weights], flat: list[Array], blocks: Array, count: int) -> Array:
+    """What is copied to blocks and back; see `kernels.network.interpreter.execute`.
 
     Parameters
     ----------
@@ -138,30 +135,19 @@ def copied(weights: list[Weights], flat: list[Array], blocks: Array, count: int)
     blocks : ndarray, (buffers, size)
     count : int
         Blocks.
+
+    Returns
+    -------
+    ndarray of int64
+        It holds addresses: the arrays have to live on.
     """
-    pairs = [
-        pair
-        for each in weights
-        for buffer, row in zip(flat, blocks, strict=True)
-        for pair in _pairs(each, buffer, row, count)
-    ]
-    for columns, block in pairs:
-        block[...] = columns
-    try:
-        yield
-    finally:
-        for columns, block in pairs:
-            columns[...] = block
-
-
-def _pairs(
-    weights: Weights, buffer: Array, row: Array, count: int
-) -> Iterator[tuple[Array, Array]]:
-    """For each block: its columns in the buffer, and where they lie together."""
-    start, n_in, n_out = weights
-    end, lanes = start + n_in * n_out, VECTOR_BYTES // buffer.itemsize
-    whole = buffer[start:end].reshape(n_in, n_out)
-    for index in range(count):
-        j, j_end = _share(n_out, count, index, lanes)
-        part = row[start + j * n_in : start + j_end * n_in]
-        yield whole[:, j:j_end], part.reshape(n_in, j_end - j)
+    pieces: list[int] = []
+    for start, n_in, n_out in weights:
+        for buffer, row in zip(flat, blocks, strict=True):
+            size = buffer.itemsize
+            for index in range(count):
+                j, end = _share(n_out, count, index, VECTOR_BYTES // size)
+                columns, together = start + j, start + j * n_in
+                pieces += [buffer.ctypes.data + columns * size, n_out * size]
+                pieces += [row.ctypes.data + together * size, n_in, end - j]
+    return np.array(pieces, np.int64)

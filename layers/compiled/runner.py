@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +21,7 @@ from kernels.operations import as_words
 from kernels.runtime import checks
 from kernels.weights import batch_scales
 from layers.base import Array
-from layers.compiled.blocks import LEAST_BATCHES, Weights, copied, in_blocks, weights_for_blocks
+from layers.compiled.blocks import LEAST_BATCHES, in_blocks, pieces_of, weights_for_blocks
 from layers.compiled.buffers import aligned_zeros
 from layers.compiled.lowering import Lowering, Program, split
 from layers.compiled.tuning import Pace
@@ -87,9 +86,7 @@ class _Prepared:
     schedules: dict[tuple[int, int], Array] = field(default_factory=dict)
     records: dict[int, Array] = field(default_factory=dict)
     kept: dict[int, Any] = field(default_factory=dict)
-    in_blocks: dict[tuple[int, int], "tuple[_Prepared, list[Weights]] | None"] = field(
-        default_factory=dict
-    )
+    in_blocks: dict[tuple[int, int], "tuple[_Prepared, Array]"] = field(default_factory=dict)
 
     def schedule(self, rows: int, count: int, like: Array) -> Array:
         """The schedule of ``count`` threads for batches of ``rows`` rows."""
@@ -120,6 +117,7 @@ class Compiled:
         self._no_order, self._no_totals = np.empty(0, np.int64), np.zeros(3)
         self._space = np.empty((1, 0), buffers.parameters.dtype)
         self._blocks: Array | None = None
+        self._sums = self._no_totals
         self._key = np.uint64(model._key)
         self._words = 8 // buffers.parameters.itemsize
         self._paces: dict[int, Pace] = {}
@@ -149,6 +147,7 @@ class Compiled:
         Return the last batch's loss and the totals. After a loss that is not finite, training has
         stopped before that batch's update.
         """
+        self._sums = np.array([0.0, 0.0, totals.rows])
         batch_size = min(batch_size, len(order))
         words = as_words(targets, x.dtype)
         weighted = weights is not None
@@ -167,6 +166,7 @@ class Compiled:
         before = totals.measures or (0.0,) * len(self._model.loss.measures)
         by_weight = (totals.loss, totals.weight) if weighted else ()
         sums = np.array([0.0, totals.loss, totals.rows, *before, *by_weight])
+        self._sums = sums
 
         def run(batches: int, count: int) -> None:
             rows = min(batches * batch_size, len(order))
@@ -191,6 +191,13 @@ class Compiled:
         if weighted:
             *measures, losses, weight = measures
         return loss, Totals(losses, int(rows), tuple(measures), weight)
+
+    def rows_trained(self, totals: Totals) -> int:
+        """The rows that the last call of `train`, with these totals, has trained on.
+
+        Where Ctrl-C ends it as well, which Python raises when the compiled call has returned.
+        """
+        return int(self._sums[2]) - totals.rows
 
     def step(self, targets: Array, weighted: bool = False) -> Program:
         """The program of a training step for such targets, and rows with weights or without."""
@@ -353,43 +360,38 @@ class Compiled:
         per_batch = numbers.shape[1] if len(numbers) > 1 else 0
         flat, left, like = numbers.reshape(-1), rows % batch, self._parameters
 
-        with ExitStack() as until_the_end:
+        def arguments(threads: int) -> tuple[Any, ...]:
+            used, pieces = prepared, self._no_order
+            if threads > 1 and rows >= LEAST_BATCHES * batch:
+                used, pieces = self._in_blocks(prepared, batch, threads)
+            schedule = used.schedule(batch, threads, like)
+            rest = used.schedule(left, threads, like) if left else schedule
+            return (
+                *(call.x, call.targets, call.order, used.made.table, schedule, rest),
+                *(call.bases, pieces, flat, per_batch, rows, batch),
+                *(self._key, np.uint64(call.step), call.out, call.measures, call.sums),
+            )
 
-            def arguments(threads: int) -> tuple[Any, ...]:
-                used = prepared
-                if threads > 1 and rows >= LEAST_BATCHES * batch:
-                    used = self._in_blocks(prepared, batch, threads, until_the_end)
-                schedule = used.schedule(batch, threads, like)
-                rest = used.schedule(left, threads, like) if left else schedule
-                return (
-                    *(call.x, call.targets, call.order, used.made.table, schedule, rest),
-                    *(call.bases, flat, per_batch, rows, batch, self._key, np.uint64(call.step)),
-                    *(call.out, call.measures, call.sums),
-                )
+        return int(interpreter.execute.for_threads(count, arguments))
 
-            return int(interpreter.execute.for_threads(count, arguments))
-
-    def _in_blocks(
-        self, prepared: _Prepared, batch: int, count: int, until_the_end: ExitStack
-    ) -> _Prepared:
-        """The program with weights in blocks, if there are any, which are copied until the end."""
-        buffers, made = self._model._buffers, prepared.made
-        if (batch, count) not in prepared.in_blocks:
-            weights = weights_for_blocks(made, batch, buffers.parameters.itemsize, count)
-            other = _Prepared(in_blocks(made, weights, buffers.parameters.size))
-            prepared.in_blocks[batch, count] = (other, weights) if weights else None
-        found = prepared.in_blocks[batch, count]
+    def _in_blocks(self, prepared: _Prepared, batch: int, count: int) -> tuple[_Prepared, Array]:
+        """The program with weights in blocks, and what is copied; as it is where there are none."""
+        found = prepared.in_blocks.get((batch, count))
         if found is None:
-            return prepared
-        flat = [buffers.parameters[0], *buffers.states]
-        if self._blocks is None:
-            size = buffers.parameters.size
-            blocks = aligned_zeros(len(flat) * size, buffers.parameters.dtype)
-            self._blocks = blocks.reshape(len(flat), size)
-            self._bases[program.BLOCKS] = blocks.ctypes.data
-        used, weights = found
-        until_the_end.enter_context(copied(weights, flat, self._blocks, count))
-        return used
+            found = prepared, self._no_order
+            buffers, made = self._model._buffers, prepared.made
+            size, itemsize = buffers.parameters.size, buffers.parameters.itemsize
+            weights = weights_for_blocks(made, batch, itemsize, count)
+            if weights:
+                flat = [buffers.parameters[0], *buffers.states]
+                if self._blocks is None:
+                    blocks = aligned_zeros(len(flat) * size, buffers.parameters.dtype)
+                    self._blocks = blocks.reshape(len(flat), size)
+                    self._bases[program.BLOCKS] = blocks.ctypes.data
+                pieces = pieces_of(weights, flat, self._blocks, count)
+                found = _Prepared(in_blocks(made, weights, size)), pieces
+            prepared.in_blocks[batch, count] = found
+        return found
 
     def _pace(self, kind: int, multiply_adds: int) -> Pace:
         if kind not in self._paces:

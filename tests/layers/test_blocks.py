@@ -1,7 +1,5 @@
 """Weights in blocks of columns: which, when, and that nothing but the time shows it."""
 
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 
@@ -13,6 +11,7 @@ from layers.compiled import blocks, lowering, runner, tuning
 pytestmark = pytest.mark.compiled
 
 X, Y = datasets.load_digits()
+PIECES = [each.name for each in interpreter.execute.contract.arguments].index("pieces")
 OPTIMIZERS = {
     "SGD": layers.SGD(0.1),
     "momentum": layers.SGD(0.1, momentum=0.9),
@@ -32,25 +31,20 @@ def make(*stack, optimizer=None, dtype="float32") -> layers.Sequential:
 
 @pytest.fixture
 def on_threads(monkeypatch):
-    """Train on so many threads, three batches a call; how often weights were copied to blocks."""
-    copied, calls = blocks.copied, []
-
-    @contextmanager
-    def counted(*arguments):
-        calls.append(arguments[0])
-        with copied(*arguments):
-            yield
+    """Train on so many threads, three batches a call; the numbers of pieces in blocks, of each."""
+    calls = []
 
     def switch(count):
         def on_so_many(wanted, arguments):
-            return interpreter.execute.parallel(*arguments(count), count)
+            given = arguments(count)
+            calls.append(given[PIECES].size // interpreter.PIECE)
+            return interpreter.execute.parallel(*given, count)
 
         monkeypatch.setattr(tuning.Pace, "run", lambda _, most, call: call(min(most, 3), count))
         monkeypatch.setattr(interpreter.execute, "for_threads", on_so_many)
         monkeypatch.setattr(runner, "LEAST_BATCHES", 1)
         monkeypatch.setattr(blocks, "_LEAST_WORK", 0)
         monkeypatch.setattr(blocks, "_LEAST_BYTES", 0)
-        monkeypatch.setattr(runner, "copied", counted)
         return calls
 
     return switch
@@ -70,14 +64,15 @@ def test_the_bits_are_those_of_one_thread(optimizer, dtype, on_threads):
         assert together.fingerprint() == alone.fingerprint()
         for ours, its in zip(together._buffers.states, alone._buffers.states, strict=True):
             np.testing.assert_array_equal(ours, its)
-        assert len(calls) == 14  # each epoch has 21 batches, in calls of three
+        # Each epoch has 21 batches, in calls of three.
+        assert calls == [count * (1 + len(alone._buffers.states))] * 14
         calls.clear()
 
 
 def test_three_threads_have_no_blocks(on_threads):
     calls = on_threads(3)
     make().fit(X, Y, 1, 50)
-    assert calls == []
+    assert set(calls) == {0}
 
 
 def chosen(model, rows=50, count=2) -> list[tuple[int, int]]:
@@ -130,12 +125,12 @@ def test_a_loss_that_is_not_finite_stops_before_its_update(on_threads):
     calls = on_threads(2)
     with pytest.raises(layers.NonFiniteLoss, match="epoch 1, batch 25"):
         together.fit(x, Y, 1, 50, shuffle=False)
-    assert calls
+    assert set(calls) == {2}
     assert together.fingerprint() == alone.fingerprint()
 
 
 def test_ctrl_c_after_a_call_keeps_all_that_it_learnt(on_threads, monkeypatch):
-    """Python raises it as soon as the compiled call returns, before weights are copied back."""
+    """Python raises it as soon as the compiled call returns; the steps are counted, too."""
     calls, model, expected = on_threads(2), make(), make()
     run = interpreter.execute.for_threads
 
@@ -147,7 +142,8 @@ def test_ctrl_c_after_a_call_keeps_all_that_it_learnt(on_threads, monkeypatch):
     monkeypatch.setattr(interpreter.execute, "for_threads", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, 1, 50, shuffle=False)
-    assert len(calls) == 2
+    assert calls == [2, 2]
+    assert model._step == expected._step == 3
     np.testing.assert_array_equal(model._buffers.parameters, expected._buffers.parameters)
 
 
@@ -166,5 +162,5 @@ def test_other_calls_between_see_the_weights(on_threads):
     calls = on_threads(2)
     for ours, its in zip(course(together), expected, strict=True):
         np.testing.assert_array_equal(ours, its)
-    assert calls
+    assert max(calls) == 2
     assert together.fingerprint() == alone.fingerprint()
