@@ -59,12 +59,17 @@ def _softmax_cross_entropy_of_few_labels(z, targets, out, losses, right, rows, n
 
 
 def _softmax_cross_entropy_of_few_rows(z, targets, out, losses, right, rows, n, batch, numbers):
+    _few_rows(z, targets, out, losses, right, rows, n, batch, 0.0)
+
+
+@inner
+def _few_rows(z, targets, out, losses, right, rows, n, batch, smoothing):
     square = local(z, SQUARE)
     for i in range(0, rows, LANES):
         outputs = ahead(out, i * n), ahead(losses, i), ahead(right, i)
         sizes = n, min(LANES, rows - i), batch
         transpose(ahead(targets, i * n), n, sizes[1], square)
-        sixteen_rows(ahead(z, i * n), square, *outputs, *sizes, 0.0)
+        sixteen_rows(ahead(z, i * n), square, *outputs, *sizes, smoothing)
 
 
 def _softmax_cross_entropy_of_labels(z, targets, out, losses, right, rows, n, batch, numbers):
@@ -98,12 +103,7 @@ def _smoothed_cross_entropy_of_few_labels(z, targets, out, losses, right, rows, 
 
 
 def _smoothed_cross_entropy_of_few_rows(z, targets, out, losses, right, rows, n, batch, numbers):
-    square = local(z, SQUARE)
-    for i in range(0, rows, LANES):
-        outputs = ahead(out, i * n), ahead(losses, i), ahead(right, i)
-        sizes = n, min(LANES, rows - i), batch
-        transpose(ahead(targets, i * n), n, sizes[1], square)
-        sixteen_rows(ahead(z, i * n), square, *outputs, *sizes, numbers[0])
+    _few_rows(z, targets, out, losses, right, rows, n, batch, numbers[0])
 
 
 def _smoothed_cross_entropy_of_labels(z, targets, out, losses, right, rows, n, batch, numbers):

@@ -10,6 +10,9 @@ network, and knows no operation by name. ``layers/compiled/recorder.py`` writes 
 """
 
 from collections import namedtuple
+from collections.abc import Iterable
+
+import numpy as np
 
 from kernels.intrinsics import ahead
 from kernels.runtime.jit import Array, inner
@@ -103,3 +106,17 @@ def lines_in(program: Array) -> list[Line]:
     """The lines of a program, for Python."""
     end = _HEADER + int(program[0]) * _LINE
     return [Line(*numbers) for numbers in program[_HEADER:end].reshape(-1, _LINE).tolist()]
+
+
+def places_in(program: Array) -> list[Place]:
+    """The places of a program, for Python."""
+    begin = _HEADER + int(program[0]) * _LINE
+    return [Place(*numbers) for numbers in program[begin:].reshape(-1, _PLACE).tolist()]
+
+
+def table_of(header: Header, lines: Iterable[Line], places: Iterable[Place]) -> Array:
+    """A program of these, from Python."""
+    numbers: list[int] = [*header]
+    for row in (*lines, *places):
+        numbers += row
+    return np.array(numbers, np.int64)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.network import program
-from kernels.network.program import Line, Place, lines_in
+from kernels.network.program import Header, Line, Place, lines_in, places_in, table_of
 from kernels.product.block_sizes import CACHES
 from kernels.product.flags import IN_BLOCKS, TRANSPOSE_A, TRANSPOSE_B
 from kernels.product.loops import share
@@ -55,7 +55,7 @@ def weights_for_blocks(made: Program, rows: int, itemsize: int, count: int) -> l
     found: list[Weights] = []
     if rows > _MOST_ROWS:
         return found
-    lines, places = lines_in(made.table), _places(made)
+    lines, places = lines_in(made.table), places_in(made.table)
     for index, line in enumerate(lines):
         if line.family != program.PRODUCT or line.flags & (TRANSPOSE_A | TRANSPOSE_B):
             continue
@@ -96,7 +96,7 @@ def in_blocks(made: Program, weights: list[Weights], size: int) -> Program:
     """
     moved = {(program.PARAMETERS, each.start): each.start for each in weights}
     moved |= {(program.STATES, each.start): size + each.start for each in weights}
-    places = _places(made)
+    places = places_in(made.table)
     for index, place in enumerate(places):
         if place[:2] in moved:
             places[index] = place._replace(base=program.BLOCKS, start=moved[place[:2]])
@@ -107,21 +107,14 @@ def in_blocks(made: Program, weights: list[Weights], size: int) -> Program:
             lines[index] = line._replace(flags=line.flags | IN_BLOCKS)
     # Updates are independent of each other. Of those in blocks a thread begins with its own.
     order = sorted(range(len(lines)), key=lambda index: _rank(lines[index].flags))
-    numbers = made.table[: len(program.Header._fields)].tolist()
-    for row in [*(lines[index] for index in order), *places]:
-        numbers += row
-    table = np.array(numbers, np.int64)
+    header = Header(*made.table[: len(Header._fields)].tolist())
+    table = table_of(header, (lines[index] for index in order), places)
     table.flags.writeable = False
     return replace(made, table=table, lines=tuple(made.lines[index] for index in order))
 
 
 def _rank(flags: int) -> int:
     return 0 if not flags & program.MOVES else 1 if flags & IN_BLOCKS else 2
-
-
-def _places(made: Program) -> list[Place]:
-    begin = len(program.Header._fields) + len(made.lines) * len(Line._fields)
-    return [Place(*each) for each in made.table[begin:].reshape(-1, len(Place._fields)).tolist()]
 
 
 def pieces_of(weights: list[Weights], flat: list[Array], blocks: Array, count: int) -> Array:

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from kernels.network import program
 from kernels.network.program import Place
 from kernels.runtime.families import Operation
@@ -49,10 +47,7 @@ def numbered(lines: Sequence[Line], header: dict[str, Any], unit: int, dtype: An
         *(len(rows), len(places), at_losses, first[0] if first else 0, len(first)),
         *(width, header["size"], shared, at_norm),
     )
-    numbers_of_all: list[int] = [*head]
-    for row in [*rows, *places]:
-        numbers_of_all += row
-    return np.array(numbers_of_all, np.int64)
+    return program.table_of(head, rows, places)
 
 
 def _laid_out(values: Iterable[Value], unit: int) -> tuple[int, int, list[Place]]:
